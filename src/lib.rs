@@ -1,0 +1,24 @@
+//! kylin-vr: the agent inside a virtual-router VM, the gateway of a VPC.
+//!
+//! One straight line, told module by module:
+//!
+//! ```text
+//! text ── config ─▶ Config ── features ─▶ Desired ─┐
+//!                                                  ├─ plan ─▶ Plan ── kernel ─▶ look again ─▶ report
+//!                            kernel ─▶ Observed ───┘
+//! ```
+//!
+//! - [`config`] reads the file and refuses it whole, with every problem named, or makes a valid [`config::Config`].
+//! - [`features`] turn that into what the kernel should have; [`model`] holds these values.
+//! - [`kernel`] looks at what it has; [`plan`] is the difference, as operations; [`owned`] says what is ours.
+//! - [`reconcile`] walks the line once: it carries the plan out, looks again, and undoes what failed.
+//! - [`intake`] is how a text comes in and what is kept of it; [`lock`] lets one run work at a time; [`cli`] is
+//!   the command.
+//!
+//! Everything up to the plan is pure: no I/O, no clock, no log.
+
+#![warn(clippy::unwrap_used, clippy::expect_used)]
+
+pub mod model;
+pub mod owned;
+pub mod plan;

@@ -1,0 +1,32 @@
+//! What the kernel should have. A pure function of the configuration.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::Ipv4Net;
+use serde::Serialize;
+
+use super::{LinkId, Route, Sysctl, nft};
+
+/// What the kernel should have of everything that is ours; the default is a router with nothing to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Desired {
+    /// The links that must be up, and what they carry.
+    pub links: BTreeMap<LinkId, DesiredLink>,
+    /// Routes with our protocol number, and no others of it.
+    pub routes: BTreeSet<Route<LinkId>>,
+    /// Kernel parameters and their values.
+    pub sysctls: BTreeMap<Sysctl, String>,
+    /// Our nftables table; `None`: it must not exist.
+    pub table: Option<nft::Table>,
+}
+
+/// What a link must carry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DesiredLink {
+    /// Exactly the global IPv4 addresses it must have; `None`: they are not ours to say.
+    pub addresses: Option<BTreeSet<Ipv4Net>>,
+    /// Whether it faces outside, where elastic IPs are announced.
+    pub external: bool,
+    /// What the file calls it, for reports: `if_list[1]`.
+    pub path: String,
+}

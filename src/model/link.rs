@@ -1,0 +1,62 @@
+//! Network links as the kernel names them, and as the file does (by hardware address).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::MacAddr;
+
+/// The kernel's number of a link (`ifindex`); a link that comes back has another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(transparent)]
+pub struct LinkIndex(pub u32);
+
+/// The kernel's name of a link (`IFNAMSIZ`: 15 bytes), which udev may change at any time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(transparent)]
+pub struct LinkName(pub String);
+
+impl fmt::Display for LinkName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How a desired state names a link: by what stays the same over renames and reboots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkId {
+    /// `lo`.
+    Loopback,
+    /// The NIC with this hardware address.
+    Mac(MacAddr),
+}
+
+impl fmt::Display for LinkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loopback => f.write_str("lo"),
+            Self::Mac(mac) => mac.fmt(f),
+        }
+    }
+}
+
+/// A link that the kernel has.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Link {
+    /// Its number.
+    pub index: LinkIndex,
+    /// Its name at the time of the look.
+    pub name: LinkName,
+    /// What a desired state would call it; `None` for links that have no Ethernet address.
+    pub id: Option<LinkId>,
+    /// Whether it is administratively up (`IFF_UP`).
+    pub up: bool,
+    /// Whether it sits on another link and borrows that one's address (vlan, macvlan, bridge, bond, …):
+    /// such a link is never the NIC that the file means.
+    #[serde(default)]
+    pub stacked: bool,
+    /// Whether it has IPv6 addresses beyond the link-local one.
+    #[serde(default)]
+    pub ipv6_in_use: bool,
+}

@@ -1,0 +1,16 @@
+//! Plain values: what the file, the plan and the kernel have in common. No I/O, and nothing of ours imported.
+
+mod desired;
+mod link;
+mod mac;
+pub mod nft;
+mod observed;
+mod route;
+mod sysctl;
+
+pub use desired::{Desired, DesiredLink};
+pub use link::{Link, LinkId, LinkIndex, LinkName};
+pub use mac::{MacAddr, MacAddrError};
+pub use observed::{Missing, Observed};
+pub use route::{Route, RouteKind};
+pub use sysctl::{LinkSysctl, Sysctl};

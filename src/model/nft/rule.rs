@@ -1,0 +1,134 @@
+//! Rules and the statements they are made of.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+/// A rule: statements from left to right, up to the first that does not hold or that ends the chain.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Rule {
+    /// What it does.
+    pub statements: Vec<Statement>,
+    /// What it is for: seen in `nft list ruleset`; at most 127 bytes, no quotation mark.
+    pub comment: String,
+}
+
+/// A field of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Field {
+    /// The source address of the IPv4 header.
+    IpSaddr,
+    /// The destination address of the IPv4 header.
+    IpDaddr,
+    /// The transport protocol.
+    L4Proto,
+    /// The destination port of the transport header.
+    ThDport,
+}
+
+impl Field {
+    /// nft(8)'s words.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::IpSaddr => "ip saddr",
+            Self::IpDaddr => "ip daddr",
+            Self::L4Proto => "meta l4proto",
+            Self::ThDport => "th dport",
+        }
+    }
+}
+
+/// One statement or match of a rule.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Statement {
+    /// Goes on if the field is in the set (or is not, where `negate`).
+    InSet {
+        /// The field looked up.
+        field: Field,
+        /// The set's name.
+        set: String,
+        /// Whether it must not be in the set.
+        negate: bool,
+    },
+    /// Goes on if all of these bits of the packet's mark are set.
+    MarkHas(u32),
+    /// Sets these bits of the packet's mark and leaves the others.
+    MarkSet(u32),
+    /// Translates the destination; goes on to the next rule where the map has no entry.
+    Dnat(NatTarget),
+    /// Translates the source; goes on to the next rule where the map has no entry.
+    Snat(NatTarget),
+    /// Ends the chain.
+    Return,
+    /// What somebody else put into the chain: never desired, and so always a difference.
+    Foreign(String),
+}
+
+/// What an address becomes.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NatTarget {
+    /// This address.
+    Address(Ipv4Addr),
+    /// What the map holds for these fields: an address, or an address and a port.
+    Map {
+        /// The fields that make the key.
+        key: Vec<Field>,
+        /// The map's name.
+        map: String,
+        /// Whether its values have a port beside the address.
+        port: bool,
+    },
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, statement) in self.statements.iter().enumerate() {
+            if position > 0 {
+                f.write_str(" ")?;
+            }
+            statement.fmt(f)?;
+        }
+        if !self.comment.is_empty() {
+            write!(f, " comment \"{}\"", self.comment)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Statement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InSet { field, set, negate } => {
+                write!(f, "{} {}@{set}", field.as_str(), if *negate { "!= " } else { "" })
+            }
+            Self::MarkHas(bits) => write!(f, "meta mark & 0x{bits:08x} == 0x{bits:08x}"),
+            Self::MarkSet(bits) => write!(f, "meta mark set meta mark | 0x{bits:08x}"),
+            Self::Dnat(target) => write!(f, "dnat {target}"),
+            Self::Snat(target) => write!(f, "snat {target}"),
+            Self::Return => f.write_str("return"),
+            Self::Foreign(expressions) => write!(f, "# not ours: {expressions}"),
+        }
+    }
+}
+
+impl fmt::Display for NatTarget {
+    /// nft(8) wants the family spelt out where a map's values have a port.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "to {address}"),
+            Self::Map { key, map, port } => {
+                let key = key
+                    .iter()
+                    .map(|field| field.as_str())
+                    .collect::<Vec<_>>()
+                    .join(" . ");
+                write!(f, "{}to {key} map @{map}", if *port { "ip " } else { "" })
+            }
+        }
+    }
+}

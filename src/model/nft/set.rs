@@ -1,0 +1,204 @@
+//! Sets and maps, and what they hold.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+/// The type of one field of a key or of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FieldType {
+    /// An IPv4 address.
+    Ipv4Addr,
+    /// A protocol number of the IP header.
+    InetProto,
+    /// A TCP or UDP port.
+    InetService,
+}
+
+impl FieldType {
+    /// nft(8)'s word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ipv4Addr => "ipv4_addr",
+            Self::InetProto => "inet_proto",
+            Self::InetService => "inet_service",
+        }
+    }
+
+    fn write(self, f: &mut fmt::Formatter<'_>, value: u32) -> fmt::Result {
+        match (self, value) {
+            (Self::Ipv4Addr, _) => write!(f, "{}", Ipv4Addr::from(value)),
+            (Self::InetProto, 6) => f.write_str("tcp"),
+            (Self::InetProto, 17) => f.write_str("udp"),
+            _ => write!(f, "{value}"),
+        }
+    }
+}
+
+/// Up to three fields, as numbers in host order, so that tuples sort as people count; unused ones are 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(transparent)]
+pub struct Tuple(pub [u32; Tuple::MAX]);
+
+impl Tuple {
+    /// The most fields that a key or a value has.
+    pub const MAX: usize = 3;
+}
+
+impl From<Ipv4Addr> for Tuple {
+    fn from(address: Ipv4Addr) -> Self {
+        Self([address.into(), 0, 0])
+    }
+}
+
+/// One key of a set, or one range of keys: `first` and `last` (inclusive) are equal but in interval sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+pub struct Element {
+    /// The lowest key.
+    pub first: Tuple,
+    /// The highest key.
+    pub last: Tuple,
+}
+
+impl Element {
+    /// The element of one key.
+    pub fn key(key: impl Into<Tuple>) -> Self {
+        let key = key.into();
+        Self {
+            first: key,
+            last: key,
+        }
+    }
+
+    /// The element of all keys from `first` to `last`, both included.
+    pub fn range(first: impl Into<Tuple>, last: impl Into<Tuple>) -> Self {
+        Self {
+            first: first.into(),
+            last: last.into(),
+        }
+    }
+}
+
+/// A named set, or a map where it has `data`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Set {
+    /// The types of a key's fields; more than one: a concatenation.
+    pub key: Vec<FieldType>,
+    /// The types of a value's fields; empty: a set, no map.
+    #[serde(default)]
+    pub data: Vec<FieldType>,
+    /// Whether elements are ranges.
+    #[serde(default)]
+    pub interval: bool,
+    /// What it holds; the value is zero where there is no data.
+    #[serde(default, with = "as_pairs")]
+    pub elements: BTreeMap<Element, Tuple>,
+}
+
+impl Set {
+    /// A set or map of this type that holds nothing.
+    #[must_use]
+    pub fn new(key: &[FieldType], data: &[FieldType], interval: bool) -> Self {
+        Self {
+            key: key.to_vec(),
+            data: data.to_vec(),
+            interval,
+            elements: BTreeMap::new(),
+        }
+    }
+
+    /// Whether another one differs in its elements at most: those can be changed in place.
+    #[must_use]
+    pub fn same_type(&self, other: &Self) -> bool {
+        (&self.key, &self.data, self.interval) == (&other.key, &other.data, other.interval)
+    }
+
+    /// `map` or `set`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        if self.data.is_empty() { "set" } else { "map" }
+    }
+
+    /// One element as nft(8) writes it: `10.90.2.250 : 192.168.100.190`.
+    #[must_use]
+    pub fn show(&self, element: Element, value: Tuple) -> impl fmt::Display + '_ {
+        struct Shown<'a>(&'a Set, Element, Tuple);
+        impl fmt::Display for Shown<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let Self(set, element, value) = self;
+                write_tuple(f, &set.key, element.first, element.last)?;
+                if !set.data.is_empty() {
+                    f.write_str(" : ")?;
+                    write_tuple(f, &set.data, *value, *value)?;
+                }
+                Ok(())
+            }
+        }
+        Shown(self, element, value)
+    }
+
+    pub(super) fn write(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+        let types = |types: &[FieldType]| {
+            types
+                .iter()
+                .map(|field| field.as_str())
+                .collect::<Vec<_>>()
+                .join(" . ")
+        };
+        writeln!(f, "\t{} {name} {{", self.kind())?;
+        write!(f, "\t\ttype {}", types(&self.key))?;
+        if !self.data.is_empty() {
+            write!(f, " : {}", types(&self.data))?;
+        }
+        writeln!(f)?;
+        if self.interval {
+            writeln!(f, "\t\tflags interval")?;
+        }
+        if !self.elements.is_empty() {
+            writeln!(f, "\t\telements = {{")?;
+            for (element, value) in &self.elements {
+                writeln!(f, "\t\t\t{},", self.show(*element, *value))?;
+            }
+            writeln!(f, "\t\t}}")?;
+        }
+        writeln!(f, "\t}}")
+    }
+}
+
+fn write_tuple(f: &mut fmt::Formatter<'_>, types: &[FieldType], first: Tuple, last: Tuple) -> fmt::Result {
+    for (position, field) in types.iter().enumerate() {
+        if position > 0 {
+            f.write_str(" . ")?;
+        }
+        let (first, last) = (first.0[position], last.0[position]);
+        field.write(f, first)?;
+        if first != last {
+            f.write_str("-")?;
+            field.write(f, last)?;
+        }
+    }
+    Ok(())
+}
+
+/// JSON has no keys but strings: a list of pairs.
+mod as_pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::{Element, Tuple};
+
+    pub(super) fn serialize<S: Serializer>(map: &BTreeMap<Element, Tuple>, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(map)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<BTreeMap<Element, Tuple>, D::Error> {
+        Ok(Vec::<(Element, Tuple)>::deserialize(from)?.into_iter().collect())
+    }
+}

@@ -1,0 +1,71 @@
+//! What the kernel has, of all that a plan may depend on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use super::{Link, LinkId, LinkIndex, Route, Sysctl, nft};
+
+/// What the kernel has at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Observed {
+    /// Every link, in the order of their numbers.
+    pub links: Vec<Link>,
+    /// The IPv4 addresses of global scope on each link, ours or not.
+    pub addresses: BTreeMap<LinkIndex, BTreeSet<Ipv4Net>>,
+    /// Default routes of the main table, whoever made them, and every route with our protocol number, in
+    /// the kernel's order (among equals the first one is used).
+    pub routes: Vec<Route<LinkIndex>>,
+    /// The parameters of [`Sysctl`] that exist: those of NICs that are there, those of IPv6 where it is built in.
+    pub sysctls: BTreeMap<Sysctl, String>,
+    /// Our nftables table, if it exists.
+    pub table: Option<nft::Table>,
+}
+
+/// Why a desired link cannot be pointed at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing<'a> {
+    /// No link has the address.
+    Absent,
+    /// Several have it, so that none is certain.
+    Ambiguous(Vec<&'a Link>),
+}
+
+impl Observed {
+    /// The one link that a desired state means by `id`.
+    ///
+    /// # Errors
+    /// If there is none or more than one.
+    pub fn find(&self, id: LinkId) -> Result<&Link, Missing<'_>> {
+        let found: Vec<&Link> = self
+            .links
+            .iter()
+            .filter(|link| link.id == Some(id) && !link.stacked)
+            .collect();
+        match found[..] {
+            [] => Err(Missing::Absent),
+            [link] => Ok(link),
+            _ => Err(Missing::Ambiguous(found)),
+        }
+    }
+
+    /// The link with this number.
+    #[must_use]
+    pub fn link(&self, index: LinkIndex) -> Option<&Link> {
+        self.links.iter().find(|link| link.index == index)
+    }
+
+    /// The path below `/proc/sys/net` of a parameter, with the name that a NIC has now; `None` if it is missing.
+    #[must_use]
+    pub fn sysctl_path(&self, key: Sysctl) -> Option<String> {
+        match key {
+            Sysctl::Link(mac, parameter) => self
+                .find(LinkId::Mac(mac))
+                .ok()
+                .map(|link| parameter.path(&link.name)),
+            _ => key.path().map(ToOwned::to_owned),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The kernel parameters that a router needs, by what they are for and not by a path that a rename breaks.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{LinkName, MacAddr};
+
+/// A kernel parameter below `/proc/sys/net` (Documentation/networking/ip-sysctl.rst).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Sysctl {
+    /// `net.ipv4.ip_forward`: whether the VM routes at all.
+    IpForward,
+    /// `net.ipv6.conf.all.disable_ipv6`: writing it writes every link's.
+    DisableIpv6All,
+    /// `net.ipv6.conf.default.disable_ipv6`: what a link that appears later starts with.
+    DisableIpv6Default,
+    /// A parameter of one NIC.
+    Link(MacAddr, LinkSysctl),
+}
+
+/// A kernel parameter that each link has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LinkSysctl {
+    /// `net.ipv4.conf.*.promote_secondaries`: whether an address survives the removal of an older one of its
+    /// subnet. Without it, add-before-delete of an address loses the new one too.
+    PromoteSecondaries,
+    /// `net.ipv4.conf.*.rp_filter`: 1 drops packets whose source is not reached by the link they came from
+    /// (RFC 3704, strict), 2 those whose source is not reached at all (loose).
+    RpFilter,
+    /// `net.ipv6.conf.*.disable_ipv6`.
+    DisableIpv6,
+}
+
+impl LinkSysctl {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::PromoteSecondaries, Self::RpFilter, Self::DisableIpv6];
+
+    /// The path below `/proc/sys/net` of this parameter of a link.
+    #[must_use]
+    pub fn path(self, link: &LinkName) -> String {
+        let (family, name) = self.parts();
+        format!("{family}/conf/{link}/{name}")
+    }
+
+    const fn parts(self) -> (&'static str, &'static str) {
+        match self {
+            Self::PromoteSecondaries => ("ipv4", "promote_secondaries"),
+            Self::RpFilter => ("ipv4", "rp_filter"),
+            Self::DisableIpv6 => ("ipv6", "disable_ipv6"),
+        }
+    }
+}
+
+impl Sysctl {
+    /// The path below `/proc/sys/net`; `None` for a parameter of a NIC that needs the NIC's name.
+    #[must_use]
+    pub const fn path(self) -> Option<&'static str> {
+        match self {
+            Self::IpForward => Some("ipv4/ip_forward"),
+            Self::DisableIpv6All => Some("ipv6/conf/all/disable_ipv6"),
+            Self::DisableIpv6Default => Some("ipv6/conf/default/disable_ipv6"),
+            Self::Link(..) => None,
+        }
+    }
+}
+
+impl fmt::Display for Sysctl {
+    /// sysctl(8)'s name, with the hardware address in place of a NIC's name: `net.ipv4.conf.52:54:….rp_filter`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Link(mac, parameter) => {
+                let (family, name) = parameter.parts();
+                write!(f, "net.{family}.conf.{mac}.{name}")
+            }
+            Self::IpForward => f.write_str("net.ipv4.ip_forward"),
+            Self::DisableIpv6All => f.write_str("net.ipv6.conf.all.disable_ipv6"),
+            Self::DisableIpv6Default => f.write_str("net.ipv6.conf.default.disable_ipv6"),
+        }
+    }
+}
+
+impl TryFrom<String> for Sysctl {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let known = || format!("{text}: not a parameter that kylin-vr keeps");
+        for key in [Self::IpForward, Self::DisableIpv6All, Self::DisableIpv6Default] {
+            if key.to_string() == text {
+                return Ok(key);
+            }
+        }
+        let mac = text
+            .split('.')
+            .nth(3)
+            .and_then(|mac| mac.parse().ok())
+            .ok_or_else(known)?;
+        LinkSysctl::ALL
+            .into_iter()
+            .map(|parameter| Self::Link(mac, parameter))
+            .find(|key| key.to_string() == text)
+            .ok_or_else(known)
+    }
+}
+
+impl From<Sysctl> for String {
+    fn from(key: Sysctl) -> Self {
+        key.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_reads_back() {
+        let mac = "52:54:84:00:08:45".parse().unwrap();
+        let mut keys = vec![
+            Sysctl::IpForward,
+            Sysctl::DisableIpv6All,
+            Sysctl::DisableIpv6Default,
+        ];
+        keys.extend(LinkSysctl::ALL.map(|parameter| Sysctl::Link(mac, parameter)));
+        for key in keys {
+            assert_eq!(Sysctl::try_from(key.to_string()), Ok(key));
+        }
+        assert!(Sysctl::try_from("net.ipv4.tcp_syncookies".to_owned()).is_err());
+    }
+}

@@ -1,0 +1,86 @@
+//! What is ours in the kernel, in one place. Taking something for ours that is not is the worse mistake.
+//!
+//! Ours are: the nftables table [`NFT_TABLE`]; routes with protocol number [`ROUTE_PROTOCOL`]; the global IPv4
+//! addresses and the default routes of NICs whose hardware address is in the file or was in an earlier one;
+//! the sysctls of [`crate::model::Sysctl`]. Links, tables, routes and addresses beside these are never touched.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Desired, LinkId, LinkSysctl, MacAddr, Observed, Sysctl};
+
+/// Our table of family `ip`. (`inet` NAT needs Linux 5.2; openEuler 20.03 has 4.19.)
+pub const NFT_TABLE: &str = "kylin_vr";
+
+/// The `rtm_protocol` of our routes: not one of linux/rtnetlink.h or of iproute2's rt_protos.
+pub const ROUTE_PROTOCOL: u8 = 158;
+
+/// The one bit of a packet's mark that says "keep the source address". Set and tested through a mask, since
+/// the other bits are other programs' (Kubernetes has 0xc000, Tailscale 0xff0000, Calico takes from the top).
+pub const MARK_KEEP_SOURCE: u32 = 0x0100_0000;
+
+/// What runs since the boot changed that was there before them: how it was, so that it can be again.
+///
+/// Kept in the runtime directory, as the kernel's own state: both are gone after a reboot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Owned {
+    /// NICs whose addresses are ours.
+    pub links: BTreeMap<MacAddr, LinkBefore>,
+    /// The values that sysctls had.
+    pub sysctls: BTreeMap<Sysctl, String>,
+}
+
+/// How a NIC was when we first saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct LinkBefore {
+    /// Whether it was up, and so stays up when the file lets go of it.
+    pub up: bool,
+}
+
+impl Owned {
+    /// Adds what is about to become ours. To be kept on disk *before* the kernel is changed, so that a killed
+    /// run leaves nothing that the next one does not know of.
+    #[must_use]
+    pub fn with(mut self, desired: &Desired, observed: &Observed) -> Self {
+        for id in desired.links.keys() {
+            if let (LinkId::Mac(mac), Ok(link)) = (*id, observed.find(*id)) {
+                self.links.entry(mac).or_insert(LinkBefore { up: link.up });
+            }
+        }
+        // Writing `all` writes every link's, and later links start with the same: from then on `all` stands for
+        // how they were. Before that, those that were off already are noted: they must not come on with it.
+        let all_before = self.sysctls.get(&Sysctl::DisableIpv6All).cloned();
+        let takes_all = all_before.is_none() && desired.sysctls.contains_key(&Sysctl::DisableIpv6All);
+        for (key, value) in &observed.sysctls {
+            let is_ipv6_of_link = matches!(key, Sysctl::Link(_, LinkSysctl::DisableIpv6));
+            if desired.sysctls.contains_key(key) || (is_ipv6_of_link && takes_all && value != "0") {
+                let value = if is_ipv6_of_link {
+                    all_before.as_ref().unwrap_or(value)
+                } else {
+                    value
+                };
+                self.sysctls.entry(*key).or_insert_with(|| value.clone());
+            }
+        }
+        self
+    }
+
+    /// Forgets what is not ours any more: what is not desired, and NICs that are gone with all they had.
+    #[must_use]
+    pub fn only(mut self, desired: &Desired, observed: &Observed) -> Self {
+        let there = |mac: &MacAddr| {
+            let id = LinkId::Mac(*mac);
+            desired.links.contains_key(&id) && observed.find(id).is_ok()
+        };
+        self.links.retain(|mac, _| there(mac));
+        let ipv6_is_off = desired.sysctls.contains_key(&Sysctl::DisableIpv6All);
+        self.sysctls.retain(|key, _| match key {
+            Sysctl::Link(_, LinkSysctl::DisableIpv6) if ipv6_is_off => true,
+            Sysctl::Link(mac, _) => desired.sysctls.contains_key(key) && there(mac),
+            _ => desired.sysctls.contains_key(key),
+        });
+        self
+    }
+}

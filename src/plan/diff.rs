@@ -1,0 +1,327 @@
+//! Which operations make what is into what should be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::nft::TableChange;
+use crate::model::{
+    Desired, DesiredLink, Link, LinkId, LinkIndex, LinkSysctl, Missing, Observed, Route, RouteKind, Sysctl,
+};
+use crate::owned::{Owned, ROUTE_PROTOCOL};
+
+use super::{Announcement, LinkRef, Operation, Pending, Plan};
+
+/// What makes the kernel match `desired`, given what it has and what of that is ours.
+#[must_use]
+pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned) -> Plan {
+    let mut plan = Plan::default();
+    let links = resolve(desired, observed, &mut plan.pending);
+    let released = released_links(desired, observed, owned);
+    let ours: BTreeSet<LinkIndex> = links
+        .values()
+        .map(|(link, _)| link.index)
+        .chain(released.iter().map(|(link, _)| link.index))
+        .collect();
+
+    let table = TableChange::between(observed.table.as_ref(), desired.table.as_ref()).map(Operation::Table);
+    let (late_table, early_table) = table.into_iter().partition(|_| desired.table.is_none());
+    let (set_sysctls, forwarding, restore_sysctls) = sysctls(desired, observed, owned, &mut plan.notes);
+    let (add_addresses, delete_addresses) = addresses(&links, &released, observed);
+    let (add_routes, delete_routes) = routes(desired, observed, &links, &ours);
+
+    let links_up = links
+        .values()
+        .filter(|(link, _)| !link.up)
+        .map(|(link, _)| Operation::SetLink {
+            link: (*link).into(),
+            up: true,
+        });
+    let links_down = released
+        .iter()
+        .filter(|(link, was_up)| link.up && !was_up)
+        .map(|(link, _)| Operation::SetLink {
+            link: (*link).into(),
+            up: false,
+        });
+
+    plan.operations = Vec::<Operation>::from_iter(early_table);
+    plan.operations.extend(links_up);
+    plan.operations.extend(set_sysctls);
+    plan.operations.extend(add_addresses);
+    plan.operations.extend(add_routes);
+    plan.operations.extend(forwarding);
+    plan.operations.extend(restore_sysctls);
+    plan.operations.extend(delete_routes);
+    plan.operations.extend(delete_addresses);
+    plan.operations.extend(links_down);
+    plan.operations.extend::<Vec<_>>(late_table);
+
+    plan.announcements = announcements(desired, &links, &plan.operations);
+    plan
+}
+
+type Links<'a> = BTreeMap<LinkId, (&'a Link, &'a DesiredLink)>;
+
+fn resolve<'a>(desired: &'a Desired, observed: &'a Observed, pending: &mut Vec<Pending>) -> Links<'a> {
+    let mut links = Links::new();
+    for (id, wanted) in &desired.links {
+        let (reason, candidates) = match observed.find(*id) {
+            Ok(link) => {
+                links.insert(*id, (link, wanted));
+                continue;
+            }
+            Err(Missing::Absent) => ("no link has this hardware address".to_owned(), Vec::new()),
+            Err(Missing::Ambiguous(found)) => (
+                "several links have this hardware address".to_owned(),
+                found.into_iter().map(|link| link.name.clone()).collect(),
+            ),
+        };
+        let addresses = wanted
+            .addresses
+            .iter()
+            .flatten()
+            .map(ToString::to_string)
+            .collect();
+        pending.push(Pending {
+            link: *id,
+            path: wanted.path.clone(),
+            addresses,
+            reason,
+            candidates,
+        });
+    }
+    pending.sort_by(|one, other| path_order(&one.path).cmp(&path_order(&other.path)));
+    links
+}
+
+/// `if_list[10]` comes after `if_list[9]`.
+fn path_order(path: &str) -> (usize, &str) {
+    (path.len(), path)
+}
+
+/// NICs that the file named once and does not any more, and whether each was up before.
+fn released_links<'a>(desired: &Desired, observed: &'a Observed, owned: &Owned) -> Vec<(&'a Link, bool)> {
+    owned
+        .links
+        .iter()
+        .filter(|(mac, _)| !desired.links.contains_key(&LinkId::Mac(**mac)))
+        .filter_map(|(mac, before)| Some((observed.find(LinkId::Mac(*mac)).ok()?, before.up)))
+        .collect()
+}
+
+fn addresses(
+    links: &Links<'_>,
+    released: &[(&Link, bool)],
+    observed: &Observed,
+) -> (Vec<Operation>, Vec<Operation>) {
+    let nothing = BTreeSet::new();
+    let wanted = links
+        .values()
+        .filter_map(|(link, wanted)| Some((*link, wanted.addresses.as_ref()?)))
+        .chain(released.iter().map(|(link, _)| (*link, &nothing)));
+    let (mut add, mut delete) = (Vec::new(), Vec::new());
+    for (link, wanted) in wanted {
+        let has = observed.addresses.get(&link.index).unwrap_or(&nothing);
+        add.extend(wanted.difference(has).map(|address| Operation::AddAddress {
+            link: link.into(),
+            address: *address,
+        }));
+        delete.extend(has.difference(wanted).map(|address| Operation::DeleteAddress {
+            link: link.into(),
+            address: *address,
+        }));
+    }
+    (add, delete)
+}
+
+fn routes(
+    desired: &Desired,
+    observed: &Observed,
+    links: &Links<'_>,
+    ours: &BTreeSet<LinkIndex>,
+) -> (Vec<Operation>, Vec<Operation>) {
+    let is_ours = |route: &Route<LinkIndex>| {
+        route.protocol == ROUTE_PROTOCOL || (route.is_default() && ours.contains(&route.link))
+    };
+    let wanted: BTreeMap<Route<LinkIndex>, LinkRef> = desired
+        .routes
+        .iter()
+        .filter_map(|route| {
+            let (link, _) = links.get(&route.link)?;
+            Some((route.on(link.index), LinkRef::from(*link)))
+        })
+        .collect();
+    let has: BTreeSet<&Route<LinkIndex>> = observed.routes.iter().collect();
+    // A route that is to be replaced is not also to be deleted.
+    let mut replaced = BTreeSet::new();
+    let (mut add, mut delete) = (Vec::new(), Vec::new());
+    for (route, link) in &wanted {
+        if has.contains(route) {
+            continue;
+        }
+        // The kernel replaces the first route of the same destination, metric and table, whoever made it:
+        // only where that one is ours is a replacement right, else ours goes before it and wins.
+        let first = if route.kind == RouteKind::Unicast {
+            observed.routes.iter().find(|other| {
+                (other.destination, other.table, other.metric)
+                    == (route.destination, route.table, route.metric)
+            })
+        } else {
+            None
+        };
+        match first {
+            Some(from) if is_ours(from) && !wanted.contains_key(from) && !replaced.contains(from) => {
+                replaced.insert(from);
+                add.push(Operation::ReplaceRoute {
+                    link: link.clone(),
+                    from_link: link_ref(observed, from.link),
+                    from: from.clone(),
+                    to: route.clone(),
+                });
+            }
+            _ => add.push(Operation::AddRoute {
+                link: link.clone(),
+                route: route.clone(),
+            }),
+        }
+    }
+    for route in &observed.routes {
+        if is_ours(route) && !wanted.contains_key(route) && !replaced.contains(route) {
+            delete.push(Operation::DeleteRoute {
+                link: link_ref(observed, route.link),
+                route: route.clone(),
+            });
+        }
+    }
+    (add, delete)
+}
+
+fn link_ref(observed: &Observed, index: LinkIndex) -> LinkRef {
+    observed.link(index).map_or_else(
+        || LinkRef {
+            index,
+            name: crate::model::LinkName(format!("if{}", index.0)),
+        },
+        LinkRef::from,
+    )
+}
+
+/// What is set before addresses come, `ip_forward` on its own, and what goes back to what it was.
+fn sysctls(
+    desired: &Desired,
+    observed: &Observed,
+    owned: &Owned,
+    notes: &mut Vec<String>,
+) -> (Vec<Operation>, Vec<Operation>, Vec<Operation>) {
+    let mut values = observed.sysctls.clone();
+    let (mut set, mut forwarding, mut restore) = (Vec::new(), Vec::new(), Vec::new());
+    let restored = owned
+        .sysctls
+        .iter()
+        .filter(|(key, _)| !desired.sysctls.contains_key(key));
+    let wanted = desired.sysctls.iter().map(|(key, to)| (key, to, true));
+    for (key, to, is_wanted) in wanted.chain(restored.map(|(key, to)| (key, to, false))) {
+        // Not there: the NIC is missing, or IPv6 is not built in; then there is nothing to set.
+        let Some(from) = values.get(key).filter(|from| *from != to) else {
+            continue;
+        };
+        let Some(path) = observed.sysctl_path(*key) else {
+            continue;
+        };
+        if !is_wanted && is_ipv6_of_link(*key) && desired.sysctls.contains_key(&Sysctl::DisableIpv6All) {
+            // A link that is not in the file follows `all` as long as that is ours, and goes back with it.
+            continue;
+        }
+        if *key == Sysctl::DisableIpv6All && to != "0" {
+            if let Some(name) = foreign_ipv6(desired, observed, owned) {
+                notes.push(format!(
+                    "net.ipv6.conf.all.disable_ipv6 stays {from}: {name}, which is not in the file, uses IPv6 \
+                     (the file's own NICs and new ones have it off)"
+                ));
+                continue;
+            }
+        }
+        let operation = Operation::SetSysctl {
+            key: *key,
+            path,
+            from: from.clone(),
+            to: to.clone(),
+        };
+        match (*key, is_wanted) {
+            (_, false) => restore.push(operation),
+            (Sysctl::IpForward, true) => forwarding.push(operation),
+            (_, true) => set.push(operation),
+        }
+        if *key == Sysctl::DisableIpv6All {
+            // The kernel writes every link's along with it (net/ipv6/addrconf.c, addrconf_disable_ipv6).
+            for (key, value) in &mut values {
+                if is_ipv6_of_link(*key) || *key == Sysctl::DisableIpv6Default {
+                    value.clone_from(to);
+                }
+            }
+        }
+    }
+    (set, forwarding, restore)
+}
+
+fn is_ipv6_of_link(key: Sysctl) -> bool {
+    matches!(key, Sysctl::Link(_, LinkSysctl::DisableIpv6))
+}
+
+/// A link beside ours that would lose addresses if IPv6 went off everywhere.
+fn foreign_ipv6<'a>(desired: &Desired, observed: &'a Observed, owned: &Owned) -> Option<&'a str> {
+    observed
+        .links
+        .iter()
+        .filter(|link| link.ipv6_in_use)
+        .find(|link| match link.id {
+            Some(LinkId::Mac(mac)) if !link.stacked => {
+                !desired.links.contains_key(&LinkId::Mac(mac)) && !owned.links.contains_key(&mac)
+            }
+            Some(LinkId::Loopback) => false,
+            _ => true,
+        })
+        .map(|link| link.name.0.as_str())
+}
+
+/// Who must hear of what is new: elastic IPs that came, on the external link; an address that came, on its own
+/// link; and everything that is outside, where the external link itself came.
+fn announcements(desired: &Desired, links: &Links<'_>, operations: &[Operation]) -> Vec<Announcement> {
+    let external = links
+        .values()
+        .find(|(_, wanted)| wanted.external)
+        .map(|(link, _)| LinkRef::from(*link));
+    let mut announced = Vec::new();
+    let mut new_eips = Vec::new();
+    let mut external_is_new = false;
+    for operation in operations {
+        match operation {
+            Operation::AddAddress { link, address } => {
+                external_is_new |= external.as_ref() == Some(link);
+                announced.push(Announcement {
+                    link: link.clone(),
+                    address: address.addr(),
+                });
+            }
+            Operation::SetLink { link, up: true } => external_is_new |= external.as_ref() == Some(link),
+            Operation::AddRoute { route, .. } if route.kind == RouteKind::Local => {
+                new_eips.push(route.destination.addr());
+            }
+            _ => {}
+        }
+    }
+    if external_is_new {
+        let eips = desired
+            .routes
+            .iter()
+            .filter(|route| route.kind == RouteKind::Local);
+        new_eips = eips.map(|route| route.destination.addr()).collect();
+    }
+    let eips = external.iter().flat_map(|link| {
+        new_eips.iter().map(|address| Announcement {
+            link: link.clone(),
+            address: *address,
+        })
+    });
+    announced.extend(eips);
+    announced
+}

@@ -1,0 +1,321 @@
+//! One step of a plan: a value that can be shown, carried out and turned around.
+
+use std::fmt;
+
+use ipnet::Ipv4Net;
+use serde::Serialize;
+
+use crate::model::nft::{Rule, Set, TableChange};
+use crate::model::{Link, LinkIndex, LinkName, Route, RouteKind, Sysctl};
+use crate::owned::NFT_TABLE;
+
+/// A link as an operation points at it: by number, and by name for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkRef {
+    /// The kernel's number.
+    pub index: LinkIndex,
+    /// Its name when the plan was made.
+    pub name: LinkName,
+}
+
+impl From<&Link> for LinkRef {
+    fn from(link: &Link) -> Self {
+        Self {
+            index: link.index,
+            name: link.name.clone(),
+        }
+    }
+}
+
+/// One change of the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// One batch on our nftables table.
+    Table(TableChange),
+    /// Sets a link up, or down.
+    SetLink {
+        /// The link.
+        link: LinkRef,
+        /// Up or down.
+        up: bool,
+    },
+    /// Gives a link an address.
+    AddAddress {
+        /// The link.
+        link: LinkRef,
+        /// The address with the prefix of its subnet.
+        address: Ipv4Net,
+    },
+    /// Takes an address from a link.
+    DeleteAddress {
+        /// The link.
+        link: LinkRef,
+        /// The address with the prefix of its subnet.
+        address: Ipv4Net,
+    },
+    /// Adds a route before others of its destination and metric, which stay.
+    AddRoute {
+        /// The route's link.
+        link: LinkRef,
+        /// The route.
+        route: Route<LinkIndex>,
+    },
+    /// Puts a route in the place of the first one of its destination and metric.
+    ReplaceRoute {
+        /// The new route's link.
+        link: LinkRef,
+        /// The old route's link, if it is still there.
+        from_link: LinkRef,
+        /// The route that is there.
+        from: Route<LinkIndex>,
+        /// The route that takes its place.
+        to: Route<LinkIndex>,
+    },
+    /// Deletes exactly this route.
+    DeleteRoute {
+        /// The route's link.
+        link: LinkRef,
+        /// The route.
+        route: Route<LinkIndex>,
+    },
+    /// Writes a kernel parameter.
+    SetSysctl {
+        /// Which one.
+        key: Sysctl,
+        /// Its path below `/proc/sys/net`, with the name that the NIC has now.
+        path: String,
+        /// What it is.
+        from: String,
+        /// What it becomes.
+        to: String,
+    },
+}
+
+/// What a line of a plan does to its object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Comes.
+    Add,
+    /// Goes.
+    Delete,
+    /// Changes.
+    Change,
+    /// Is told to neighbours.
+    Announce,
+}
+
+/// An operation in words: what `kylin-vr plan` prints, in text and in JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Line {
+    /// What happens.
+    pub action: Action,
+    /// To what kind of thing.
+    pub object: &'static str,
+    /// To which one, in the words of ip(8), nft(8) and sysctl(8).
+    pub text: String,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = match self.action {
+            Action::Add => '+',
+            Action::Delete => '-',
+            Action::Change => '~',
+            Action::Announce => '!',
+        };
+        write!(f, "{sign} {:<8} {}", self.object, self.text)
+    }
+}
+
+impl Operation {
+    /// The operation that undoes this one.
+    #[must_use]
+    pub fn inverse(&self) -> Self {
+        match self.clone() {
+            Self::Table(change) => Self::Table(change.inverse()),
+            Self::SetLink { link, up } => Self::SetLink { link, up: !up },
+            Self::AddAddress { link, address } => Self::DeleteAddress { link, address },
+            Self::DeleteAddress { link, address } => Self::AddAddress { link, address },
+            Self::AddRoute { link, route } => Self::DeleteRoute { link, route },
+            Self::DeleteRoute { link, route } => Self::AddRoute { link, route },
+            Self::ReplaceRoute {
+                link,
+                from_link,
+                from,
+                to,
+            } => Self::ReplaceRoute {
+                link: from_link,
+                from_link: link,
+                from: to,
+                to: from,
+            },
+            Self::SetSysctl { key, path, from, to } => Self::SetSysctl {
+                key,
+                path,
+                from: to,
+                to: from,
+            },
+        }
+    }
+
+    /// The operation in words, a line for each thing that changes.
+    #[must_use]
+    pub fn lines(&self) -> Vec<Line> {
+        use Action::{Add, Change, Delete};
+        let line = |action, object, text| vec![Line { action, object, text }];
+        match self {
+            Self::Table(change) => table_lines(change),
+            Self::SetLink { link, up } => line(
+                Change,
+                "link",
+                format!("{} {}", link.name, if *up { "up" } else { "down" }),
+            ),
+            Self::AddAddress { link, address } => {
+                line(Add, "address", format!("{address} dev {}", link.name))
+            }
+            Self::DeleteAddress { link, address } => {
+                line(Delete, "address", format!("{address} dev {}", link.name))
+            }
+            Self::AddRoute { link, route } => line(Add, "route", route_text(route, link)),
+            Self::DeleteRoute { link, route } => line(Delete, "route", route_text(route, link)),
+            Self::ReplaceRoute {
+                link,
+                from_link,
+                from,
+                to,
+            } => line(
+                Change,
+                "route",
+                format!("{} (was: {})", route_text(to, link), route_text(from, from_link)),
+            ),
+            Self::SetSysctl { path, from, to, .. } => {
+                // sysctl(8)'s own way with a name that has a dot in it (a VLAN's): swap the two.
+                let name: String = path
+                    .chars()
+                    .map(|letter| match letter {
+                        '/' => '.',
+                        '.' => '/',
+                        other => other,
+                    })
+                    .collect();
+                line(Change, "sysctl", format!("net.{name} {from} -> {to}"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    /// One line, for errors and logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = match self {
+            Self::Table(TableChange::Create(_)) => return write!(f, "create nftables table ip {NFT_TABLE}"),
+            Self::Table(TableChange::Delete(_)) => return write!(f, "delete nftables table ip {NFT_TABLE}"),
+            Self::Table(_) => return write!(f, "change nftables table ip {NFT_TABLE}"),
+            Self::SetLink { .. } | Self::SetSysctl { .. } => "set",
+            Self::AddAddress { .. } | Self::AddRoute { .. } => "add",
+            Self::DeleteAddress { .. } | Self::DeleteRoute { .. } => "delete",
+            Self::ReplaceRoute { .. } => "replace",
+        };
+        f.write_str(verb)?;
+        self.lines()
+            .iter()
+            .try_for_each(|line| write!(f, " {} {}", line.object, line.text))
+    }
+}
+
+fn route_text(route: &Route<LinkIndex>, link: &LinkRef) -> String {
+    match route.kind {
+        RouteKind::Unreachable => route.to_string(),
+        RouteKind::Unicast | RouteKind::Local => format!("{route} dev {}", link.name),
+    }
+}
+
+fn table_lines(change: &TableChange) -> Vec<Line> {
+    use Action::{Add, Change, Delete};
+    let mut lines = Vec::new();
+    let mut push = |action, text| {
+        lines.push(Line {
+            action,
+            object: "nft",
+            text,
+        })
+    };
+    match change {
+        TableChange::Create(table) => {
+            push(Add, format!("table ip {NFT_TABLE}"));
+            for (name, chain) in &table.chains {
+                for rule in &chain.rules {
+                    push(Add, format!("rule {name}: {rule}"));
+                }
+            }
+            for (name, set) in &table.sets {
+                for (element, value) in &set.elements {
+                    push(
+                        Add,
+                        format!("element {name} {{ {} }}", set.show(*element, *value)),
+                    );
+                }
+            }
+        }
+        TableChange::Delete(table) => {
+            push(
+                Delete,
+                format!("table ip {NFT_TABLE} ({} elements)", table.elements()),
+            );
+        }
+        TableChange::Replace { from, to } => {
+            push(
+                Change,
+                format!(
+                    "table ip {NFT_TABLE} ({} -> {} elements)",
+                    from.elements(),
+                    to.elements()
+                ),
+            );
+        }
+        TableChange::Edit {
+            elements,
+            chains,
+            remove_sets,
+            add_sets,
+        } => {
+            for (name, edit) in chains {
+                // The chain is written anew, as a whole; told is what differs.
+                let only_in = |one: &[Rule], other: &[Rule]| -> Vec<String> {
+                    let rules = one.iter().filter(|rule| !other.contains(rule));
+                    rules.map(|rule| format!("rule {name}: {rule}")).collect()
+                };
+                let (gone, come) = (only_in(&edit.from, &edit.to), only_in(&edit.to, &edit.from));
+                if gone.is_empty() && come.is_empty() {
+                    push(Change, format!("rules {name}: in another order, or fewer times"));
+                }
+                gone.into_iter().for_each(|text| push(Delete, text));
+                come.into_iter().for_each(|text| push(Add, text));
+            }
+            let mut element = |action, name: &str, set: &Set, (element, value)| {
+                push(
+                    action,
+                    format!("element {name} {{ {} }}", set.show(element, value)),
+                );
+            };
+            for (name, edit) in elements {
+                edit.remove
+                    .iter()
+                    .for_each(|pair| element(Delete, name, &edit.set, *pair));
+                edit.add
+                    .iter()
+                    .for_each(|pair| element(Add, name, &edit.set, *pair));
+            }
+            for (action, sets) in [(Delete, remove_sets), (Add, add_sets)] {
+                for (name, set) in sets {
+                    push(action, format!("{} {name}", set.kind()));
+                    for (key, value) in &set.elements {
+                        push(action, format!("element {name} {{ {} }}", set.show(*key, *value)));
+                    }
+                }
+            }
+        }
+    }
+    lines
+}
