@@ -19,6 +19,7 @@
 
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
+pub mod config;
 pub mod model;
 pub mod owned;
 pub mod plan;

@@ -1,0 +1,237 @@
+//! Reads the values of one mapping, and notes what is wrong with each.
+
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use super::node::{Located, Node, place, source};
+use super::problem::{Place, Problem, Severity, shown};
+
+/// Where problems go; knows the text that they are of.
+pub(super) struct Reader<'t, 'p> {
+    pub(super) text: &'t [u8],
+    pub(super) problems: &'p mut Vec<Problem>,
+}
+
+impl<'t> Reader<'t, '_> {
+    pub(super) fn problem(
+        &mut self,
+        severity: Severity,
+        path: impl Into<String>,
+        place: Place,
+        value: Option<String>,
+        message: impl Into<String>,
+    ) {
+        self.problems.push(Problem {
+            severity,
+            path: path.into(),
+            place,
+            value,
+            message: message.into(),
+        });
+    }
+
+    /// The value of a scalar as text, whether it was quoted or not: what a number looks like is for the key to
+    /// say, not for YAML's rules of sixties and noughts. `None` for lists, mappings and nothing.
+    pub(super) fn scalar<'n>(&self, node: &'n Located<'_>) -> Option<&'n str>
+    where
+        't: 'n,
+    {
+        match &node.value {
+            Node::Text(text) => Some(text),
+            Node::Plain => source(self.text, node),
+            Node::Null | Node::List(_) | Node::Map(_) => None,
+        }
+    }
+
+    /// The entries of a mapping, checked for keys that stand twice or are not known.
+    pub(super) fn mapping<'n>(
+        &mut self,
+        node: &'n Located<'n>,
+        path: &str,
+        known: &'static [&'static str],
+    ) -> Option<Fields<'n>> {
+        let Node::Map(entries) = &node.value else {
+            let value = self.describe(node);
+            let message = format!("expected a mapping with the keys {}", known.join(", "));
+            self.problem(Severity::Error, path, place(node.referenced), value, message);
+            return None;
+        };
+        let mut fields = Fields {
+            path: path.to_owned(),
+            place: place(node.referenced),
+            entries: Vec::new(),
+            misspelt: Vec::new(),
+        };
+        for (key, value) in entries {
+            let at = place(key.referenced);
+            if !known.contains(&key.value.as_str()) {
+                let message = match nearest(&key.value, known) {
+                    Some(name) => {
+                        fields.misspelt.push(name);
+                        format!("unknown key; did you mean {name}?")
+                    }
+                    None => format!("unknown key; known are {}", known.join(", ")),
+                };
+                let path = fields.join(&shown(&key.value));
+                self.problem(Severity::Error, path, at, None, message);
+            } else if let Some((_, first)) = fields.entries.iter().find(|(name, _)| *name == key.value) {
+                let first = place(first.referenced);
+                let message = format!("the key stands twice (first on line {})", first.line);
+                self.problem(Severity::Error, fields.join(&key.value), at, None, message);
+            } else {
+                fields.entries.push((&key.value, value));
+            }
+        }
+        Some(fields)
+    }
+
+    /// The items of a list; nothing at all is an empty one.
+    pub(super) fn list<'n>(&mut self, node: Option<&'n Located<'n>>, path: &str) -> &'n [Located<'n>] {
+        match node.map(|node| (&node.value, node)) {
+            None | Some((Node::Null, _)) => &[],
+            Some((Node::List(items), _)) => items,
+            Some((_, node)) => {
+                let value = self.describe(node);
+                self.problem(
+                    Severity::Error,
+                    path,
+                    place(node.referenced),
+                    value,
+                    "expected a list",
+                );
+                &[]
+            }
+        }
+    }
+
+    fn describe(&self, node: &Located<'_>) -> Option<String> {
+        match &node.value {
+            Node::Null => Some("nothing".to_owned()),
+            Node::List(_) => Some("a list".to_owned()),
+            Node::Map(_) => Some("a mapping".to_owned()),
+            Node::Text(_) | Node::Plain => self.scalar(node).map(shown),
+        }
+    }
+}
+
+/// The known keys of one mapping.
+pub(super) struct Fields<'n> {
+    path: String,
+    pub(super) place: Place,
+    entries: Vec<(&'n str, &'n Located<'n>)>,
+    /// Known keys that unknown ones probably mean.
+    misspelt: Vec<&'static str>,
+}
+
+/// A value that was read, and where it stood.
+#[derive(Clone, Debug)]
+pub(super) struct Read<T> {
+    pub(super) value: T,
+    pub(super) path: String,
+    pub(super) place: Place,
+}
+
+impl<'n> Fields<'n> {
+    pub(super) fn join(&self, key: &str) -> String {
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
+    }
+
+    /// The value of a key; `None` where the key or its value is missing.
+    pub(super) fn get(&self, key: &str) -> Option<&'n Located<'n>> {
+        let (_, node) = self.entries.iter().find(|(name, _)| *name == key)?;
+        (!matches!(node.value, Node::Null)).then_some(*node)
+    }
+
+    /// A value that must be there.
+    pub(super) fn required<T>(
+        &self,
+        reader: &mut Reader<'_, '_>,
+        key: &str,
+        expected: &str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<Read<T>> {
+        if self.get(key).is_none() && !self.misspelt.contains(&key) {
+            let message = format!("missing: expected {expected}");
+            reader.problem(Severity::Error, self.join(key), self.place, None, message);
+        }
+        self.optional(reader, key, expected, parse)
+    }
+
+    /// A value that may be missing.
+    pub(super) fn optional<T>(
+        &self,
+        reader: &mut Reader<'_, '_>,
+        key: &str,
+        expected: &str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<Read<T>> {
+        let node = self.get(key)?;
+        let at = place(node.referenced);
+        let result = match reader.scalar(node) {
+            Some(text) => parse(text),
+            None => Err(expected.to_owned()),
+        };
+        match result {
+            Ok(value) => Some(Read {
+                value,
+                path: self.join(key),
+                place: at,
+            }),
+            Err(expected) => {
+                let value = reader.describe(node);
+                let message = format!("expected {expected}");
+                reader.problem(Severity::Error, self.join(key), at, value, message);
+                None
+            }
+        }
+    }
+}
+
+/// An IPv4 address that a host can have.
+pub(super) fn host_address(text: &str) -> Result<Ipv4Addr, String> {
+    let address =
+        Ipv4Addr::from_str(text).map_err(|_| "an IPv4 address, as in 192.168.100.254".to_owned())?;
+    let not = if address.octets()[0] == 0 {
+        "one of 0.0.0.0/8"
+    } else if address.is_loopback() {
+        "a loopback address"
+    } else if address.is_multicast() {
+        "a multicast address"
+    } else if address.octets()[0] >= 240 {
+        "a reserved one or the broadcast address"
+    } else {
+        return Ok(address);
+    };
+    Err(format!("the address of a host, not {not}"))
+}
+
+/// A decimal number. No sign, and no leading zero, which YAML 1.1 reads as octal and YAML 1.2 does not.
+pub(super) fn number<T: FromStr + PartialOrd>(
+    text: &str,
+    range: &RangeInclusive<T>,
+    expected: &str,
+) -> Result<T, String> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    text.parse()
+        .ok()
+        .filter(|number| plain && range.contains(number))
+        .ok_or_else(|| expected.to_owned())
+}
+
+/// The known key that an unknown one probably means.
+fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
+    let key: String = key
+        .chars()
+        .take(64)
+        .collect::<String>()
+        .to_lowercase()
+        .replace('_', "-");
+    let distance = |name: &str| strsim::damerau_levenshtein(&key, &name.replace('_', "-"));
+    let (distance, name) = known.iter().map(|name| (distance(name), *name)).min()?;
+    (distance <= 1 + name.len() / 3).then_some(name)
+}

@@ -1,0 +1,187 @@
+//! The file: YAML text to [`Config`]. Pure, and the only user of the YAML crate.
+//!
+//! A [`Config`] is accepted whole or not at all; an invalid one cannot be built. Every problem of a file is
+//! told at once, each with its path, line and column, the value, and what was expected.
+
+mod check;
+mod fields;
+mod forwards;
+mod node;
+mod problem;
+#[cfg(test)]
+mod tests;
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::Serialize;
+
+use crate::model::MacAddr;
+
+pub use problem::{Place, Problem, Severity};
+
+/// The most bytes that a file may have: 200,000 elastic IPs take half of it.
+pub const MAX_BYTES: usize = 16 << 20;
+
+/// A valid configuration; the default is that of an empty file, a router with nothing to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Config {
+    interfaces: Vec<Interface>,
+    eips: Vec<Eip>,
+    forwards: Vec<Forward>,
+    ipv6: bool,
+}
+
+/// An entry of `if_list`: a NIC and its address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Interface {
+    /// The router's address on the NIC, with its subnet's prefix.
+    pub address: Ipv4Net,
+    /// The NIC's hardware address.
+    pub mac: MacAddr,
+    /// The next hop to everywhere; the interface that has one is the external one.
+    pub gateway: Option<Ipv4Addr>,
+    /// Where the entry stands.
+    pub place: Place,
+}
+
+/// An entry of `eip_list`: an external address that is one VM's, in both directions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Eip {
+    /// The address outside.
+    pub eip: Ipv4Addr,
+    /// The VM's own address.
+    #[serde(rename = "vm-ip")]
+    pub vm: Ipv4Addr,
+    /// Where the entry stands.
+    pub place: Place,
+}
+
+/// A transport protocol that has ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP.
+    Tcp = 6,
+    /// UDP.
+    Udp = 17,
+}
+
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// An entry of `port_forward_list`: ports of an external address that are a VM's, port by port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Forward {
+    /// The address outside.
+    pub eip: Ipv4Addr,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The first port outside.
+    pub port: u16,
+    /// The last port outside; not below `port`.
+    pub end_port: u16,
+    /// The VM's own address.
+    #[serde(rename = "vm-ip")]
+    pub vm: Ipv4Addr,
+    /// The first port on the VM; the last one is not above 65535.
+    #[serde(rename = "vm-port")]
+    pub vm_port: u16,
+    /// Where the entry stands.
+    pub place: Place,
+}
+
+impl Forward {
+    /// How many ports it has.
+    #[must_use]
+    pub fn ports(&self) -> u32 {
+        u32::from(self.end_port) - u32::from(self.port) + 1
+    }
+
+    /// Whether the VM's ports are those outside.
+    #[must_use]
+    pub fn keeps_ports(&self) -> bool {
+        self.port == self.vm_port
+    }
+
+    /// The last port on the VM.
+    #[must_use]
+    pub fn vm_end_port(&self) -> u16 {
+        self.vm_port + (self.end_port - self.port)
+    }
+}
+
+/// What a text is worth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parsed {
+    /// The configuration, if there is no error.
+    pub config: Option<Config>,
+    /// Errors and warnings, in the order of the file.
+    pub problems: Vec<Problem>,
+}
+
+impl Config {
+    /// Reads and checks a file's text. An empty one is valid.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Parsed {
+        let mut problems = Vec::new();
+        let config = node::read(text, &mut problems).map(|root| check::check(text, &root, &mut problems));
+        problems.sort_by_key(|problem| problem.place);
+        let valid = !problems.iter().any(|problem| problem.severity == Severity::Error);
+        Parsed {
+            config: config.filter(|_| valid),
+            problems,
+        }
+    }
+
+    /// The entries of `if_list`.
+    #[must_use]
+    pub fn interfaces(&self) -> &[Interface] {
+        &self.interfaces
+    }
+
+    /// The entries of `eip_list`.
+    #[must_use]
+    pub fn eips(&self) -> &[Eip] {
+        &self.eips
+    }
+
+    /// The entries of `port_forward_list`.
+    #[must_use]
+    pub fn forwards(&self) -> &[Forward] {
+        &self.forwards
+    }
+
+    /// Whether IPv6 is left as it is; else it is turned off.
+    #[must_use]
+    pub fn ipv6(&self) -> bool {
+        self.ipv6
+    }
+
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.interfaces.is_empty() && self.eips.is_empty() && self.forwards.is_empty()
+    }
+
+    /// The interface that faces outside.
+    #[must_use]
+    pub fn external(&self) -> Option<&Interface> {
+        self.interfaces
+            .iter()
+            .find(|interface| interface.gateway.is_some())
+    }
+
+    /// The interfaces that are gateways of VPC subnets.
+    pub fn internal(&self) -> impl Iterator<Item = &Interface> {
+        self.interfaces
+            .iter()
+            .filter(|interface| interface.gateway.is_none())
+    }
+}

@@ -1,0 +1,186 @@
+//! What is accepted, and what is warned of. What is refused is in `tests/bad`.
+
+use super::*;
+
+const INTERFACES: &str = "if_list:
+  - {ipaddr: 10.90.3.37, prefix: 24, mac: '52:54:84:00:08:45', gateway: 10.90.3.1}
+  - {ipaddr: 192.168.100.254, prefix: 24, mac: '52:54:84:11:00:03'}
+";
+
+fn parse(text: &str) -> Config {
+    let parsed = Config::parse(text.as_bytes());
+    parsed
+        .config
+        .unwrap_or_else(|| panic!("{text}\n{:?}", parsed.problems))
+}
+
+/// A valid text's warnings, as they are printed.
+fn warnings(lists: &str) -> Vec<String> {
+    let text = format!("{INTERFACES}{lists}");
+    let parsed = Config::parse(text.as_bytes());
+    assert!(parsed.config.is_some(), "{text}\n{:?}", parsed.problems);
+    parsed.problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_example_of_the_note_is_read_as_it_is() {
+    let config = parse(include_str!("../../examples/kylin-vr.yaml"));
+    let external = config.external().unwrap();
+    assert_eq!(
+        (external.address.to_string(), external.mac.to_string()),
+        ("10.90.3.37/24".to_owned(), "52:54:84:00:08:45".to_owned())
+    );
+    assert_eq!(external.gateway, Some("10.90.3.1".parse().unwrap()));
+    assert_eq!(config.internal().count(), 1);
+    assert_eq!(config.eips()[1].vm.to_string(), "192.168.100.191");
+    let forward = &config.forwards()[0];
+    assert_eq!(
+        (forward.protocol, forward.port, forward.end_port, forward.vm_port),
+        (Protocol::Tcp, 80, 82, 80)
+    );
+    assert_eq!(forward.place, Place { line: 16, column: 5 });
+    assert!(!config.ipv6());
+}
+
+#[test]
+fn an_empty_file_and_empty_lists_are_a_router_with_nothing_to_do() {
+    for text in [
+        "",
+        "\n",
+        "# only a comment\n",
+        "---\n",
+        "if_list:\neip_list: []\n",
+        "if_list: ~\n...\n",
+        "\u{feff}\n",
+        "{}",
+    ] {
+        assert_eq!(parse(text), Config::default(), "{text:?}");
+    }
+}
+
+#[test]
+fn numbers_may_be_quoted_and_macs_be_anything_that_yaml_takes_for_a_number() {
+    let config = parse(
+        "if_list:\n  - ipaddr: \"10.0.0.1\"\n    prefix: '16'\n    mac: 12:34:56:10:20:30\n    gateway:\n",
+    );
+    assert_eq!(config.interfaces()[0].address.to_string(), "10.0.0.1/16");
+    assert_eq!(config.interfaces()[0].mac.to_string(), "12:34:56:10:20:30");
+    assert_eq!(config.interfaces()[0].gateway, None);
+}
+
+#[test]
+fn both_spellings_of_protocol_and_any_case_are_accepted() {
+    let forward = |protocol: &str| {
+        parse(&format!(
+            "port_forward_list: [{{eip: 1.1.1.1, {protocol}, port: 1, vm-port: 1, vm-ip: 2.2.2.2}}]"
+        ))
+        .forwards()[0]
+            .protocol
+    };
+    assert_eq!(forward("protocal: tcp"), Protocol::Tcp);
+    assert_eq!(forward("protocol: udp"), Protocol::Udp);
+    assert_eq!(forward("protocal: UDP"), Protocol::Udp);
+}
+
+#[test]
+fn edges_of_what_is_valid_are_valid() {
+    for text in [
+        "if_list: [{ipaddr: 10.0.0.0, prefix: 31, mac: 02:00:00:00:00:01, gateway: 10.0.0.1}]",
+        "if_list: [{ipaddr: 10.0.0.0, prefix: 32, mac: 02:00:00:00:00:01}]",
+        "if_list: [{ipaddr: 10.0.0.1, prefix: 0, mac: 02:00:00:00:00:01}]",
+        "if_list: [{ipaddr: 10.0.0.1, prefix: 25, mac: 02:00:00:00:00:01}, {ipaddr: 10.0.0.129, prefix: 25, mac: 02:00:00:00:00:02}]",
+        "port_forward_list: [{eip: 1.1.1.1, protocal: tcp, port: 1, end_port: 65535, vm-port: 1, vm-ip: 2.2.2.2}]",
+        "port_forward_list: [{eip: 1.1.1.1, protocal: tcp, port: 80, end_port: 80, vm-port: 65535, vm-ip: 2.2.2.2}]",
+        "port_forward_list: [{eip: 1.1.1.1, protocal: tcp, port: 80, vm-port: 80, vm-ip: 2.2.2.2}, {eip: 1.1.1.1, protocal: udp, port: 80, vm-port: 80, vm-ip: 2.2.2.2}]",
+        "port_forward_list: [{eip: 1.1.1.1, protocal: tcp, port: 80, end_port: 81, vm-port: 80, vm-ip: 2.2.2.2}, {eip: 1.1.1.1, protocal: tcp, port: 82, vm-port: 80, vm-ip: 2.2.2.2}]",
+    ] {
+        parse(text);
+    }
+}
+
+#[test]
+fn the_router_s_own_external_address_may_be_forwarded() {
+    let lists =
+        "port_forward_list: [{eip: 10.90.3.37, protocal: tcp, port: 80, vm-port: 80, vm-ip: 192.168.100.1}]";
+    assert_eq!(warnings(lists), [] as [&str; 0]);
+}
+
+#[test]
+fn a_vm_outside_every_subnet_is_warned_of() {
+    assert_eq!(
+        warnings("eip_list: [{eip: 10.90.2.1, vm-ip: 172.16.0.1}]"),
+        ["line 4, column 12: eip_list[0].vm-ip: 172.16.0.1: is in no subnet of the VPC"]
+    );
+    let forward =
+        "port_forward_list:\n  - {eip: 10.90.2.1, protocal: tcp, port: 1, vm-port: 1, vm-ip: 172.16.0.1}";
+    assert_eq!(
+        warnings(forward),
+        ["line 5, column 5: port_forward_list[0].vm-ip: 172.16.0.1: is in no subnet of the VPC"]
+    );
+}
+
+#[test]
+fn a_vm_with_several_eips_is_warned_of() {
+    let lists =
+        "eip_list:\n  - {eip: 10.90.2.1, vm-ip: 192.168.100.1}\n  - {eip: 10.90.2.2, vm-ip: 192.168.100.1}";
+    assert_eq!(
+        warnings(lists),
+        [
+            "line 6, column 5: eip_list[1].vm-ip: 192.168.100.1: has several elastic IPs: outside it is seen as \
+          10.90.2.1, that of eip_list[0]"
+        ]
+    );
+}
+
+#[test]
+fn an_eip_in_both_lists_is_warned_of() {
+    let lists = "eip_list: [{eip: 10.90.2.1, vm-ip: 192.168.100.1}]\nport_forward_list:\n  \
+                 - {eip: 10.90.2.1, protocal: tcp, port: 1, vm-port: 1, vm-ip: 192.168.100.2}";
+    assert_eq!(
+        warnings(lists),
+        [
+            "line 6, column 5: port_forward_list[0].eip: 10.90.2.1: has no effect: eip_list[0] gives every port of \
+          this address to 192.168.100.1"
+        ]
+    );
+}
+
+#[test]
+fn a_router_without_a_way_out_is_warned_of() {
+    let parsed = Config::parse(b"eip_list: [{eip: 10.90.2.1, vm-ip: 192.168.100.1}]");
+    let said: Vec<String> = parsed.problems.iter().map(ToString::to_string).collect();
+    assert!(
+        said.iter()
+            .any(|line| line.contains("if_list: no interface has a gateway")),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn a_file_over_the_size_is_refused_without_a_look() {
+    let parsed = Config::parse(&vec![b' '; MAX_BYTES + 1]);
+    assert_eq!(
+        parsed.problems[0].to_string(),
+        "expected a file of at most 16 MiB"
+    );
+    // The largest that is looked at is looked at.
+    assert!(Config::parse(&vec![b'\n'; MAX_BYTES]).config.is_some());
+}
+
+#[test]
+fn ten_thousand_entries_are_read() {
+    let entries: String = (0..10_000)
+        .map(|one| {
+            format!(
+                "  - eip: 10.91.{}.{}\n    vm-ip: 192.168.100.{}\n",
+                one / 250,
+                1 + one % 250,
+                1 + one % 250
+            )
+        })
+        .collect();
+    assert_eq!(
+        parse(&format!("{INTERFACES}eip_list:\n{entries}")).eips().len(),
+        10_000
+    );
+}
