@@ -20,6 +20,7 @@
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod config;
+pub mod features;
 pub mod model;
 pub mod owned;
 pub mod plan;

@@ -1,0 +1,28 @@
+//! What a router can do: each feature turns its part of a [`Config`] into desired state. Pure.
+//!
+//! A new feature is a new module here, a field of the configuration, and a line in [`FEATURES`].
+
+mod interfaces;
+pub mod nat;
+mod routes;
+
+use crate::config::Config;
+use crate::model::Desired;
+
+/// Adds what a feature wants to the desired state.
+type Feature = fn(&Config, &mut Desired);
+
+/// All features, in an order that does not matter: each writes keys of its own.
+const FEATURES: &[Feature] = &[interfaces::desire, routes::desire, nat::desire];
+
+/// What the kernel should have for this configuration. An empty one wants nothing at all.
+#[must_use]
+pub fn desired(config: &Config) -> Desired {
+    let mut desired = Desired::default();
+    if !config.is_empty() {
+        for feature in FEATURES {
+            feature(config, &mut desired);
+        }
+    }
+    desired
+}

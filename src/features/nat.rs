@@ -1,0 +1,251 @@
+//! Translation: elastic IPs, port forwarding, masquerading. Constant-time maps, never a rule per entry.
+//!
+//! The decision goes by address sets and not by links' names, so the ruleset is a function of the file alone,
+//! holds before a NIC is there, and survives renames:
+//!
+//! - before any translation, what is sent to an address inside the VPC is marked: it keeps its source. What the
+//!   router itself sends is marked as well;
+//! - the destination is looked up as an elastic IP (any protocol), then as a forwarded port;
+//! - after routing, what is not marked and comes from inside gets its own elastic IP as source, or the router's
+//!   external address.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use crate::config::{Config, Eip, Forward};
+use crate::model::nft::{
+    Chain, ChainKind, Element, Field, FieldType, Hook, NatTarget, Rule, Set, Statement, Table, Tuple,
+};
+use crate::model::{Desired, Observed};
+use crate::owned::MARK_KEEP_SOURCE;
+
+const VPC_SUBNETS: &str = "vpc_subnets";
+const EIP_TO_VM: &str = "eip_to_vm";
+const VM_TO_EIP: &str = "vm_to_eip";
+const FORWARD: &str = "forward";
+const FORWARD_RANGE: &str = "forward_range";
+
+/// From this many ports on, a range that keeps its ports is one element of an interval map instead of an
+/// element a port of the hash map. Below, the hash map is cheaper to look up, and needs no Linux 5.6.
+const LONG_RANGE: u32 = 256;
+
+/// After connection tracking (-200, `NF_IP_PRI_CONNTRACK`), before destination translation.
+const BEFORE_NAT: i32 = -150;
+/// `NF_IP_PRI_NAT_DST` and `NF_IP_PRI_NAT_SRC`, linux/netfilter_ipv4.h.
+const NAT_DST: i32 = -100;
+const NAT_SRC: i32 = 100;
+
+pub(super) fn desire(config: &Config, desired: &mut Desired) {
+    use FieldType::{InetProto, InetService, Ipv4Addr};
+    let mut table = Table::default();
+
+    let mut subnets = Set::new(&[Ipv4Addr], &[], true);
+    for net in config.internal().map(|interface| interface.address) {
+        subnets
+            .elements
+            .insert(Element::range(net.network(), net.broadcast()), Tuple::default());
+    }
+    let mut eip_to_vm = Set::new(&[Ipv4Addr], &[Ipv4Addr], false);
+    let mut vm_to_eip = eip_to_vm.clone();
+    for entry in config.eips() {
+        eip_to_vm
+            .elements
+            .insert(Element::key(entry.eip), entry.vm.into());
+        // Of several the first is the VM's address outside.
+        vm_to_eip
+            .elements
+            .entry(Element::key(entry.vm))
+            .or_insert(entry.eip.into());
+    }
+    let mut forward = Set::new(
+        &[Ipv4Addr, InetProto, InetService],
+        &[Ipv4Addr, InetService],
+        false,
+    );
+    let mut ranges = Set::new(&[Ipv4Addr, InetProto, InetService], &[Ipv4Addr], true);
+    let mapped: BTreeSet<_> = config.eips().iter().map(|entry| entry.eip).collect();
+    for entry in config
+        .forwards()
+        .iter()
+        .filter(|entry| !mapped.contains(&entry.eip))
+    {
+        if is_long_range(entry) {
+            ranges.elements.extend([range_element(entry)]);
+        } else {
+            forward.elements.extend(port_elements(entry));
+        }
+    }
+
+    let mut destination = vec![rule(
+        vec![Statement::Dnat(lookup(&[Field::IpDaddr], EIP_TO_VM, false))],
+        "elastic IP: to its VM, whatever the protocol",
+    )];
+    let port_key = [Field::IpDaddr, Field::L4Proto, Field::ThDport];
+    destination.push(rule(
+        vec![Statement::Dnat(lookup(&port_key, FORWARD, true))],
+        "forwarded port: to the VM's port",
+    ));
+    if !ranges.elements.is_empty() {
+        destination.push(rule(
+            vec![Statement::Dnat(lookup(&port_key, FORWARD_RANGE, false))],
+            "long forwarded range: to the VM, same port",
+        ));
+        table.sets.insert(FORWARD_RANGE.to_owned(), ranges);
+    }
+
+    let mut source = vec![
+        rule(
+            vec![Statement::MarkHas(MARK_KEEP_SOURCE), Statement::Return],
+            "marked: keeps its source",
+        ),
+        rule(
+            vec![
+                Statement::InSet {
+                    field: Field::IpSaddr,
+                    set: VPC_SUBNETS.to_owned(),
+                    negate: true,
+                },
+                Statement::Return,
+            ],
+            "from outside: keeps its source",
+        ),
+        rule(
+            vec![Statement::Snat(lookup(&[Field::IpSaddr], VM_TO_EIP, false))],
+            "VM with an elastic IP: seen as that",
+        ),
+    ];
+    if let Some(external) = config.external() {
+        source.push(rule(
+            vec![Statement::Snat(NatTarget::Address(external.address.addr()))],
+            "other VMs: seen as the router",
+        ));
+    }
+
+    let to_subnets = Statement::InSet {
+        field: Field::IpDaddr,
+        set: VPC_SUBNETS.to_owned(),
+        negate: false,
+    };
+    let keep = Statement::MarkSet(MARK_KEEP_SOURCE);
+    let keep_source = vec![rule(
+        vec![to_subnets, keep.clone()],
+        "to a private address: keep the source",
+    )];
+    let keep_own_source = vec![rule(vec![keep], "from the router itself: keep the source")];
+
+    for (name, set) in [
+        (VPC_SUBNETS, subnets),
+        (EIP_TO_VM, eip_to_vm),
+        (VM_TO_EIP, vm_to_eip),
+        (FORWARD, forward),
+    ] {
+        table.sets.insert(name.to_owned(), set);
+    }
+    for (name, kind, hook, priority, rules) in [
+        (
+            "keep_source",
+            ChainKind::Filter,
+            Hook::Prerouting,
+            BEFORE_NAT,
+            keep_source,
+        ),
+        // Not of type route: nothing routes by this mark, so a second route lookup would be for nothing.
+        (
+            "keep_own_source",
+            ChainKind::Filter,
+            Hook::Output,
+            BEFORE_NAT,
+            keep_own_source,
+        ),
+        (
+            "destination",
+            ChainKind::Nat,
+            Hook::Prerouting,
+            NAT_DST,
+            destination.clone(),
+        ),
+        (
+            "own_destination",
+            ChainKind::Nat,
+            Hook::Output,
+            NAT_DST,
+            destination,
+        ),
+        ("source", ChainKind::Nat, Hook::Postrouting, NAT_SRC, source),
+    ] {
+        table.chains.insert(
+            name.to_owned(),
+            Chain {
+                kind,
+                hook,
+                priority,
+                rules,
+            },
+        );
+    }
+    desired.table = Some(table);
+}
+
+/// Whether the kernel has what this elastic IP needs in our table.
+#[must_use]
+pub fn holds_eip(observed: &Observed, entry: &Eip) -> bool {
+    holds(observed, EIP_TO_VM, Element::key(entry.eip), entry.vm.into())
+}
+
+/// Whether the kernel has what this forward needs in our table.
+#[must_use]
+pub fn holds_forward(observed: &Observed, entry: &Forward) -> bool {
+    if is_long_range(entry) {
+        let (element, value) = range_element(entry);
+        holds(observed, FORWARD_RANGE, element, value)
+    } else {
+        port_elements(entry).all(|(element, value)| holds(observed, FORWARD, element, value))
+    }
+}
+
+fn holds(observed: &Observed, set: &str, element: Element, value: Tuple) -> bool {
+    let set = observed.table.as_ref().and_then(|table| table.sets.get(set));
+    set.and_then(|set| set.elements.get(&element)) == Some(&value)
+}
+
+fn is_long_range(entry: &Forward) -> bool {
+    entry.keeps_ports() && entry.ports() >= LONG_RANGE
+}
+
+fn range_element(entry: &Forward) -> (Element, Tuple) {
+    (
+        Element::range(outside(entry, entry.port), outside(entry, entry.end_port)),
+        entry.vm.into(),
+    )
+}
+
+/// Port by port: `dnat to a:100-102` would send every port of the range to 100.
+fn port_elements(entry: &Forward) -> impl Iterator<Item = (Element, Tuple)> + '_ {
+    (entry.port..=entry.end_port).map(|port| {
+        let vm_port = entry.vm_port + (port - entry.port);
+        (
+            Element::key(outside(entry, port)),
+            Tuple([entry.vm.into(), u32::from(vm_port), 0]),
+        )
+    })
+}
+
+/// The key of a forwarded port.
+fn outside(entry: &Forward, port: u16) -> Tuple {
+    Tuple([Ipv4Addr::into(entry.eip), entry.protocol as u32, u32::from(port)])
+}
+
+fn lookup(key: &[Field], map: &str, port: bool) -> NatTarget {
+    NatTarget::Map {
+        key: key.to_vec(),
+        map: map.to_owned(),
+        port,
+    }
+}
+
+fn rule(statements: Vec<Statement>, comment: &str) -> Rule {
+    Rule {
+        statements,
+        comment: comment.to_owned(),
+    }
+}

@@ -1,0 +1,69 @@
+//! Routes: the way out, and the addresses that the router answers for.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use crate::config::Config;
+use crate::model::{Desired, DesiredLink, LinkId, Route, RouteKind};
+use crate::owned::ROUTE_PROTOCOL;
+
+/// `RT_TABLE_MAIN`, linux/rtnetlink.h.
+const MAIN: u32 = 254;
+/// `RT_TABLE_LOCAL`, linux/rtnetlink.h.
+const LOCAL: u32 = 255;
+/// The highest metric: any other route wins.
+const LAST_RESORT: u32 = u32::MAX;
+
+pub(super) fn desire(config: &Config, desired: &mut Desired) {
+    if let Some((external, gateway)) = config.external().and_then(|one| Some((one, one.gateway?))) {
+        desired.routes.insert(Route {
+            destination: Ipv4Net::default(),
+            table: MAIN,
+            kind: RouteKind::Unicast,
+            gateway: Some(gateway),
+            link: LinkId::Mac(external.mac),
+            metric: 0,
+            protocol: ROUTE_PROTOCOL,
+        });
+    }
+    // While the NIC of a subnet is not there, what is meant for the subnet must not go outside instead, by the
+    // default route and with its private source. The kernel's own route to the subnet has metric 0 and wins.
+    for interface in config.internal() {
+        desired.routes.insert(Route {
+            destination: interface.address.trunc(),
+            table: MAIN,
+            kind: RouteKind::Unreachable,
+            gateway: None,
+            link: LinkId::Loopback,
+            metric: LAST_RESORT,
+            protocol: ROUTE_PROTOCOL,
+        });
+    }
+    let own: BTreeSet<Ipv4Addr> = config.interfaces().iter().map(|one| one.address.addr()).collect();
+    let mapped = config.eips().iter().map(|entry| entry.eip);
+    let forwarded = config.forwards().iter().map(|entry| entry.eip);
+    // A route, not an address: the kernel takes O(n) for each address that a link has already, and nothing for
+    // a route, which answers ARP and ping as well and is never chosen as a source. On lo, since it must outlive
+    // an external link that goes down. The router's own address is local without it.
+    for eip in mapped.chain(forwarded).filter(|eip| !own.contains(eip)) {
+        desired.routes.insert(Route {
+            destination: Ipv4Net::from(eip),
+            table: LOCAL,
+            kind: RouteKind::Local,
+            gateway: None,
+            link: LinkId::Loopback,
+            metric: 0,
+            protocol: ROUTE_PROTOCOL,
+        });
+    }
+    // The kernel refuses a route on a link that is down, and lo is, in a namespace or an initrd.
+    desired.links.insert(
+        LinkId::Loopback,
+        DesiredLink {
+            path: "lo".to_owned(),
+            ..DesiredLink::default()
+        },
+    );
+}
