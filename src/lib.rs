@@ -21,6 +21,8 @@
 
 pub mod config;
 pub mod features;
+pub mod kernel;
 pub mod model;
 pub mod owned;
 pub mod plan;
+pub mod reconcile;

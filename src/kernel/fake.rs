@@ -1,0 +1,177 @@
+//! A kernel in memory, for tests: keeps state, applies operations as Linux does, and can be told to fail.
+
+use std::collections::BTreeSet;
+
+use super::{Error, Failure, Incomplete, Kernel};
+use crate::model::nft::{Table, TableChange};
+use crate::model::{LinkIndex, LinkSysctl, Observed, RouteKind, Sysctl};
+use crate::plan::{Announcement, Operation};
+
+/// A kernel that is nothing but its state.
+#[derive(Clone, Debug, Default)]
+pub struct Fake {
+    /// What it has.
+    pub state: Observed,
+    /// How many operations succeed before one fails with this error number; `None`: none fails.
+    pub fail_after: Option<(usize, i32)>,
+    /// What was announced.
+    pub announced: Vec<Announcement>,
+}
+
+impl Fake {
+    /// A kernel in this state.
+    #[must_use]
+    pub fn new(state: Observed) -> Self {
+        Self {
+            state,
+            ..Self::default()
+        }
+    }
+
+    fn apply_one(&mut self, operation: &Operation) -> Result<(), Error> {
+        if let Some((left, errno)) = &mut self.fail_after {
+            if *left == 0 {
+                let errno = *errno;
+                self.fail_after = None;
+                return Err(Error::refused(errno));
+            }
+            *left -= 1;
+        }
+        let state = &mut self.state;
+        match operation {
+            Operation::Table(change) => return apply_table(&mut state.table, change),
+            Operation::SetLink { link, up } => {
+                let found = state.links.iter_mut().find(|found| found.index == link.index);
+                found.ok_or(Error::Interrupted)?.up = *up;
+                if !up {
+                    // The kernel drops what leads out of a link that goes down.
+                    state
+                        .routes
+                        .retain(|route| route.link != link.index || route.kind == RouteKind::Unreachable);
+                }
+            }
+            Operation::AddAddress { link, address } => {
+                if state.link(link.index).is_none() {
+                    return Err(Error::Interrupted);
+                }
+                state.addresses.entry(link.index).or_default().insert(*address);
+            }
+            Operation::DeleteAddress { link, address } => self.delete_address(link.index, *address),
+            Operation::AddRoute { route, .. } => {
+                let leaves = route.kind != RouteKind::Unreachable;
+                if leaves && !state.link(route.link).is_some_and(|link| link.up) {
+                    return Err(Error::refused(nix::libc::ENETDOWN));
+                }
+                if !state.routes.contains(route) {
+                    state.routes.insert(0, route.clone());
+                }
+            }
+            Operation::ReplaceRoute { to, .. } => {
+                let same = state.routes.iter_mut().find(|other| {
+                    (other.destination, other.table, other.metric) == (to.destination, to.table, to.metric)
+                });
+                match same {
+                    Some(same) => *same = to.clone(),
+                    None => state.routes.insert(0, to.clone()),
+                }
+            }
+            Operation::DeleteRoute { route, .. } => state.routes.retain(|other| other != route),
+            Operation::SetSysctl { key, to, .. } => {
+                state.sysctls.insert(*key, to.clone());
+                if *key == Sysctl::DisableIpv6All {
+                    for (key, value) in &mut state.sysctls {
+                        if matches!(
+                            key,
+                            Sysctl::DisableIpv6Default | Sysctl::Link(_, LinkSysctl::DisableIpv6)
+                        ) {
+                            value.clone_from(to);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Without `promote_secondaries`, the first address of a subnet takes the later ones with it.
+    fn delete_address(&mut self, index: LinkIndex, address: ipnet::Ipv4Net) {
+        let mac = self.state.link(index).and_then(|link| link.id);
+        let promotes = self.state.sysctls.iter().any(|(key, value)| {
+            matches!(key, Sysctl::Link(of, LinkSysctl::PromoteSecondaries)
+                if mac == Some(crate::model::LinkId::Mac(*of)))
+                && value != "0"
+        });
+        let addresses: &mut BTreeSet<_> = self.state.addresses.entry(index).or_default();
+        addresses.remove(&address);
+        if !promotes {
+            addresses.retain(|other| other.trunc() != address.trunc());
+        }
+    }
+}
+
+fn apply_table(table: &mut Option<Table>, change: &TableChange) -> Result<(), Error> {
+    let exists = || Error::refused(nix::libc::EEXIST);
+    let missing = || Error::refused(nix::libc::ENOENT);
+    match change {
+        TableChange::Create(_) if table.is_some() => return Err(exists()),
+        TableChange::Delete(_) | TableChange::Replace { .. } if table.is_none() => return Err(missing()),
+        TableChange::Create(to) | TableChange::Replace { to, .. } => *table = Some(to.clone()),
+        TableChange::Delete(_) => *table = None,
+        TableChange::Edit {
+            elements,
+            chains,
+            remove_sets,
+            add_sets,
+        } => {
+            // A copy, so that a batch that fails has changed nothing.
+            let mut edited = table.clone().ok_or_else(missing)?;
+            for (name, edit) in chains {
+                edited.chains.get_mut(name).ok_or_else(missing)?.rules = edit.to.clone();
+            }
+            for (name, edit) in elements {
+                let set = edited.sets.get_mut(name).ok_or_else(missing)?;
+                for (element, _) in &edit.remove {
+                    set.elements.remove(element).ok_or_else(missing)?;
+                }
+                for (element, value) in &edit.add {
+                    if set.elements.insert(*element, *value).is_some() {
+                        return Err(exists());
+                    }
+                }
+            }
+            for name in remove_sets.keys() {
+                edited.sets.remove(name).ok_or_else(missing)?;
+            }
+            for (name, set) in add_sets {
+                if edited.sets.insert(name.clone(), set.clone()).is_some() {
+                    return Err(exists());
+                }
+            }
+            *table = Some(edited);
+        }
+    }
+    Ok(())
+}
+
+impl Kernel for Fake {
+    fn observe(&mut self) -> Result<Observed, Error> {
+        Ok(self.state.clone())
+    }
+
+    fn apply(&mut self, operations: &[Operation]) -> Result<(), Incomplete> {
+        for (index, operation) in operations.iter().enumerate() {
+            if let Err(error) = self.apply_one(operation) {
+                return Err(Incomplete {
+                    begun: index + 1,
+                    failures: vec![Failure { index, error }],
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn announce(&mut self, announcements: &[Announcement]) -> Result<(), Error> {
+        self.announced.extend_from_slice(announcements);
+        Ok(())
+    }
+}

@@ -1,0 +1,458 @@
+//! The elements of sets and maps: into messages, and from a dump back.
+//!
+//! By hand, since there are tens of thousands of them: libnftnl allocates each one several times.
+//!
+//! | set | an element is |
+//! |---|---|
+//! | plain | a key |
+//! | ranges of one field | its first key, and the key after its last with the flag `INTERVAL_END` |
+//! | ranges of concatenations (Linux 5.6) | its first and its last key in one |
+//!
+//! nft(8) also writes an end at 0 into an empty interval set. It is not needed (what is before the first start is
+//! in no interval) and could not be kept right by edits: it is read and never written.
+
+use std::collections::BTreeMap;
+use std::iter::Peekable;
+
+use nix::libc;
+
+use super::message::{Attributes, Messages, attributes};
+use super::types;
+use super::uapi::{LIST_ELEMENT, element};
+use crate::model::nft::{Element, FieldType, Set, Tuple};
+use crate::owned::NFT_TABLE;
+
+/// No element has more bytes: two entries, each with the headers of six attributes, two keys, data and flags.
+const LARGEST: usize = 2 * (6 * 4 + 4 + 3 * Tuple::MAX * types::SLOT + 4);
+
+/// Whether elements come or go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    /// `add element ip kylin_vr SET { KEY : VALUE, .. }`
+    Add,
+    /// `delete element ip kylin_vr SET { KEY, .. }`
+    Delete,
+}
+
+/// Adds one message with as many of the elements as fit; none if none are left.
+pub(super) fn put<I: Iterator<Item = (Element, Tuple)>>(
+    messages: &mut Messages,
+    sequence: u32,
+    direction: Direction,
+    (name, set): (&str, &Set),
+    elements: &mut Peekable<I>,
+) {
+    let (kind, flags) = match direction {
+        Direction::Add => (libc::NFT_MSG_NEWSETELEM, libc::NLM_F_CREATE | libc::NLM_F_EXCL),
+        Direction::Delete => (libc::NFT_MSG_DELSETELEM, 0),
+    };
+    messages.message(kind, libc::NLM_F_REQUEST | flags, sequence, |message| {
+        message.text(element::TABLE, NFT_TABLE);
+        message.text(element::SET, name);
+        message.nested(element::ELEMENTS, |list| {
+            // The length of the list is a u16. A start and its end stay together: the kernel takes a start at
+            // the end of a message for a range without an end when it looks for overlaps.
+            let limit = list.len() + usize::from(u16::MAX) - 4 - LARGEST;
+            while list.len() <= limit {
+                let Some((element, value)) = elements.next() else {
+                    break;
+                };
+                put_one(list, direction, set, element, value);
+            }
+        });
+    });
+}
+
+fn put_one(list: &mut Messages, direction: Direction, set: &Set, element: Element, value: Tuple) {
+    let concatenated = set.interval && set.key.len() > 1;
+    list.nested(LIST_ELEMENT, |entry| {
+        put_data(entry, element::KEY, &set.key, element.first);
+        if concatenated {
+            put_data(entry, element::KEY_END, &set.key, element.last);
+        }
+        if direction == Direction::Add && !set.data.is_empty() {
+            put_data(entry, element::DATA, &set.data, value);
+        }
+    });
+    if !set.interval || concatenated {
+        return;
+    }
+    if let Some(end) = end(set, element.last) {
+        list.nested(LIST_ELEMENT, |entry| {
+            entry.number(element::FLAGS, element::FLAG_INTERVAL_END);
+            put_data(entry, element::KEY, &set.key, end);
+        });
+    }
+}
+
+fn put_data(entry: &mut Messages, kind: u16, fields: &[FieldType], tuple: Tuple) {
+    let length = types::length(fields);
+    entry.nested(kind, |data| {
+        data.attribute(element::DATA_VALUE, &types::bytes(fields, tuple)[..length])
+    });
+}
+
+/// The key after the last of a range of one field; none after the highest key.
+fn end(set: &Set, last: Tuple) -> Option<Tuple> {
+    let highest = set.key.first().map_or(0, |field| types::highest(*field));
+    (last.0[0] < highest).then(|| Tuple([last.0[0] + 1, 0, 0]))
+}
+
+/// The elements of one set while its dump is read.
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    entries: Vec<Entry>,
+    /// Whether one was of a kind that we do not have.
+    foreign: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    first: Tuple,
+    /// Ends sort before starts: one range ends where the next begins.
+    is_start: bool,
+    last: Option<Tuple>,
+    value: Tuple,
+}
+
+impl Read {
+    /// Takes the elements of one message of a dump of `set`.
+    ///
+    /// # Errors
+    /// If the message is malformed. An element that we do not understand is no error, see [`Self::finish`].
+    pub(super) fn message(&mut self, set: &Set, message: &[u8]) -> Result<(), String> {
+        let message = Attributes::<4>::read(message)?;
+        for entry in attributes(message.get(element::ELEMENTS).unwrap_or_default()) {
+            let (_, entry) = entry?;
+            match read_one(set, entry)? {
+                Some(entry) => self.entries.push(entry),
+                None => self.foreign = true,
+            }
+        }
+        Ok(())
+    }
+
+    /// The elements of `set`.
+    pub(super) fn finish(mut self, set: &Set) -> Told {
+        let key = |entry: &Entry| (entry.first, entry.is_start, entry.last);
+        self.entries.sort_unstable();
+        if self.entries.windows(2).any(|pair| key(&pair[0]) == key(&pair[1])) {
+            return Told::Twice;
+        }
+        if self.foreign {
+            return Told::Foreign;
+        }
+        if set.interval && set.key.len() == 1 {
+            return fold(set, self.entries).map_or(Told::Foreign, Told::All);
+        }
+        let element = |entry: Entry| {
+            let last = entry.last.unwrap_or(entry.first);
+            (
+                Element {
+                    first: entry.first,
+                    last,
+                },
+                entry.value,
+            )
+        };
+        Told::All(self.entries.into_iter().map(element).collect())
+    }
+}
+
+/// What a dump of a set says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// What it holds.
+    All(BTreeMap<Element, Tuple>),
+    /// An element twice: others changed the set, or its hash table grew, while it was told (the kernel goes on
+    /// where it was by counting), and as many may be left out.
+    Twice,
+    /// An element that a [`Set`] cannot hold (for example `*`, the rest of all keys).
+    Foreign,
+}
+
+fn read_one(set: &Set, entry: &[u8]) -> Result<Option<Entry>, String> {
+    let entry = Attributes::<12>::read(entry)?;
+    let value = |kind, fields: &[_]| -> Result<Option<Tuple>, String> {
+        let Some(data) = entry.get(kind) else {
+            return Ok(None);
+        };
+        let data = Attributes::<2>::read(data)?;
+        Ok(data
+            .get(element::DATA_VALUE)
+            .and_then(|bytes| types::tuple(fields, bytes)))
+    };
+    let is_start = match entry.number(element::FLAGS).unwrap_or(0) {
+        0 => true,
+        element::FLAG_INTERVAL_END => false,
+        _ => return Ok(None),
+    };
+    let Some(first) = value(element::KEY, &set.key)? else {
+        return Ok(None);
+    };
+    let last = value(element::KEY_END, &set.key)?;
+    let value = match value(element::DATA, &set.data)? {
+        Some(value) => value,
+        None if set.data.is_empty() || !is_start => Tuple::default(),
+        None => return Ok(None),
+    };
+    Ok(Some(Entry {
+        first,
+        is_start,
+        last,
+        value,
+    }))
+}
+
+/// Starts and ends, in order, back to ranges. `None` where an end is missing, or has no start: such a set works, but our
+/// edits would miss the end that they want to delete.
+fn fold(set: &Set, entries: Vec<Entry>) -> Option<BTreeMap<Element, Tuple>> {
+    let highest = set.key.first().map_or(0, |field| types::highest(*field));
+    let mut ranges = Vec::with_capacity(entries.len() / 2);
+    let mut open: Option<Entry> = None;
+    for entry in entries {
+        match (open.take(), entry.is_start) {
+            (None, true) => open = Some(entry),
+            (Some(start), false) => {
+                let last = Tuple([entry.first.0[0].checked_sub(1)?, 0, 0]);
+                ranges.push((
+                    Element {
+                        first: start.first,
+                        last,
+                    },
+                    start.value,
+                ));
+            }
+            (None, false) if entry.first == Tuple::default() => {}
+            (None, false) | (Some(_), true) => return None,
+        }
+    }
+    if let Some(start) = open {
+        ranges.push((
+            Element {
+                first: start.first,
+                last: Tuple([highest, 0, 0]),
+            },
+            start.value,
+        ));
+    }
+    Some(ranges.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::{Content, answers};
+    use super::*;
+
+    use FieldType::{InetProto, InetService, Ipv4Addr};
+
+    /// An element as a range of tuples, with its value.
+    type Case = ([u32; 3], [u32; 3], [u32; 3]);
+
+    fn set(key: &[FieldType], data: &[FieldType], interval: bool, elements: &[Case]) -> Set {
+        let mut set = Set::new(key, data, interval);
+        for (first, last, value) in elements {
+            set.elements.insert(
+                Element {
+                    first: Tuple(*first),
+                    last: Tuple(*last),
+                },
+                Tuple(*value),
+            );
+        }
+        set
+    }
+
+    fn write(set: &Set, direction: Direction) -> Messages {
+        let mut messages = Messages::default();
+        let mut elements = set
+            .elements
+            .iter()
+            .map(|(element, value)| (*element, *value))
+            .peekable();
+        while elements.peek().is_some() {
+            put(&mut messages, 1, direction, ("name", set), &mut elements);
+        }
+        messages
+    }
+
+    fn read(set: &Set, bytes: &[u8]) -> Told {
+        let mut read = Read::default();
+        for answer in answers(bytes) {
+            let Ok(Content::Object(_, message)) = answer.unwrap().content() else {
+                panic!("an object")
+            };
+            read.message(set, message).unwrap();
+        }
+        read.finish(set)
+    }
+
+    /// Flags, key, last key, data.
+    type Written = (u32, Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>);
+
+    /// The entries of the only message.
+    fn entries(messages: &Messages) -> Vec<Written> {
+        let answer = answers(messages.bytes()).next().unwrap().unwrap();
+        let Ok(Content::Object(_, message)) = answer.content() else {
+            panic!("an object")
+        };
+        let message = Attributes::<4>::read(message).unwrap();
+        assert_eq!(message.text(element::TABLE).as_deref(), Some(NFT_TABLE));
+        assert_eq!(message.text(element::SET).as_deref(), Some("name"));
+        attributes(message.get(element::ELEMENTS).unwrap())
+            .map(|entry| {
+                let entry = Attributes::<12>::read(entry.unwrap().1).unwrap();
+                let data = |kind| {
+                    let data = Attributes::<2>::read(entry.get(kind)?).unwrap();
+                    data.get(element::DATA_VALUE).map(<[u8]>::to_vec)
+                };
+                let key = data(element::KEY).unwrap();
+                (
+                    entry.number(element::FLAGS).unwrap_or(0),
+                    key,
+                    data(element::KEY_END),
+                    data(element::DATA),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_plain_element_is_a_key_and_its_value() {
+        let map = set(
+            &[Ipv4Addr],
+            &[Ipv4Addr, InetService],
+            false,
+            &[([1, 0, 0], [1, 0, 0], [2, 80, 0])],
+        );
+        let key = vec![0, 0, 0, 1];
+        let value = vec![0, 0, 0, 2, 0, 80, 0, 0];
+        assert_eq!(
+            entries(&write(&map, Direction::Add)),
+            [(0, key.clone(), None, Some(value))]
+        );
+        assert_eq!(entries(&write(&map, Direction::Delete)), [(0, key, None, None)]);
+    }
+
+    #[test]
+    fn a_range_of_one_field_is_a_start_and_an_end_but_for_the_last() {
+        let ports = |first, last| ([first, 0, 0], [last, 0, 0], [0; 3]);
+        let ranges = set(
+            &[InetService],
+            &[],
+            true,
+            &[ports(0, 9), ports(10, 10), ports(300, 65_535)],
+        );
+        let expected = [
+            (0, [0, 0]),
+            (1, [0, 10]),
+            (0, [0, 10]),
+            (1, [0, 11]),
+            (0, [1, 44]),
+        ];
+        let expected = expected.map(|(flags, key): (u32, [u8; 2])| (flags, key.to_vec(), None, None));
+        assert_eq!(entries(&write(&ranges, Direction::Add)), expected);
+        assert_eq!(entries(&write(&ranges, Direction::Delete)), expected);
+    }
+
+    #[test]
+    fn a_range_of_concatenations_is_one_element() {
+        let ranges = set(
+            &[InetProto, InetService],
+            &[],
+            true,
+            &[([6, 80, 0], [6, 90, 0], [0; 3])],
+        );
+        let keys = (vec![6, 0, 0, 0, 0, 80, 0, 0], vec![6, 0, 0, 0, 0, 90, 0, 0]);
+        assert_eq!(
+            entries(&write(&ranges, Direction::Delete)),
+            [(0, keys.0, Some(keys.1), None)]
+        );
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_in_any_number_of_messages() {
+        let address = |n: u32| ([n, 0, 0], [n, 0, 0], [n + 1, 0, 0]);
+        let range = |n: u32| ([n * 4, 0, 0], [n * 4 + 3, 0, 0], [n, 0, 0]);
+        let forward = |n: u32| ([n, 6, 80], [n, 6, 90], [n, 8080, 0]);
+        let sets = [
+            set(
+                &[Ipv4Addr],
+                &[Ipv4Addr],
+                false,
+                &(0..9_000).map(address).collect::<Vec<_>>(),
+            ),
+            set(
+                &[Ipv4Addr],
+                &[Ipv4Addr],
+                true,
+                &(0..9_000).map(range).collect::<Vec<_>>(),
+            ),
+            set(
+                &[Ipv4Addr, InetProto, InetService],
+                &[Ipv4Addr, InetService],
+                true,
+                &(0..9_000).map(forward).collect::<Vec<_>>(),
+            ),
+            set(&[Ipv4Addr], &[], true, &[([0; 3], [u32::MAX, 0, 0], [0; 3])]),
+        ];
+        for set in sets {
+            assert_eq!(
+                read(&set, write(&set, Direction::Add).bytes()),
+                Told::All(set.elements.clone())
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_told_twice_is_no_whole_look() {
+        for interval in [false, true] {
+            let elements = [
+                ([1, 0, 0], [1, 0, 0], [2, 0, 0]),
+                ([3, 0, 0], [3, 0, 0], [4, 0, 0]),
+            ];
+            let map = set(&[Ipv4Addr], &[Ipv4Addr], interval, &elements);
+            let mut twice = write(&map, Direction::Add).bytes().to_vec();
+            // With another value, as when it was changed in between.
+            let changed = set(
+                &[Ipv4Addr],
+                &[Ipv4Addr],
+                interval,
+                &[([1, 0, 0], [1, 0, 0], [9, 0, 0])],
+            );
+            twice.extend_from_slice(write(&changed, Direction::Add).bytes());
+            assert_eq!(read(&map, &twice), Told::Twice);
+        }
+    }
+
+    /// Entries of an interval set of addresses (flags and key), and what they are.
+    #[test]
+    fn irregular_ends_are_foreign() {
+        let ranges = set(&[Ipv4Addr], &[], true, &[]);
+        let cases: [(&[(u32, u32)], bool); 7] = [
+            (&[], true),
+            (&[(1, 0)], true),
+            (&[(1, 0), (0, 0), (1, 5)], true),
+            (&[(0, 7), (1, 9), (1, 0)], true),
+            (&[(0, 5), (0, 9), (1, 11)], false),
+            (&[(1, 5)], false),
+            (&[(2, 5)], false),
+        ];
+        for (entries, is_known) in cases {
+            let mut messages = Messages::default();
+            messages.message(libc::NFT_MSG_NEWSETELEM, 0, 1, |message| {
+                message.nested(element::ELEMENTS, |list| {
+                    for (flags, key) in entries {
+                        list.nested(LIST_ELEMENT, |entry| {
+                            entry.number(element::FLAGS, *flags);
+                            put_data(entry, element::KEY, &ranges.key, Tuple([*key, 0, 0]));
+                        });
+                    }
+                });
+            });
+            let told = read(&ranges, messages.bytes());
+            assert_eq!(matches!(told, Told::All(_)), is_known, "{entries:?}");
+            assert_eq!(told == Told::Foreign, !is_known, "{entries:?}");
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! Our nf_tables table in the kernel: seen as a value, changed in one batch.
+//!
+//! The only code that talks to nf_tables. It looks at and writes [`NFT_TABLE`] of family `ip` alone; a batch is
+//! carried out only on the very ruleset that was looked at, whoever changed it since (`NFNL_BATCH_GENID`).
+//!
+//! - `socket`, `message`: netlink without meaning; `uapi`, `types`: the numbers of the kernel and of nft(8)
+//! - `elements`, `expression`, `statement`: the parts of a table, each in both directions
+//! - `encode`: a change into a batch, by way of nftnl and (`shim`) what that lacks; `decode`: dumps into a table
+
+mod decode;
+mod elements;
+mod encode;
+mod expression;
+mod message;
+mod shim;
+mod socket;
+mod statement;
+#[cfg(test)]
+mod tests;
+mod types;
+mod uapi;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::time::Duration;
+
+use nix::libc;
+
+use self::encode::Batch;
+use self::message::Attributes;
+use self::socket::{Answers, NetfilterSocket, Request};
+use super::error::Error;
+use crate::model::nft::{Chain, Set, Table, TableChange};
+use crate::owned::NFT_TABLE;
+
+/// How often a look is repeated that others disturb before that is an error.
+const TRIES: u64 = 16;
+
+/// An open connection to nf_tables, and which ruleset it saw last.
+///
+/// To be kept: closing it after a table was deleted waits for the kernel's RCU, 10 ms and more.
+pub(super) struct Nftables {
+    socket: NetfilterSocket,
+    /// The ruleset's generation at the last look, or after our own last batch.
+    generation: Option<u32>,
+}
+
+/// What one try to look brought.
+enum Look {
+    Seen(Option<Table>),
+    Disturbed,
+}
+
+impl Nftables {
+    /// Opens it in the network namespace of the thread.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if the kernel has no netfilter netlink.
+    pub(super) fn open() -> Result<Self, Error> {
+        let socket = NetfilterSocket::open().map_err(|source| match source.raw_os_error() {
+            Some(libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT) => unsupported(),
+            _ => Error::Read {
+                what: "nftables".to_owned(),
+                source,
+            },
+        })?;
+        Ok(Self {
+            socket,
+            generation: None,
+        })
+    }
+
+    /// Our table as the kernel has it; `None` if it has none.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] if others changed nftables through many tries, [`Error::Unsupported`] if the kernel
+    /// has no nf_tables, [`Error::Read`] if it refuses to tell.
+    pub(super) fn observe(&mut self) -> Result<Option<Table>, Error> {
+        self.generation = None;
+        for attempt in 0..TRIES {
+            if attempt > 0 {
+                std::thread::sleep(Duration::from_millis(attempt));
+            }
+            let before = self.ask_generation()?;
+            let look = match self.look() {
+                // What was listed was gone when it was asked for.
+                Err(error) if errno(&error) == Some(libc::ENOENT) => Look::Disturbed,
+                look => look?,
+            };
+            if let Look::Seen(table) = look {
+                if self.ask_generation()? == before {
+                    self.generation = Some(before);
+                    return Ok(table);
+                }
+            }
+        }
+        Err(Error::Interrupted)
+    }
+
+    /// Carries out a change of the table that was seen last, whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] if nftables is not as it was seen last (or was never looked at): nothing was done,
+    /// or, where the kernel's answer was lost, maybe all. [`Error::Unsupported`] and [`Error::Refused`] if the
+    /// kernel cannot or will not: nothing was done.
+    pub(super) fn commit(&mut self, change: &TableChange) -> Result<(), Error> {
+        let Some(generation) = self.generation else {
+            return Err(Error::Interrupted);
+        };
+        let first = self.socket.numbers(0);
+        let Some(batch) = Batch::new(change, generation, first)? else {
+            return Ok(());
+        };
+        self.socket.numbers(batch.count());
+        // Unknown until the kernel has answered.
+        self.generation = None;
+        let answers = self.socket.batch(batch.bytes(), |sequence| batch.has(sequence));
+        match answers.map_err(not_sent)? {
+            Answers::Acknowledged => {
+                // Our batch was the one that followed (`nf_tables_commit`, nf_tables_api.c: 0 is left out).
+                self.generation = Some(generation.checked_add(1).unwrap_or(1));
+                Ok(())
+            }
+            Answers::Failed(sequence, errno) => {
+                let error = batch.error(sequence, errno);
+                if !matches!(error, Error::Interrupted) {
+                    self.generation = Some(generation);
+                }
+                Err(error)
+            }
+            Answers::Lost => match self.ask_generation()? {
+                now if now == generation => {
+                    self.generation = Some(generation);
+                    Err(Error::refused(libc::ENOBUFS))
+                }
+                // Somebody's batch was carried out, ours or another's before it: only a look can tell.
+                _ => Err(Error::Interrupted),
+            },
+        }
+    }
+
+    /// `NFT_MSG_GETGEN`: a number that every batch changes.
+    fn ask_generation(&mut self) -> Result<u32, Error> {
+        let what = "get the generation";
+        let request = Request {
+            what,
+            kind: libc::NFT_MSG_GETGEN,
+            flags: 0,
+            names: &[],
+        };
+        let mut generation = None;
+        let asked = self.socket.ask(&request, |_, message| {
+            generation = Attributes::<2>::read(message)?.number(uapi::GENERATION_ID);
+            Ok(())
+        });
+        match asked {
+            // nfnetlink knows no such subsystem, or nf_tables is older than generations.
+            Err(error) if matches!(errno(&error), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {
+                Err(unsupported())
+            }
+            Err(error) => Err(error),
+            Ok(_) => generation.ok_or(Error::Garbled {
+                request: what,
+                problem: "no generation".to_owned(),
+            }),
+        }
+    }
+
+    fn look(&mut self) -> Result<Look, Error> {
+        let Some(oddity) = self.look_at_table()? else {
+            return Ok(Look::Seen(None));
+        };
+        let Some(sets) = self.look_at_sets()? else {
+            return Ok(Look::Disturbed);
+        };
+        let Some(mut chains) = self.look_at_chains(&sets)? else {
+            return Ok(Look::Disturbed);
+        };
+        if let Some(oddity) = oddity {
+            // Not the name of any chain: nft(8) takes no spaces.
+            chains.insert("table ip kylin_vr".to_owned(), oddity);
+        }
+        Ok(Look::Seen(Some(Table { sets, chains })))
+    }
+
+    /// What is odd about our table; `None` if there is none.
+    fn look_at_table(&mut self) -> Result<Option<Option<Chain>>, Error> {
+        let names = [(uapi::table::NAME, NFT_TABLE)];
+        let request = Request {
+            what: "get the table",
+            kind: libc::NFT_MSG_GETTABLE,
+            flags: 0,
+            names: &names,
+        };
+        let mut oddity = None;
+        let asked = self.socket.ask(&request, |_, message| {
+            oddity = decode::table(message)?;
+            Ok(())
+        });
+        match asked {
+            Err(error) if errno(&error) == Some(libc::ENOENT) => Ok(None),
+            asked => asked.map(|_| Some(oddity)),
+        }
+    }
+
+    fn look_at_sets(&mut self) -> Result<Option<BTreeMap<String, Set>>, Error> {
+        let names = [(uapi::set::TABLE, NFT_TABLE)];
+        let request = Request {
+            what: "list the sets",
+            kind: libc::NFT_MSG_GETSET,
+            flags: libc::NLM_F_DUMP,
+            names: &names,
+        };
+        let mut sets = BTreeMap::new();
+        let whole = self.socket.ask(&request, |family, message| {
+            if let (table, name, Some(set)) = decode::set(message)? {
+                if is_ours(family, &table) {
+                    sets.insert(name, set);
+                }
+            }
+            Ok(())
+        })?;
+        if !whole {
+            return Ok(None);
+        }
+        for (name, set) in sets.iter_mut().filter(|(_, set)| !set.key.is_empty()) {
+            if !self.look_at_elements(name, set)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(sets))
+    }
+
+    fn look_at_elements(&mut self, name: &str, set: &mut Set) -> Result<bool, Error> {
+        let names = [(uapi::element::TABLE, NFT_TABLE), (uapi::element::SET, name)];
+        let request = Request {
+            what: "list the elements of a set",
+            kind: libc::NFT_MSG_GETSETELEM,
+            flags: libc::NLM_F_DUMP,
+            names: &names,
+        };
+        let mut read = elements::Read::default();
+        let whole = self
+            .socket
+            .ask(&request, |_, message| read.message(set, message))?;
+        match read.finish(set) {
+            elements::Told::All(elements) => set.elements = elements,
+            elements::Told::Twice => return Ok(false),
+            elements::Told::Foreign => *set = decode::foreign_set(),
+        }
+        Ok(whole)
+    }
+
+    fn look_at_chains(
+        &mut self,
+        sets: &BTreeMap<String, Set>,
+    ) -> Result<Option<BTreeMap<String, Chain>>, Error> {
+        let request = Request {
+            what: "list the chains",
+            kind: libc::NFT_MSG_GETCHAIN,
+            flags: libc::NLM_F_DUMP,
+            names: &[(uapi::chain::TABLE, NFT_TABLE)],
+        };
+        let mut chains = BTreeMap::new();
+        let whole = self.socket.ask(&request, |family, message| {
+            let (table, name, chain) = decode::chain(message)?;
+            if is_ours(family, &table) {
+                chains.insert(name, chain);
+            }
+            Ok(())
+        })?;
+        let request = Request {
+            what: "list the rules",
+            kind: libc::NFT_MSG_GETRULE,
+            flags: libc::NLM_F_DUMP,
+            names: &[(uapi::rule::TABLE, NFT_TABLE)],
+        };
+        let mut handles = BTreeSet::new();
+        let mut told_twice = false;
+        let whole = whole
+            & self.socket.ask(&request, |family, message| {
+                let placed = decode::rule(message, sets)?;
+                if let (Some(chain), true) = (chains.get_mut(&placed.chain), is_ours(family, &placed.table)) {
+                    chain.rules.push(placed.rule);
+                    told_twice |= placed.handle.is_some_and(|handle| !handles.insert(handle));
+                }
+                Ok(())
+            })?;
+        // The kernel goes on where it was by counting rules, those too of a batch that is being put together
+        // and has no generation yet (`__nf_tables_dump_rules`; seen on Linux 6.18).
+        let whole = whole && !told_twice;
+        Ok(whole.then_some(chains))
+    }
+}
+
+/// Not every kernel keeps to the table that it is asked for.
+fn is_ours(family: u8, table: &str) -> bool {
+    family == uapi::FAMILY && table == NFT_TABLE
+}
+
+fn errno(error: &Error) -> Option<i32> {
+    match error {
+        Error::Read { source, .. } => source.raw_os_error(),
+        _ => None,
+    }
+}
+
+fn not_sent(error: io::Error) -> Error {
+    match error.raw_os_error() {
+        Some(libc::EMSGSIZE) => Error::Unsupported {
+            feature: "room for a netlink message of this size",
+            remedy: "run with CAP_NET_ADMIN in the initial user namespace, or raise net.core.wmem_max",
+        },
+        _ => Error::Refused { source: error },
+    }
+}
+
+fn unsupported() -> Error {
+    Error::Unsupported {
+        feature: "nf_tables",
+        remedy: "use Linux 4.18 or later with CONFIG_NF_TABLES, or load the module nf_tables",
+    }
+}

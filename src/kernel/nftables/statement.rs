@@ -1,0 +1,338 @@
+//! Statements into the kernel's expressions, and back. Pure.
+//!
+//! The way back guesses a statement from what stands next and takes it only if it makes exactly these
+//! expressions: so what reads as ours does what ours does, and everything else is [`Statement::Foreign`].
+
+use nix::libc;
+
+use super::expression::{Expression, slot};
+use crate::model::nft::{Field, NatTarget, Statement};
+
+/// The source and the destination address in an IPv4 header (RFC 791), the destination port in a TCP or UDP one.
+const OFFSET_SADDR: u32 = 12;
+const OFFSET_DADDR: u32 = 16;
+const OFFSET_DPORT: u32 = 2;
+
+/// The expressions of a statement, none for [`Statement::Foreign`].
+pub(super) fn compile(statement: &Statement) -> Vec<Expression> {
+    const MARK: u32 = libc::NFT_META_MARK as u32;
+    let register = slot(0);
+    match statement {
+        // `ip daddr @SET`, `ip daddr != @SET`
+        Statement::InSet { field, set, negate } => vec![
+            load(*field, 0),
+            Expression::Lookup {
+                set: set.clone(),
+                from: register,
+                to: None,
+                negate: *negate,
+            },
+        ],
+        // `meta mark & BITS == BITS`
+        Statement::MarkHas(bits) => vec![
+            Expression::Meta {
+                key: MARK,
+                to: register,
+            },
+            Expression::Bitwise {
+                from: register,
+                to: register,
+                mask: *bits,
+                xor: 0,
+            },
+            Expression::Equal {
+                from: register,
+                value: *bits,
+            },
+        ],
+        // `meta mark set meta mark | BITS`
+        Statement::MarkSet(bits) => vec![
+            Expression::Meta {
+                key: MARK,
+                to: register,
+            },
+            Expression::Bitwise {
+                from: register,
+                to: register,
+                mask: !*bits,
+                xor: *bits,
+            },
+            Expression::MetaSet {
+                key: MARK,
+                from: register,
+            },
+        ],
+        // `dnat to ..`
+        Statement::Dnat(target) => nat(libc::NFT_NAT_DNAT as u32, target),
+        // `snat to ..`
+        Statement::Snat(target) => nat(libc::NFT_NAT_SNAT as u32, target),
+        // `return`
+        Statement::Return => vec![Expression::Return],
+        Statement::Foreign(_) => Vec::new(),
+    }
+}
+
+/// `ip saddr`, `ip daddr`, `meta l4proto`, `th dport` into the n-th slot.
+fn load(field: Field, position: usize) -> Expression {
+    let to = slot(position);
+    let network = libc::NFT_PAYLOAD_NETWORK_HEADER as u32;
+    let transport = libc::NFT_PAYLOAD_TRANSPORT_HEADER as u32;
+    match field {
+        Field::IpSaddr => Expression::Payload {
+            base: network,
+            offset: OFFSET_SADDR,
+            length: 4,
+            to,
+        },
+        Field::IpDaddr => Expression::Payload {
+            base: network,
+            offset: OFFSET_DADDR,
+            length: 4,
+            to,
+        },
+        Field::L4Proto => Expression::Meta {
+            key: libc::NFT_META_L4PROTO as u32,
+            to,
+        },
+        Field::ThDport => Expression::Payload {
+            base: transport,
+            offset: OFFSET_DPORT,
+            length: 2,
+            to,
+        },
+    }
+}
+
+fn nat(kind: u32, target: &NatTarget) -> Vec<Expression> {
+    let address = slot(0);
+    match target {
+        // `to 10.9.9.9`
+        NatTarget::Address(to) => vec![
+            Expression::Load {
+                to: address,
+                value: to.octets(),
+            },
+            Expression::Nat {
+                kind,
+                address,
+                port: None,
+            },
+        ],
+        // `ip to ip daddr . meta l4proto . th dport map @MAP`: the map's value takes the slots of the key
+        NatTarget::Map { key, map, port } => {
+            let mut expressions: Vec<_> = key
+                .iter()
+                .enumerate()
+                .map(|(position, field)| load(*field, position))
+                .collect();
+            expressions.extend([
+                Expression::Lookup {
+                    set: map.clone(),
+                    from: slot(0),
+                    to: Some(address),
+                    negate: false,
+                },
+                Expression::Nat {
+                    kind,
+                    address,
+                    port: port.then_some(slot(1)),
+                },
+            ]);
+            expressions
+        }
+    }
+}
+
+/// The statements that these expressions are; the first that is none of ours takes all that follow with it.
+pub(super) fn decompile(mut expressions: &[Expression]) -> Vec<Statement> {
+    let mut statements = Vec::new();
+    while !expressions.is_empty() {
+        let Some((statement, rest)) = next(expressions) else {
+            let rest = expressions.iter().map(ToString::to_string).collect::<Vec<_>>();
+            statements.push(Statement::Foreign(rest.join("; ")));
+            break;
+        };
+        statements.push(statement);
+        expressions = rest;
+    }
+    statements
+}
+
+fn next(expressions: &[Expression]) -> Option<(Statement, &[Expression])> {
+    let guess = guess(expressions)?;
+    let rest = expressions.strip_prefix(compile(&guess).as_slice())?;
+    Some((guess, rest))
+}
+
+/// What the next statement is if it is one of ours.
+fn guess(expressions: &[Expression]) -> Option<Statement> {
+    let fields: Vec<_> = expressions
+        .iter()
+        .enumerate()
+        .map_while(|(position, load)| field(load, position))
+        .collect();
+    let translate = |kind: u32, target| match kind as i32 {
+        libc::NFT_NAT_SNAT => Statement::Snat(target),
+        _ => Statement::Dnat(target),
+    };
+    match (fields.as_slice(), &expressions[fields.len()..]) {
+        (
+            [field],
+            [
+                Expression::Lookup {
+                    set,
+                    to: None,
+                    negate,
+                    ..
+                },
+                ..,
+            ],
+        ) => Some(Statement::InSet {
+            field: *field,
+            set: set.clone(),
+            negate: *negate,
+        }),
+        (
+            [_, ..],
+            [
+                Expression::Lookup { set, to: Some(_), .. },
+                Expression::Nat { kind, port, .. },
+                ..,
+            ],
+        ) => {
+            let map = NatTarget::Map {
+                key: fields,
+                map: set.clone(),
+                port: port.is_some(),
+            };
+            Some(translate(*kind, map))
+        }
+        ([], [Expression::Load { value, .. }, Expression::Nat { kind, .. }, ..]) => {
+            Some(translate(*kind, NatTarget::Address((*value).into())))
+        }
+        (
+            [],
+            [
+                Expression::Meta { .. },
+                Expression::Bitwise { .. },
+                Expression::Equal { value, .. },
+                ..,
+            ],
+        ) => Some(Statement::MarkHas(*value)),
+        (
+            [],
+            [
+                Expression::Meta { .. },
+                Expression::Bitwise { xor, .. },
+                Expression::MetaSet { .. },
+                ..,
+            ],
+        ) => Some(Statement::MarkSet(*xor)),
+        ([], [Expression::Return, ..]) => Some(Statement::Return),
+        _ => None,
+    }
+}
+
+/// The field that this expression loads into the n-th slot.
+fn field(expression: &Expression, position: usize) -> Option<Field> {
+    [Field::IpSaddr, Field::IpDaddr, Field::L4Proto, Field::ThDport]
+        .into_iter()
+        .find(|field| load(*field, position) == *expression)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Vec<Statement> {
+        let key = vec![Field::IpDaddr, Field::L4Proto, Field::ThDport];
+        vec![
+            Statement::InSet {
+                field: Field::IpDaddr,
+                set: "a".into(),
+                negate: false,
+            },
+            Statement::InSet {
+                field: Field::L4Proto,
+                set: "b".into(),
+                negate: true,
+            },
+            Statement::MarkHas(0x0100_0000),
+            Statement::MarkSet(0x0100_0000),
+            Statement::MarkHas(0),
+            Statement::MarkSet(u32::MAX),
+            Statement::Dnat(NatTarget::Address([10, 0, 0, 1].into())),
+            Statement::Snat(NatTarget::Map {
+                key: vec![Field::IpSaddr],
+                map: "m".into(),
+                port: false,
+            }),
+            Statement::Dnat(NatTarget::Map {
+                key: key.clone(),
+                map: "m".into(),
+                port: true,
+            }),
+            Statement::Dnat(NatTarget::Map {
+                key,
+                map: "m".into(),
+                port: false,
+            }),
+            Statement::Return,
+        ]
+    }
+
+    #[test]
+    fn a_rule_of_any_statements_reads_back() {
+        let compiled: Vec<_> = all().iter().flat_map(compile).collect();
+        assert_eq!(decompile(&compiled), all());
+        for statement in all() {
+            assert_eq!(decompile(&compile(&statement)), [statement]);
+        }
+    }
+
+    #[test]
+    fn what_differs_anywhere_is_foreign() {
+        for statement in all() {
+            let whole = compile(&statement);
+            for cut in 1..whole.len() {
+                assert!(
+                    matches!(decompile(&whole[..cut])[..], [Statement::Foreign(_)]),
+                    "{statement}"
+                );
+            }
+            for position in 0..whole.len() {
+                let mut other = whole.clone();
+                other.insert(position, Expression::Other("counter".into()));
+                let read = decompile(&other);
+                assert!(
+                    matches!(read.last(), Some(Statement::Foreign(_))),
+                    "{statement}: {read:?}"
+                );
+            }
+        }
+        // The bits that are set are not those that are kept.
+        let mut other = compile(&Statement::MarkSet(1));
+        other[1] = Expression::Bitwise {
+            from: 1,
+            to: 1,
+            mask: 0,
+            xor: 1,
+        };
+        assert!(matches!(decompile(&other)[..], [Statement::Foreign(_)]));
+    }
+
+    #[test]
+    fn a_foreign_rule_says_what_it_does() {
+        let expressions = [
+            compile(&Statement::Return),
+            vec![Expression::Other("counter".into()), load(Field::IpSaddr, 0)],
+        ];
+        assert_eq!(
+            decompile(&expressions.concat()),
+            [
+                Statement::Return,
+                Statement::Foreign("counter; payload load 4b @ network header + 12 => reg 1".into())
+            ]
+        );
+    }
+}

@@ -1,0 +1,274 @@
+//! What is written is in the kernel, for us and for nft(8), whole or not at all, however large it is.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::kernel::error::Error;
+
+#[test]
+fn a_table_comes_changes_and_goes() {
+    in_namespace("a_table_comes_changes_and_goes", |nftables| {
+        expect(nftables, None);
+        make(nftables, Some(&router()));
+        make(nftables, Some(&Table::default()));
+        make(nftables, Some(&router()));
+        make(nftables, None);
+        make(nftables, None);
+    });
+}
+
+#[test]
+fn nft_lists_what_was_written() {
+    in_namespace("nft_lists_what_was_written", |nftables| {
+        make(nftables, Some(&router()));
+        let listed = nft(&["list", "table", "ip", "kylin_vr"], "");
+        for line in [
+            "type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service",
+            "10.90.2.250 : 192.168.100.190",
+            "192.168.100.0/24",
+            "10.90.2.251 . tcp . 80 : 192.168.100.190 . 8080",
+            "10.90.2.252 . tcp . 1000-1999 : 192.168.100.190",
+            "type filter hook prerouting priority mangle; policy accept;",
+            "type nat hook prerouting priority dstnat; policy accept;",
+            "ip daddr @vpc_subnets meta mark set meta mark | 0x01000000 comment \"between subnets\"",
+            "dnat to ip daddr map @eip_to_vm comment \"floating\"",
+            "dnat ip to ip daddr . meta l4proto . th dport map @forward comment \"forwards\"",
+            "dnat to ip daddr . meta l4proto . th dport map @forward_ranges",
+            "meta mark & 0x01000000 == 0x01000000 return comment \"kept\"",
+            "ip saddr != @vpc_subnets return comment \"not of a VM\"",
+            "snat to 10.90.3.37 comment \"the rest\"",
+        ] {
+            let normal = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(normal(&listed).contains(&normal(line)), "{line}\n{listed}");
+        }
+        // nft(8) reads its own listing back.
+        nft(&["delete", "table", "ip", "kylin_vr"], "");
+        nft(&["-f", "-"], &listed);
+        expect(nftables, Some(&router()));
+    });
+}
+
+#[test]
+fn nothing_is_carried_out_on_another_ruleset() {
+    in_namespace("nothing_is_carried_out_on_another_ruleset", |nftables| {
+        let create = TableChange::Create(router());
+        // Never looked at.
+        assert!(matches!(nftables.commit(&create), Err(Error::Interrupted)));
+        nftables.observe().unwrap();
+        nft(&["add", "table", "ip", "of_somebody"], "");
+        assert!(matches!(nftables.commit(&create), Err(Error::Interrupted)));
+        expect(nftables, None);
+        nftables.commit(&create).unwrap();
+        // Our own batch is no other's: no look is needed in between.
+        nftables.commit(&create.inverse()).unwrap();
+        nftables.commit(&create).unwrap();
+        expect(nftables, Some(&router()));
+        assert!(nft(&["list", "tables"], "").contains("table ip of_somebody"));
+    });
+}
+
+#[test]
+fn a_refused_batch_leaves_everything_as_it_was() {
+    in_namespace("a_refused_batch_leaves_everything_as_it_was", |nftables| {
+        make(nftables, Some(&router()));
+        let mut wrong = router();
+        let nowhere = Statement::InSet {
+            field: Field::IpDaddr,
+            set: "not_there".into(),
+            negate: false,
+        };
+        wrong.chains.get_mut("source").unwrap().rules = vec![rule(&[nowhere], "")];
+        wrong.sets.get_mut("eip_to_vm").unwrap().elements.clear();
+        let change = TableChange::between(Some(&router()), Some(&wrong)).unwrap();
+        assert!(matches!(nftables.commit(&change), Err(Error::Refused { .. })));
+        // And another one can follow without a look, since nothing happened.
+        nftables.commit(&TableChange::Delete(router())).unwrap();
+        expect(nftables, None);
+        make(nftables, Some(&router()));
+        assert!(matches!(nftables.commit(&change), Err(Error::Refused { .. })));
+        expect(nftables, Some(&router()));
+        // A second creation of what is there.
+        assert!(matches!(
+            nftables.commit(&TableChange::Create(router())),
+            Err(Error::Refused { source }) if source.raw_os_error() == Some(nix::libc::EEXIST)
+        ));
+    });
+}
+
+/// A table that maps `count` addresses both ways, and nothing else.
+fn eips(count: u32) -> Table {
+    let mut table = router();
+    for (name, from, to) in [
+        ("eip_to_vm", 0x0a00_0000, 0xac10_0000),
+        ("vm_to_eip", 0xac10_0000, 0x0a00_0000),
+    ] {
+        let entries = (0..count).map(|n| (Element::key(address(from + n)), address(to + n)));
+        table.sets.get_mut(name).unwrap().elements = entries.collect();
+    }
+    table
+}
+
+fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
+    let start = Instant::now();
+    let result = work();
+    (start.elapsed(), result)
+}
+
+#[test]
+fn tens_of_thousands_of_elements_are_one_batch() {
+    in_namespace("tens_of_thousands_of_elements_are_one_batch", |nftables| {
+        for count in [10_000, 65_000] {
+            let table = eips(count);
+            nftables.observe().unwrap();
+            let create = TableChange::Create(table.clone());
+            let (encode, _) = timed(|| super::super::encode::Batch::new(&create, 1, 1));
+            let (commit, result) = timed(|| nftables.commit(&create));
+            result.unwrap();
+            let (observe, seen) = timed(|| nftables.observe().unwrap());
+            assert_eq!(seen.as_ref(), Some(&table));
+            let edit = TableChange::between(Some(&table), Some(&eips(count + 1))).unwrap();
+            let (one_more, result) = timed(|| nftables.commit(&edit));
+            result.unwrap();
+            expect(nftables, Some(&eips(count + 1)));
+            let (none, result) = timed(|| {
+                nftables.commit(&TableChange::between(Some(&eips(count + 1)), Some(&eips(0))).unwrap())
+            });
+            result.unwrap();
+            expect(nftables, Some(&eips(0)));
+            make(nftables, None);
+            println!(
+                "{count} EIPs: encode {encode:?} commit {commit:?}, observe {observe:?}, one more {one_more:?}, delete all {none:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn one_map_of_sixty_thousand_forwards() {
+    in_namespace("one_map_of_sixty_thousand_forwards", |nftables| {
+        let mut table = router();
+        let forward = table.sets.get_mut("forward").unwrap();
+        forward.elements = (1..=60_000)
+            .map(|port| {
+                (
+                    Element::key(Tuple([0x0a00_0001, 6, port])),
+                    Tuple([0xac10_0001, 65_536 - port, 0]),
+                )
+            })
+            .collect();
+        make(nftables, Some(&table));
+        let listed = nft(&["list", "map", "ip", "kylin_vr", "forward"], "");
+        assert_eq!(listed.matches("10.0.0.1 . tcp").count(), 60_000);
+    });
+}
+
+#[test]
+fn many_ranges_of_one_field_are_read_back_in_any_number_of_messages() {
+    in_namespace(
+        "many_ranges_of_one_field_are_read_back_in_any_number_of_messages",
+        |nftables| {
+            let mut table = router();
+            let subnets = table.sets.get_mut("vpc_subnets").unwrap();
+            // Adjacent, and to both ends of the address space.
+            subnets.elements = (0..20_000u32)
+                .map(|n| {
+                    let last = if n == 19_999 {
+                        u32::MAX
+                    } else {
+                        n * 0x1_0000 / 2 + 0x7fff
+                    };
+                    (
+                        Element::range(address(n * 0x1_0000 / 2), address(last)),
+                        Tuple::default(),
+                    )
+                })
+                .collect();
+            make(nftables, Some(&table));
+            make(nftables, Some(&router()));
+        },
+    );
+}
+
+/// A user namespace may not go over the limits of the socket buffers: what is too large is said, not cut off.
+#[test]
+fn a_batch_that_cannot_be_sent_says_so() {
+    in_namespace("a_batch_that_cannot_be_sent_says_so", |nftables| {
+        nftables.observe().unwrap();
+        nftables.socket.limit_room();
+        let result = nftables.commit(&TableChange::Create(eips(65_000)));
+        assert!(matches!(result, Err(Error::Unsupported { .. })), "{result:?}");
+        let mut other = Nftables::open().unwrap();
+        expect(&mut other, None);
+    });
+}
+
+/// Elements are in intervals as the kernel sees it, not only as we list them.
+#[test]
+fn the_kernel_finds_what_is_in_a_range() {
+    in_namespace("the_kernel_finds_what_is_in_a_range", |nftables| {
+        let mut table = router();
+        let ranges: &[(u32, u32)] = &[(0, 9), (10, 19), (30, 30), (u32::MAX - 9, u32::MAX)];
+        let elements: Vec<_> = ranges
+            .iter()
+            .map(|(first, last)| ([*first, 0, 0], [*last, 0, 0], [0; 3]))
+            .collect();
+        table
+            .sets
+            .insert("vpc_subnets".to_owned(), set(&[Address], &[], true, &elements));
+        make(nftables, Some(&table));
+        for (number, inside) in [
+            (0, true),
+            (9, true),
+            (10, true),
+            (19, true),
+            (20, false),
+            (29, false),
+            (30, true),
+            (31, false),
+            (u32::MAX - 10, false),
+            (u32::MAX - 9, true),
+            (u32::MAX, true),
+        ] {
+            let element = format!("{{ {} }}", Ipv4Addr::from(number));
+            let output = nft_output(&["get", "element", "ip", "kylin_vr", "vpc_subnets", &element], "");
+            assert_eq!(output.status.success(), inside, "{element}");
+        }
+    });
+}
+
+/// The batch may have been carried out or not; what it was is for a look to say.
+#[test]
+fn a_lost_answer_is_no_success() {
+    in_namespace("a_lost_answer_is_no_success", |nftables| {
+        nftables.observe().unwrap();
+        nftables.socket.clog();
+        assert!(matches!(
+            nftables.commit(&TableChange::Create(router())),
+            Err(Error::Interrupted)
+        ));
+        assert!(matches!(
+            nftables.commit(&TableChange::Create(router())),
+            Err(Error::Interrupted)
+        ));
+        expect(nftables, Some(&router()));
+        nftables.socket.clog();
+        assert!(matches!(
+            nftables.commit(&TableChange::Create(router())),
+            Err(Error::Refused { .. })
+        ));
+        expect(nftables, Some(&router()));
+    });
+}
+
+#[test]
+fn without_privilege_the_error_says_what_is_needed() {
+    if nix::unistd::geteuid().is_root() {
+        println!("skipped: without_privilege_the_error_says_what_is_needed: root has it");
+        return;
+    }
+    let error = Nftables::open().unwrap().observe().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "read nftables table ip kylin_vr: operation not permitted (needs root, or CAP_NET_ADMIN)"
+    );
+}

@@ -1,0 +1,126 @@
+//! Sends operations many at a time, with one acknowledgement for all: errors are answered without being asked
+//! for (netlink(7)), so the last one's acknowledgement says that the others were done or told of.
+
+use std::io;
+
+use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+use super::message::{encode, verdict};
+use super::{Error, Failure};
+use crate::plan::Operation;
+
+/// Messages of one send. At some 60 bytes each this is far below the default send buffer (212,992 bytes), and
+/// were all of them to fail, their answers still fit the receive buffer below.
+const AT_ONCE: usize = 1_000;
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+pub(super) struct Batch {
+    socket: Socket,
+    sequence: u32,
+    answer: Vec<u8>,
+}
+
+impl Batch {
+    pub(super) fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        // An answer repeats the message that failed, unless it is told not to.
+        socket.set_cap_ack(true)?;
+        // Best effort: without CAP_NET_ADMIN in the first user namespace the system's limit holds, and as many
+        // answers get lost only if as many operations fail.
+        let forced =
+            nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::RcvBufForce, &RECEIVE_BUFFER);
+        if forced.is_err() {
+            socket.set_rx_buf_sz(RECEIVE_BUFFER)?;
+        }
+        Ok(Self {
+            socket,
+            sequence: 0,
+            answer: Vec::with_capacity(1 << 16),
+        })
+    }
+
+    /// Carries out operations in order: how many were begun, and which of these failed.
+    pub(super) fn apply(&mut self, operations: &[Operation]) -> (usize, Vec<Failure>) {
+        let mut begun = 0;
+        for chunk in operations.chunks(AT_ONCE) {
+            let failures = match self.send(chunk) {
+                Ok(failures) => failures,
+                // Whether any of them was carried out is not known: the undo takes all of them back.
+                Err(source) => vec![Failure {
+                    index: chunk.len(),
+                    error: Error::Refused { source },
+                }],
+            };
+            if !failures.is_empty() {
+                let failures = failures
+                    .into_iter()
+                    .map(|failure| Failure {
+                        index: begun + failure.index.min(chunk.len() - 1),
+                        ..failure
+                    })
+                    .collect();
+                return (begun + chunk.len(), failures);
+            }
+            begun += chunk.len();
+        }
+        (begun, Vec::new())
+    }
+
+    fn send(&mut self, operations: &[Operation]) -> io::Result<Vec<Failure>> {
+        let first = self.sequence.wrapping_add(1);
+        let mut buffer = Vec::with_capacity(operations.len() * 64);
+        for (index, operation) in operations.iter().enumerate() {
+            let Some((message, flags)) = encode(operation) else {
+                continue;
+            };
+            let mut message = NetlinkMessage::from(message);
+            self.sequence = first.wrapping_add(index as u32);
+            message.header.sequence_number = self.sequence;
+            message.header.flags = NLM_F_REQUEST | flags;
+            if index + 1 == operations.len() {
+                message.header.flags |= NLM_F_ACK;
+            }
+            message.finalize();
+            let start = buffer.len();
+            // Netlink messages begin at multiples of four.
+            buffer.resize(start + message.buffer_len().next_multiple_of(4), 0);
+            message.serialize(&mut buffer[start..]);
+        }
+        self.socket.send(&buffer, 0)?;
+        self.answers(operations, first)
+    }
+
+    /// Reads answers up to the last operation's.
+    fn answers(&mut self, operations: &[Operation], first: u32) -> io::Result<Vec<Failure>> {
+        let mut failures = Vec::new();
+        loop {
+            self.answer.clear();
+            self.socket.recv(&mut self.answer, 0)?;
+            let mut rest = self.answer.as_slice();
+            while !rest.is_empty() {
+                let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
+                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+                let index = message.header.sequence_number.wrapping_sub(first) as usize;
+                // An answer to an earlier send that was given up on is not ours.
+                if let (Some(operation), NetlinkPayload::Error(answer)) =
+                    (operations.get(index), &message.payload)
+                {
+                    if let Some(code) = answer.code {
+                        if let Err(error) = verdict(operation, -code.get()) {
+                            failures.push(Failure { index, error });
+                        }
+                    }
+                    if index + 1 == operations.len() {
+                        return Ok(failures);
+                    }
+                }
+                let length = (message.header.length as usize).next_multiple_of(4);
+                rest = rest.get(length.max(16)..).unwrap_or_default();
+            }
+        }
+    }
+}

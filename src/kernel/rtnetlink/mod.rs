@@ -1,0 +1,67 @@
+//! Links, addresses and routes, by rtnetlink(7).
+//!
+//! Looking goes through the rtnetlink crate; operations go through [`batch`], which sends many in one call.
+
+mod batch;
+mod message;
+mod observe;
+
+use std::io;
+
+use tokio::runtime::Runtime;
+
+use self::batch::Batch;
+use super::{Error, Failure};
+use crate::model::{LinkIndex, Observed};
+use crate::plan::Operation;
+
+/// Two connections to the kernel's routing part: one that looks, one that changes.
+pub(super) struct Rtnetlink {
+    runtime: Runtime,
+    handle: rtnetlink::Handle,
+    batch: Batch,
+    /// The number of `lo`, 1 in every namespace (`LOOPBACK_IFINDEX`, include/net/flow.h).
+    loopback: LinkIndex,
+}
+
+impl Rtnetlink {
+    pub(super) fn open() -> Result<Self, Error> {
+        let open = || -> io::Result<Self> {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_io()
+                .build()?;
+            let handle = {
+                let _inside = runtime.enter();
+                let (connection, handle, _) = rtnetlink::new_connection()?;
+                runtime.spawn(connection);
+                handle
+            };
+            Ok(Self {
+                runtime,
+                handle,
+                batch: Batch::open()?,
+                loopback: LinkIndex(1),
+            })
+        };
+        open().map_err(|source| Error::Read {
+            what: "the rtnetlink socket".to_owned(),
+            source,
+        })
+    }
+
+    /// Links, addresses and routes.
+    pub(super) fn observe(&mut self) -> Result<Observed, Error> {
+        self.runtime
+            .block_on(observe::observe(&self.handle, self.loopback))
+    }
+
+    /// Whether an operation is this part's.
+    pub(super) fn takes(operation: &Operation) -> bool {
+        !matches!(operation, Operation::Table(_) | Operation::SetSysctl { .. })
+    }
+
+    /// Carries out operations in order: how many were begun, and which of these failed.
+    pub(super) fn apply(&mut self, operations: &[Operation]) -> (usize, Vec<Failure>) {
+        self.batch.apply(operations)
+    }
+}

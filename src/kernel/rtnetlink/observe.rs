@@ -1,0 +1,197 @@
+//! One look at links, addresses and routes.
+
+use std::io;
+use std::net::IpAddr;
+
+use futures_util::TryStreamExt;
+use ipnet::Ipv4Net;
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::{Handle, RouteMessageBuilder};
+
+use super::Error;
+use crate::model::{Link, LinkId, LinkIndex, LinkName, MacAddr, Observed, Route, RouteKind};
+use crate::owned::ROUTE_PROTOCOL;
+
+pub(super) async fn observe(handle: &Handle, loopback: LinkIndex) -> Result<Observed, Error> {
+    let mut observed = Observed::default();
+
+    let mut messages = handle.link().get().execute();
+    while let Some(message) = messages
+        .try_next()
+        .await
+        .map_err(|error| failed("links", error))?
+    {
+        observed.links.push(link(&message, loopback));
+    }
+    observed.links.sort_by_key(|link| link.index);
+
+    let mut messages = handle.address().get().execute();
+    while let Some(message) = messages
+        .try_next()
+        .await
+        .map_err(|error| failed("addresses", error))?
+    {
+        if message.header.scope != AddressScope::Universe {
+            continue;
+        }
+        let index = LinkIndex(message.header.index);
+        match address(&message) {
+            Some(IpAddr::V4(address)) => {
+                if let Ok(net) = Ipv4Net::new(address, message.header.prefix_len) {
+                    observed.addresses.entry(index).or_default().insert(net);
+                }
+            }
+            Some(IpAddr::V6(_)) => {
+                if let Some(link) = observed.links.iter_mut().find(|link| link.index == index) {
+                    // ::1 on lo is nobody's.
+                    link.ipv6_in_use = link.id != Some(LinkId::Loopback);
+                }
+            }
+            None => {}
+        }
+    }
+
+    // Not the crate's own request for routes: it keeps all of them as messages.
+    let request = RouteNetlinkMessage::GetRoute(RouteMessageBuilder::<std::net::Ipv4Addr>::new().build());
+    let mut request = NetlinkMessage::from(request);
+    request.header.flags = netlink_packet_core::NLM_F_REQUEST | netlink_packet_core::NLM_F_DUMP;
+    let mut handle = handle.clone();
+    let mut messages = handle.request(request).map_err(|error| failed("routes", error))?;
+    while let Some(message) = futures_util::StreamExt::next(&mut messages).await {
+        match message.payload {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(message)) => {
+                observed.routes.extend(route(&message, loopback));
+            }
+            NetlinkPayload::Error(error) => {
+                return Err(failed("routes", rtnetlink::Error::NetlinkError(error)));
+            }
+            _ => {}
+        }
+    }
+    Ok(observed)
+}
+
+fn failed(what: &str, error: rtnetlink::Error) -> Error {
+    let source = match error {
+        rtnetlink::Error::NetlinkError(answer) => io::Error::from_raw_os_error(-answer.raw_code()),
+        other => io::Error::other(other.to_string()),
+    };
+    Error::Read {
+        what: what.to_owned(),
+        source,
+    }
+}
+
+fn link(message: &LinkMessage, loopback: LinkIndex) -> Link {
+    let index = LinkIndex(message.header.index);
+    let mut link = Link {
+        index,
+        name: LinkName(String::new()),
+        id: (index == loopback).then_some(LinkId::Loopback),
+        up: message.header.flags.contains(LinkFlags::Up),
+        stacked: false,
+        ipv6_in_use: false,
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = LinkName(name.clone()),
+            LinkAttribute::Address(octets) if message.header.link_layer_type == LinkLayerType::Ether => {
+                let octets: Result<[u8; 6], _> = octets.as_slice().try_into();
+                link.id = octets
+                    .ok()
+                    .and_then(|octets| MacAddr::from_octets(octets).ok())
+                    .map(LinkId::Mac);
+            }
+            LinkAttribute::LinkInfo(infos) => {
+                link.stacked = infos
+                    .iter()
+                    .any(|info| matches!(info, LinkInfo::Kind(kind) if borrows(kind)));
+            }
+            _ => {}
+        }
+    }
+    link
+}
+
+/// Kinds of links that take the hardware address of the link below them, or of their first port.
+fn borrows(kind: &InfoKind) -> bool {
+    matches!(
+        kind,
+        InfoKind::Vlan
+            | InfoKind::MacVlan
+            | InfoKind::MacVtap
+            | InfoKind::IpVlan
+            | InfoKind::IpVtap
+            | InfoKind::Bridge
+            | InfoKind::Bond
+            | InfoKind::Team
+            | InfoKind::MacSec
+            | InfoKind::Hsr
+    )
+}
+
+/// A link's own address: on a point-to-point link `Address` is the other end's (if_addr.h).
+fn address(message: &AddressMessage) -> Option<IpAddr> {
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    });
+    local.or_else(|| {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })
+    })
+}
+
+/// A route that a plan may depend on: one of ours, or a way to everywhere.
+fn route(message: &RouteMessage, loopback: LinkIndex) -> Option<Route<LinkIndex>> {
+    let header = &message.header;
+    if header.address_family != AddressFamily::Inet {
+        return None;
+    }
+    let kind = match header.kind {
+        RouteType::Unicast => RouteKind::Unicast,
+        RouteType::Local => RouteKind::Local,
+        RouteType::Unreachable => RouteKind::Unreachable,
+        _ => return None,
+    };
+    let protocol = u8::from(header.protocol);
+    let is_default = kind == RouteKind::Unicast && header.destination_prefix_length == 0;
+    if protocol != ROUTE_PROTOCOL && !is_default {
+        return None;
+    }
+    let mut destination = std::net::Ipv4Addr::UNSPECIFIED;
+    let (mut table, mut gateway, mut link, mut metric) = (u32::from(header.table), None, None, 0);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(address)) => destination = *address,
+            RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some(*address),
+            RouteAttribute::Oif(index) => link = Some(LinkIndex(*index)),
+            RouteAttribute::Priority(priority) => metric = *priority,
+            RouteAttribute::Table(number) => table = *number,
+            _ => {}
+        }
+    }
+    if protocol != ROUTE_PROTOCOL && table != 254 {
+        // Policy routing of another program.
+        return None;
+    }
+    if kind == RouteKind::Unreachable {
+        link = Some(loopback);
+    }
+    let destination = Ipv4Net::new(destination, header.destination_prefix_length).ok()?;
+    Some(Route {
+        destination,
+        table,
+        kind,
+        gateway,
+        link: link?,
+        metric,
+        protocol,
+    })
+}

@@ -1,0 +1,62 @@
+//! Kernel parameters, through the files below `/proc/sys/net` of the namespace that we run in.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::Error;
+use crate::model::{Link, LinkId, LinkSysctl, Sysctl};
+
+const ROOT: &str = "/proc/sys/net";
+
+/// Every parameter of [`Sysctl`] that exists for these links.
+pub(super) fn observe(links: &[Link]) -> Result<BTreeMap<Sysctl, String>, Error> {
+    let mut values = BTreeMap::new();
+    for key in [
+        Sysctl::IpForward,
+        Sysctl::DisableIpv6All,
+        Sysctl::DisableIpv6Default,
+    ] {
+        if let Some(path) = key.path() {
+            values.extend(read(path)?.map(|value| (key, value)));
+        }
+    }
+    for link in links.iter().filter(|link| !link.stacked) {
+        if let Some(LinkId::Mac(mac)) = link.id {
+            for parameter in LinkSysctl::ALL {
+                let value = read(&parameter.path(&link.name))?;
+                values.extend(value.map(|value| (Sysctl::Link(mac, parameter), value)));
+            }
+        }
+    }
+    Ok(values)
+}
+
+/// A parameter's value; `None` if there is no such parameter (any more).
+fn read(path: &str) -> Result<Option<String>, Error> {
+    match fs::read_to_string(Path::new(ROOT).join(path)) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        // ENODEV: the link went between the open and the read.
+        Err(error) if gone(&error) => Ok(None),
+        Err(source) => Err(Error::Read {
+            what: format!("{ROOT}/{path}"),
+            source,
+        }),
+    }
+}
+
+/// Writes a parameter. One of a NIC that is gone is [`Error::Interrupted`].
+pub(super) fn write(path: &str, value: &str) -> Result<(), Error> {
+    fs::write(Path::new(ROOT).join(path), value).map_err(|source| {
+        if gone(&source) {
+            Error::Interrupted
+        } else {
+            Error::Refused { source }
+        }
+    })
+}
+
+fn gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ENODEV)
+}

@@ -1,0 +1,190 @@
+//! The line, run once: look, plan, carry out, look again. Whatever fails is undone.
+
+use std::time::Duration;
+
+use crate::kernel::{Error as KernelError, Incomplete, Kernel};
+use crate::model::nft::TableChange;
+use crate::model::{Desired, LinkSysctl, Observed, Sysctl};
+use crate::owned::Owned;
+use crate::plan::{Operation, Plan, diff};
+
+/// How often a plan is made anew because something else changes the kernel at the same time.
+const ATTEMPTS: usize = 8;
+
+/// What the second attempt waits twice, the third one four times, and so on: half a second in all.
+const PATIENCE: Duration = Duration::from_millis(2);
+
+/// Why the kernel does not match.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel cannot be looked at; nothing was changed.
+    #[error(transparent)]
+    Look(#[from] KernelError),
+    /// The record of what is ours cannot be kept; nothing was changed.
+    #[error("keep the record of what is ours: {0}")]
+    Record(#[source] std::io::Error),
+    /// Operations failed, and all that had been done was undone but for what is left over.
+    #[error("{}", failed.join("; "))]
+    Failed {
+        /// Each operation that failed, and why.
+        failed: Vec<String>,
+        /// What the undo could not bring back; empty: all is as it was.
+        left_over: Vec<String>,
+    },
+}
+
+/// A kernel that matches.
+#[derive(Debug)]
+pub struct Reconciled {
+    /// What was done, in order; empty: there was nothing to do.
+    pub done: Vec<Operation>,
+    /// The plan: what is pending, and notes. Its operations are those of the last attempt.
+    pub plan: Plan,
+    /// What is ours from now on.
+    pub owned: Owned,
+    /// How the kernel was before.
+    before: Observed,
+}
+
+/// Makes the kernel match. `record` keeps what is ours, and is called before the kernel is changed and after.
+///
+/// # Errors
+/// If it cannot be made to match; then it is as it was.
+pub fn reconcile(
+    kernel: &mut impl Kernel,
+    desired: &Desired,
+    owned: Owned,
+    mut record: impl FnMut(&Owned) -> std::io::Result<()>,
+) -> Result<Reconciled, Error> {
+    let before = kernel.observe()?;
+    let mut now = before.clone();
+    let mut ours = owned.clone();
+    let mut done = Vec::new();
+    let mut announcements = Vec::new();
+    let mut failed = vec!["something else keeps changing the kernel".to_owned()];
+    for attempt in 0..ATTEMPTS {
+        if attempt > 1 {
+            // The first run of the loop does the work, the second one verifies. Whatever comes then is somebody
+            // else's doing, or a hash table of the kernel's that is still growing: given a little time.
+            std::thread::sleep(PATIENCE * (1 << attempt));
+        }
+        let mut plan = diff(desired, &now, &ours);
+        if plan.is_empty() {
+            let ours = ours.with(desired, &now).only(desired, &now);
+            record(&ours).map_err(Error::Record)?;
+            plan.announcements = announcements;
+            return Ok(Reconciled {
+                done,
+                plan,
+                owned: ours,
+                before,
+            });
+        }
+        ours = ours.with(desired, &now);
+        if let Err(error) = record(&ours) {
+            undo(kernel, &done, &before);
+            return Err(Error::Record(error));
+        }
+        announcements.append(&mut plan.announcements);
+        match kernel.apply(&plan.operations) {
+            Ok(()) => done.extend(plan.operations),
+            Err(Incomplete { begun, failures }) => {
+                let final_ones: Vec<String> = failures
+                    .iter()
+                    .filter(|failure| !matches!(failure.error, KernelError::Interrupted))
+                    .map(|failure| format!("{}: {}", plan.operations[failure.index], failure.error))
+                    .collect();
+                let is_failed = |index| failures.iter().any(|failure| failure.index == index);
+                let carried_out = plan.operations.into_iter().take(begun).enumerate();
+                done.extend(
+                    carried_out
+                        .filter(|(index, _)| !is_failed(*index))
+                        .map(|(_, one)| one),
+                );
+                if !final_ones.is_empty() {
+                    failed = final_ones;
+                    break;
+                }
+            }
+        }
+        now = kernel.observe()?;
+    }
+    let left_over = undo(kernel, &done, &before);
+    record(&owned).map_err(Error::Record)?;
+    Err(Error::Failed { failed, left_over })
+}
+
+impl Reconciled {
+    /// Takes everything back, because what was to follow failed. What could not be brought back is returned.
+    #[must_use]
+    pub fn undo(self, kernel: &mut impl Kernel) -> Vec<String> {
+        undo(kernel, &self.done, &self.before)
+    }
+}
+
+/// Undoes operations in reverse order, and names what could not be undone.
+fn undo(kernel: &mut impl Kernel, done: &[Operation], before: &Observed) -> Vec<String> {
+    let inverse: Vec<Operation> = done.iter().rev().map(Operation::inverse).collect();
+    let mut left_over = carry_out(kernel, &inverse);
+    // Inverses bring back what each operation changed itself. Two things need a second look: a sysctl that the
+    // kernel changed along with another, and a table that somebody else changed in between.
+    match kernel.observe() {
+        Ok(now) => left_over.extend(carry_out(kernel, &repairs(done, &now, before))),
+        Err(error) => left_over.push(error.to_string()),
+    }
+    left_over
+}
+
+fn carry_out(kernel: &mut impl Kernel, operations: &[Operation]) -> Vec<String> {
+    let mut rest = operations;
+    let mut left_over = Vec::new();
+    while !rest.is_empty() {
+        match kernel.apply(rest) {
+            Ok(()) => break,
+            Err(Incomplete { begun, failures }) => {
+                for failure in &failures {
+                    // A table that was changed in between is what the second look is for.
+                    let table = matches!(rest[failure.index], Operation::Table(_));
+                    if !(table && matches!(failure.error, KernelError::Interrupted)) {
+                        left_over.push(format!("{}: {}", rest[failure.index], failure.error));
+                    }
+                }
+                rest = &rest[begun..];
+            }
+        }
+    }
+    left_over
+}
+
+fn repairs(done: &[Operation], now: &Observed, before: &Observed) -> Vec<Operation> {
+    let mut repairs = Vec::new();
+    if done.iter().any(|one| matches!(one, Operation::Table(_))) {
+        let change = TableChange::between(now.table.as_ref(), before.table.as_ref());
+        repairs.extend(change.map(Operation::Table));
+    }
+    let touched = |wanted| {
+        done.iter()
+            .any(|one| matches!(one, Operation::SetSysctl { key, .. } if *key == wanted))
+    };
+    for (key, to) in &before.sysctls {
+        let along = matches!(
+            key,
+            Sysctl::Link(_, LinkSysctl::DisableIpv6) | Sysctl::DisableIpv6Default
+        ) && touched(Sysctl::DisableIpv6All);
+        let (Some(from), true) = (
+            now.sysctls.get(key).filter(|from| *from != to),
+            along || touched(*key),
+        ) else {
+            continue;
+        };
+        if let Some(path) = now.sysctl_path(*key) {
+            repairs.push(Operation::SetSysctl {
+                key: *key,
+                path,
+                from: from.clone(),
+                to: to.clone(),
+            });
+        }
+    }
+    repairs
+}
