@@ -19,9 +19,12 @@
 
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
+pub mod cli;
 pub mod config;
 pub mod features;
+pub mod intake;
 pub mod kernel;
+pub mod lock;
 pub mod model;
 pub mod owned;
 pub mod plan;

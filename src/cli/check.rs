@@ -1,0 +1,38 @@
+//! `kylin-vr check [FILE|-]`: validates, and touches nothing.
+
+use super::report::{Outcome, Report, count};
+use super::{Context, Given, run};
+use crate::intake::accept;
+
+const COMMAND: &str = "check";
+
+pub(super) fn run(context: &Context, given: &Given) -> Report {
+    let source = context.source(given);
+    let name = run::name(context, source.as_ref());
+    // A file that is to be checked must be there, the installed one too.
+    let text = match source.map_or_else(
+        || crate::intake::Source::File(context.config.clone()).read(),
+        |one| one.read(),
+    ) {
+        Ok(text) => text,
+        Err(error) => return Report::failed(COMMAND, &name, format!("read {name}: {error}")),
+    };
+    match accept(&text, None, true) {
+        Ok((config, problems)) => {
+            let message = format!(
+                "valid: {}, {}, {}",
+                count(config.interfaces().len(), "interface"),
+                count(config.eips().len(), "elastic IP"),
+                count(config.forwards().len(), "forward")
+            );
+            Report::new(COMMAND, name, Outcome::Valid, message).with_problems(problems)
+        }
+        Err(refusal) => Report::new(
+            COMMAND,
+            name,
+            Outcome::Invalid,
+            "the configuration is invalid".to_owned(),
+        )
+        .with_problems(refusal.problems),
+    }
+}

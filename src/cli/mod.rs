@@ -1,0 +1,272 @@
+//! The command: one file per subcommand, and what they share.
+
+mod check;
+mod plan;
+mod reload;
+mod report;
+mod reset;
+mod run;
+mod start;
+mod status;
+mod table;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::intake::{Source, State};
+
+const DEFAULT_CONFIG: &str = "/etc/kylin-vr/kylin-vr.yaml";
+
+/// Exit codes beside 0 (the kernel matches the file), and clap's own 2 (wrong usage).
+mod exit {
+    pub(super) const OTHER: u8 = 1;
+    pub(super) const INVALID: u8 = 3;
+    pub(super) const NOT_APPLIED: u8 = 4;
+    pub(super) const BUSY: u8 = 5;
+}
+
+/// The agent inside a virtual-router VM: makes the kernel match kylin-vr.yaml
+#[derive(Debug, Parser)]
+#[command(
+    name = "kylin-vr",
+    version,
+    after_help = "Exit codes: 0 the kernel matches the file (NICs may be pending); 1 anything else; 2 wrong usage;\n\
+                  3 the configuration is invalid, nothing was touched; 4 could not be applied, rolled back;\n\
+                  5 another run held the lock past --lock-timeout.\n\n\
+                  --start, --reload and -c reload are accepted as well."
+)]
+struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// The installed configuration file
+    #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_CONFIG)]
+    config: PathBuf,
+    /// Print one JSON document on standard output
+    #[arg(long, global = true)]
+    json: bool,
+    /// Give up if another run holds the lock for so long
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    lock_timeout: Duration,
+    /// Log what is done on standard error (-vv: more); KYLIN_VR_LOG sets a filter
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// At boot: apply the installed file; a missing NIC or a bad file does not stop the boot
+    Start,
+    /// Apply the installed file; or validate, apply and install another
+    Reload(Given),
+    /// Validate only
+    Check(Given),
+    /// Show what a reload would change, and change nothing
+    Plan(Given),
+    /// Show what is configured, what the kernel has, and what is pending or wrong
+    Status,
+    /// Remove everything that is ours from the kernel; the file stays
+    Reset {
+        /// Forget what is kept from run to run as well (for makers of images)
+        #[arg(long)]
+        all: bool,
+    },
+    /// Send the gratuitous ARPs that standard input lists
+    #[command(hide = true)]
+    Announce,
+}
+
+/// A configuration that is not the installed one.
+#[derive(Debug, Args)]
+struct Given {
+    /// A file, or - for standard input; without it the installed file
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Accept a file of nothing but white space even if the router is configured
+    #[arg(long)]
+    allow_empty: bool,
+}
+
+/// What every subcommand works with.
+struct Context {
+    config: PathBuf,
+    state: State,
+    lock_timeout: Duration,
+    json: bool,
+}
+
+impl Context {
+    /// The source that was given; `None` for the installed file.
+    fn source(&self, given: &Given) -> Option<Source> {
+        match given.file.as_deref() {
+            None => None,
+            Some(file) if file.as_os_str() == "-" => Some(Source::Stdin),
+            Some(file) if file == self.config => None,
+            Some(file) => Some(Source::File(file.to_owned())),
+        }
+    }
+}
+
+/// Runs the command with these arguments, the program's name first.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let Arguments { common, command } = Arguments::parse_from(modern(arguments));
+    log_to_stderr(common.verbose);
+    let state = State::new(
+        directory("STATE_DIRECTORY", "/var/lib/kylin-vr"),
+        directory("RUNTIME_DIRECTORY", "/run/kylin-vr"),
+    );
+    let Common {
+        config,
+        json,
+        lock_timeout,
+        ..
+    } = common;
+    let context = Context {
+        config,
+        state,
+        lock_timeout,
+        json,
+    };
+    let report = match command {
+        Command::Start => start::run(&context),
+        Command::Reload(given) => reload::run(&context, &given),
+        Command::Check(given) => check::run(&context, &given),
+        Command::Plan(given) => plan::run(&context, &given),
+        Command::Reset { all } => reset::run(&context, all),
+        Command::Status => return status::run(&context),
+        Command::Announce => {
+            return match crate::kernel::send_announcements(io::stdin().lock()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    tracing::error!(%error, "gratuitous ARP");
+                    ExitCode::from(exit::OTHER)
+                }
+            };
+        }
+    };
+    report.print(context.json)
+}
+
+/// The calls that existing units, rules and hypervisors make, in today's words.
+fn modern(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut modern: Vec<OsString> = arguments.into_iter().collect();
+    let mut index = 0;
+    while index + 1 < modern.len() {
+        index += 1;
+        match modern[index].to_str() {
+            // Its value is the next word.
+            Some("--config" | "--lock-timeout") => index += 1,
+            Some("--start") => {
+                modern[index] = "start".into();
+                break;
+            }
+            Some("--reload") => {
+                modern[index] = "reload".into();
+                break;
+            }
+            Some("-c") => {
+                modern.remove(index);
+                break;
+            }
+            // What follows a subcommand is its own.
+            Some(word) if word.starts_with('-') => {}
+            _ => break,
+        }
+    }
+    modern
+}
+
+/// systemd's directory (systemd.exec(5), the first of a list), or the usual one.
+fn directory(variable: &str, usual: &str) -> PathBuf {
+    match std::env::var_os(variable) {
+        Some(list) if !list.is_empty() => std::env::split_paths(&list)
+            .next()
+            .unwrap_or_else(|| PathBuf::from(usual)),
+        _ => PathBuf::from(usual),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "expected seconds, as in 60 or 0.5".to_owned())
+}
+
+/// To the journal under systemd (its stream is standard error) what is done; to people only what is wrong: they
+/// read the report.
+fn log_to_stderr(verbose: u8) {
+    let in_journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    let level = match verbose {
+        0 if in_journal => "info",
+        0 => "off",
+        1 => "info",
+        _ => "debug",
+    };
+    let filter = EnvFilter::try_from_env("KYLIN_VR_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false);
+    if in_journal {
+        builder.without_time().init()
+    } else {
+        builder.init()
+    }
+}
+
+/// Writes to standard output. A reader that went away has seen enough.
+fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn modern_words(words: &[&str]) -> Vec<String> {
+        let arguments = std::iter::once("kylin-vr")
+            .chain(words.iter().copied())
+            .map(OsString::from);
+        modern(arguments)
+            .into_iter()
+            .skip(1)
+            .map(|word| word.into_string().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn old_spellings_are_the_new_commands() {
+        assert_eq!(modern_words(&["--start"]), ["start"]);
+        assert_eq!(modern_words(&["--reload"]), ["reload"]);
+        assert_eq!(modern_words(&["-c", "reload"]), ["reload"]);
+        assert_eq!(
+            modern_words(&["--json", "-c", "reload", "x.yaml"]),
+            ["--json", "reload", "x.yaml"]
+        );
+        assert_eq!(modern_words(&["reload", "--start"]), ["reload", "--start"]);
+        assert_eq!(
+            modern_words(&["--config", "x", "-c", "reload"]),
+            ["--config", "x", "reload"]
+        );
+        assert_eq!(modern_words(&[]), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn the_arguments_make_sense_to_clap() {
+        <Arguments as clap::CommandFactory>::command().debug_assert();
+    }
+}

@@ -1,0 +1,46 @@
+//! `kylin-vr plan [FILE|-]`: what a reload would change. Changes nothing, and needs no lock.
+
+use super::report::{Outcome, Report, count};
+use super::{Context, Given, run};
+use crate::features;
+use crate::intake::accept;
+use crate::kernel::{Kernel, Linux};
+use crate::plan::diff;
+
+const COMMAND: &str = "plan";
+
+pub(super) fn run(context: &Context, given: &Given) -> Report {
+    let source = context.source(given);
+    let name = run::name(context, source.as_ref());
+    let failed = |what: &str, error: &dyn std::error::Error| {
+        Report::failed(COMMAND, &name, format!("{what}: {error}"))
+    };
+    let text = match run::read(context, source.as_ref()) {
+        Ok(text) => text,
+        Err(error) => return failed(&format!("read {name}"), &error),
+    };
+    let (last, owned) = match (context.state.accepted(), context.state.owned()) {
+        (Ok(last), Ok(owned)) => (last, owned),
+        (Err(error), _) | (_, Err(error)) => return failed("read the state", &error),
+    };
+    let (config, problems) = match accept(&text, last.as_deref(), given.allow_empty) {
+        Ok(accepted) => accepted,
+        Err(refusal) => {
+            let message = "the configuration is invalid: a reload would refuse it".to_owned();
+            return Report::new(COMMAND, &name, Outcome::Invalid, message).with_problems(refusal.problems);
+        }
+    };
+    let observed = match Linux::open().and_then(|mut kernel| kernel.observe()) {
+        Ok(observed) => observed,
+        Err(error) => return Report::failed(COMMAND, &name, error),
+    };
+    let plan = diff(&features::desired(&config), &observed, &owned);
+    let changes: usize = plan.operations.iter().map(|one| one.lines().len()).sum();
+    let message = match changes {
+        0 => "nothing to change".to_owned(),
+        _ => format!("{}; nothing was done", count(changes, "change")),
+    };
+    Report::new(COMMAND, &name, Outcome::Planned, message)
+        .with_plan(&plan.operations, &plan)
+        .with_problems(problems)
+}

@@ -1,0 +1,224 @@
+//! What a command did, said once for people and once for programs.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::{exit, print};
+use crate::config::{Problem, Severity};
+use crate::plan::{Action, Line, Operation, Pending, Plan};
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Outcome {
+    /// The kernel was changed and matches.
+    Applied,
+    /// The kernel matched already.
+    Unchanged,
+    /// The configuration is valid.
+    Valid,
+    /// This is what would change.
+    Planned,
+    /// Another run that waits for the lock will do it.
+    LeftToAnother,
+    /// The configuration is invalid; nothing was touched.
+    Invalid,
+    /// It could not be applied and was taken back.
+    RolledBack,
+    /// Another run held the lock.
+    Busy,
+    /// Something else is wrong.
+    Failed,
+}
+
+impl Outcome {
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Self::Applied | Self::Unchanged | Self::Valid | Self::Planned | Self::LeftToAnother => 0,
+            Self::Invalid => exit::INVALID,
+            Self::RolledBack => exit::NOT_APPLIED,
+            Self::Busy => exit::BUSY,
+            Self::Failed => exit::OTHER,
+        }
+    }
+}
+
+/// The report of a command.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) command: &'static str,
+    pub(super) result: Outcome,
+    pub(super) exit_code: u8,
+    /// The result in a sentence.
+    pub(super) message: String,
+    /// The text that this is about.
+    pub(super) source: String,
+    pub(super) changes: Vec<Line>,
+    pub(super) pending: Vec<Pending>,
+    pub(super) notes: Vec<String>,
+    pub(super) problems: Vec<Problem>,
+    /// Operations that failed.
+    pub(super) failed: Vec<String>,
+    /// What a rollback could not bring back.
+    pub(super) left_over: Vec<String>,
+}
+
+impl Report {
+    pub(super) fn new(
+        command: &'static str,
+        source: impl ToString,
+        result: Outcome,
+        message: String,
+    ) -> Self {
+        Self {
+            command,
+            result,
+            exit_code: result.code(),
+            message,
+            source: source.to_string(),
+            changes: Vec::new(),
+            pending: Vec::new(),
+            notes: Vec::new(),
+            problems: Vec::new(),
+            failed: Vec::new(),
+            left_over: Vec::new(),
+        }
+    }
+
+    pub(super) fn failed(command: &'static str, source: impl ToString, error: impl ToString) -> Self {
+        Self::new(command, source, Outcome::Failed, error.to_string())
+    }
+
+    pub(super) fn with_outcome(mut self, result: Outcome, message: String) -> Self {
+        self.result = result;
+        self.exit_code = result.code();
+        self.message = message;
+        self
+    }
+
+    pub(super) fn with_problems(mut self, problems: Vec<Problem>) -> Self {
+        self.problems = problems;
+        self
+    }
+
+    /// What a plan says, with the operations that were done or are to be.
+    pub(super) fn with_plan(mut self, operations: &[Operation], plan: &Plan) -> Self {
+        self.changes = operations.iter().flat_map(Operation::lines).collect();
+        self.changes.extend(plan.announcements.iter().map(|one| Line {
+            action: Action::Announce,
+            object: "arp",
+            text: format!("announce {} dev {}", one.address, one.link.name),
+        }));
+        self.pending.clone_from(&plan.pending);
+        self.notes.clone_from(&plan.notes);
+        self
+    }
+
+    /// Prints it: JSON and the changes on standard output, what is wrong on standard error.
+    pub(super) fn print(&self, json: bool) -> ExitCode {
+        if json {
+            match serde_json::to_string_pretty(self) {
+                Ok(text) => print(&(text + "\n")),
+                Err(error) => tracing::error!(%error, "report"),
+            }
+        } else {
+            eprint!("{}", self.complaints());
+            print(&self.text());
+        }
+        ExitCode::from(self.exit_code)
+    }
+
+    fn complaints(&self) -> String {
+        let mut text = String::new();
+        for problem in &self.problems {
+            let severity = match problem.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+            };
+            let _ = writeln!(text, "{severity}: {}: {problem}", self.source);
+        }
+        for failed in &self.failed {
+            let _ = writeln!(text, "error: {failed}");
+        }
+        for left in &self.left_over {
+            let _ = writeln!(text, "error: not undone: {left}");
+        }
+        if self.exit_code != 0 {
+            let _ = writeln!(text, "kylin-vr {}: {}", self.command, self.message);
+        }
+        text
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        write_changes(&mut text, &self.changes);
+        for pending in &self.pending {
+            let addresses = pending.addresses.join(", ");
+            let _ = write!(
+                text,
+                "? pending  {} ({}, {addresses}): {}",
+                pending.link, pending.path, pending.reason
+            );
+            for name in &pending.candidates {
+                let _ = write!(text, " {name}");
+            }
+            text.push('\n');
+        }
+        for note in &self.notes {
+            let _ = writeln!(text, "note: {note}");
+        }
+        if self.exit_code == 0 {
+            let _ = writeln!(text, "{}", self.message);
+        }
+        text
+    }
+}
+
+/// A number of things: `1 NIC`, `2 NICs`.
+pub(super) fn count(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Lines of one kind in a row, of which only the first are shown to people: `--json` has all.
+const SHOWN: usize = 8;
+
+pub(super) fn write_changes(text: &mut String, changes: &[Line]) {
+    for line in shortened(changes) {
+        let _ = writeln!(text, "{line}");
+    }
+}
+
+/// Lines for people: of many of one kind in a row only the first.
+pub(super) fn shortened(changes: &[Line]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for run in changes.chunk_by(|one, other| kind(one) == kind(other)) {
+        // One line more than is shown is no longer than the remark that it is left out.
+        let shown = if run.len() > SHOWN + 1 { SHOWN } else { run.len() };
+        lines.extend(run[..shown].iter().map(ToString::to_string));
+        if shown < run.len() {
+            let (_, object, words) = kind(&run[0]);
+            lines.push(format!(
+                "  … and {} more: {object} {}",
+                run.len() - shown,
+                words.join(" ")
+            ));
+        }
+    }
+    lines
+}
+
+/// What lines have in common that are shown as one kind: `+ nft element eip_to_vm`, `+ route local`.
+fn kind(line: &Line) -> (Action, &'static str, Vec<&str>) {
+    let words = match line.object {
+        "nft" => 2,
+        "route" => 1,
+        _ => 0,
+    };
+    (
+        line.action,
+        line.object,
+        line.text.split(' ').take(words).collect(),
+    )
+}

@@ -1,0 +1,146 @@
+//! What is kept from run to run: the configuration that was accepted last, bound to this VM, and what is ours
+//! in the kernel, which lasts until the reboot.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::store::{remove, replace};
+use crate::owned::Owned;
+
+/// Where the firmware tells which VM this is (Documentation/ABI/testing/sysfs-firmware-dmi-tables).
+const PRODUCT_UUID: &str = "/sys/class/dmi/id/product_uuid";
+
+/// The two directories of state.
+#[derive(Clone, Debug)]
+pub struct State {
+    lasting: PathBuf,
+    runtime: PathBuf,
+    machine: String,
+}
+
+impl State {
+    /// State in these directories, of the VM that this is.
+    #[must_use]
+    pub fn new(lasting: PathBuf, runtime: PathBuf) -> Self {
+        // Machines without DMI (some ARM boards, containers) are all the same one.
+        let machine = fs::read_to_string(PRODUCT_UUID).unwrap_or_default();
+        let machine = machine.trim().to_lowercase();
+        let machine = if machine.is_empty() {
+            "unknown".to_owned()
+        } else {
+            machine
+        };
+        Self {
+            lasting,
+            runtime,
+            machine,
+        }
+    }
+
+    /// The directory of what is gone after a reboot.
+    #[must_use]
+    pub fn runtime(&self) -> &Path {
+        &self.runtime
+    }
+
+    /// The text that was accepted last on this VM; `None` if none was. That of another VM, whose disk this one
+    /// was copied from, does not count.
+    ///
+    /// # Errors
+    /// If there is one that cannot be read.
+    pub fn accepted(&self) -> io::Result<Option<Vec<u8>>> {
+        if !self.is_this_machine()? {
+            return Ok(None);
+        }
+        super::read_if_there(&self.accepted_path())
+    }
+
+    /// Keeps the text that was accepted.
+    ///
+    /// # Errors
+    /// If it cannot be written; then the one before it is kept.
+    pub fn accept(&self, text: &[u8]) -> io::Result<()> {
+        if !self.is_this_machine()? {
+            // In this order a power cut leaves no text of another VM under this one's name.
+            remove(&self.accepted_path())?;
+            replace(&self.machine_path(), self.machine.as_bytes())?;
+        }
+        replace(&self.accepted_path(), text)
+    }
+
+    /// Forgets everything that outlives a reboot.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub fn forget(&self) -> io::Result<()> {
+        remove(&self.accepted_path())?;
+        remove(&self.machine_path())
+    }
+
+    /// What is ours in the kernel.
+    ///
+    /// # Errors
+    /// If there is a record that cannot be read.
+    pub fn owned(&self) -> io::Result<Owned> {
+        match super::read_if_there(&self.owned_path())? {
+            // A record that makes no sense is as good as none: it is written whole or not at all, so this was
+            // not us.
+            Some(text) => Ok(serde_json::from_slice(&text).unwrap_or_default()),
+            None => Ok(Owned::default()),
+        }
+    }
+
+    /// Keeps what is ours in the kernel.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn record(&self, owned: &Owned) -> io::Result<()> {
+        if *owned == Owned::default() {
+            return remove(&self.owned_path());
+        }
+        replace(&self.owned_path(), &serde_json::to_vec_pretty(owned)?)
+    }
+
+    fn is_this_machine(&self) -> io::Result<bool> {
+        Ok(super::read_if_there(&self.machine_path())?.as_deref() == Some(self.machine.as_bytes()))
+    }
+
+    fn accepted_path(&self) -> PathBuf {
+        self.lasting.join("accepted.yaml")
+    }
+
+    fn machine_path(&self) -> PathBuf {
+        self.lasting.join("machine")
+    }
+
+    fn owned_path(&self) -> PathBuf {
+        self.runtime.join("owned.json")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clone_does_not_see_what_its_template_accepted() {
+        let dir = std::env::temp_dir().join(format!("kylin-vr-state-{}", std::process::id()));
+        let on = |machine: &str| State {
+            lasting: dir.join("lib"),
+            runtime: dir.join("run"),
+            machine: machine.to_owned(),
+        };
+        let (template, clone) = (on("a"), on("b"));
+        assert_eq!(template.accepted().unwrap(), None);
+        template.accept(b"eip_list: []\n").unwrap();
+        assert_eq!(template.accepted().unwrap().unwrap(), b"eip_list: []\n");
+        assert_eq!(clone.accepted().unwrap(), None);
+        clone.accept(b"if_list: []\n").unwrap();
+        assert_eq!(clone.accepted().unwrap().unwrap(), b"if_list: []\n");
+        assert_eq!(template.accepted().unwrap(), None);
+        clone.forget().unwrap();
+        assert_eq!(clone.accepted().unwrap(), None);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}

@@ -1,0 +1,110 @@
+//! Writes a file so that it is the old one or the new one, whole, whenever the power goes.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+/// A file that is written beside the one whose place it is to take. Dropped, it is gone.
+#[derive(Debug)]
+pub struct Staged {
+    temporary: PathBuf,
+    target: PathBuf,
+}
+
+impl Staged {
+    /// Writes `text` beside `target`, down to the disk. Owner and mode are those of the file that it is to
+    /// replace; a new one is its owner's alone.
+    ///
+    /// # Errors
+    /// If it cannot be written; then there is nothing left of it.
+    pub fn write(target: &Path, text: &[u8]) -> io::Result<Self> {
+        if let Some(dir) = target.parent() {
+            fs::create_dir_all(dir)?;
+        }
+        let name = target
+            .file_name()
+            .map(|name| name.to_string_lossy())
+            .unwrap_or_default();
+        let temporary = target.with_file_name(format!(".{name}.{}", std::process::id()));
+        // What a killed run with our number left is nobody's.
+        let _ = fs::remove_file(&temporary);
+        let staged = Self {
+            temporary,
+            target: target.to_owned(),
+        };
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&staged.temporary)?;
+        if let Ok(old) = fs::metadata(target) {
+            file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))?;
+            fchown(&file, Some(old.uid()), Some(old.gid()))?;
+        }
+        file.write_all(text)?;
+        file.sync_all()?;
+        Ok(staged)
+    }
+
+    /// Puts it in the place of its target.
+    ///
+    /// # Errors
+    /// If it cannot; then the target is as it was.
+    pub fn install(self) -> io::Result<()> {
+        fs::rename(&self.temporary, &self.target)?;
+        match self.target.parent() {
+            Some(dir) => File::open(dir)?.sync_all(),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // After `install` there is nothing at this path any more.
+        let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+/// Replaces a file's text, unless it is that already.
+pub(super) fn replace(target: &Path, text: &[u8]) -> io::Result<()> {
+    if fs::read(target).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    Staged::write(target, text)?.install()
+}
+
+/// Removes a file; one that is not there is removed already.
+pub(super) fn remove(target: &Path) -> io::Result<()> {
+    match fs::remove_file(target) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_keeps_its_mode() {
+        let dir = std::env::temp_dir().join(format!("kylin-vr-store-{}", std::process::id()));
+        let target = dir.join("deep/file");
+        replace(&target, b"one").unwrap();
+        assert_eq!(fs::metadata(&target).unwrap().mode() & 0o777, 0o600);
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o644)).unwrap();
+        replace(&target, b"two").unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"two");
+        assert_eq!(fs::metadata(&target).unwrap().mode() & 0o777, 0o644);
+
+        drop(Staged::write(&target, b"three").unwrap());
+        assert_eq!(fs::read(&target).unwrap(), b"two");
+        assert_eq!(
+            fs::read_dir(target.parent().unwrap()).unwrap().count(),
+            1,
+            "nothing is left beside it"
+        );
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}

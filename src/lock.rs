@@ -1,0 +1,285 @@
+//! One run at a time: a lock on a file, that the kernel takes back when its holder dies.
+//!
+//! The file's text says who holds it, so that who waits can say for whom. A run that finds another one waiting
+//! already with the same work leaves it to that one: a storm of events costs one or two runs, not fifty.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use fs2::FileExt;
+use serde::{Deserialize, Serialize};
+
+/// Who holds the lock.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Holder {
+    /// The process.
+    pub pid: u32,
+    /// Its command line, shortened.
+    pub command: String,
+    /// Since when, in seconds since 1970.
+    pub since: u64,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let seconds = now().saturating_sub(self.since);
+        write!(
+            f,
+            "`{}` (process {}, running for {seconds} s)",
+            self.command, self.pid
+        )
+    }
+}
+
+/// Why there is no lock.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another run held it all the time.
+    #[error("waited {} s for {}", .waited.as_secs_f32(), name(.holder.as_ref()))]
+    TimedOut {
+        /// How long was waited.
+        waited: Duration,
+        /// Who held it at the end, if that could be read.
+        holder: Option<Holder>,
+    },
+    /// The file cannot be used.
+    #[error("lock {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn name(holder: Option<&Holder>) -> String {
+    holder.map_or_else(|| "another run".to_owned(), ToString::to_string)
+}
+
+/// What came of asking for the lock.
+#[derive(Debug)]
+pub enum Acquired {
+    /// It is ours until dropped.
+    Lock(Lock),
+    /// Another run waits already, and will do the same work.
+    LeftTo(Option<Holder>),
+}
+
+/// The lock, held until dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Takes the lock in `dir`, waiting at most `timeout`. `work` names work that does not depend on when it is
+/// done, and that another run that waits can do for this one; `None`: this run's work is its own. `waiting` is
+/// told once for whom it waits.
+///
+/// # Errors
+/// If another run holds it all the time, or the file cannot be used.
+pub fn acquire(
+    dir: &Path,
+    timeout: Duration,
+    work: Option<&str>,
+    waiting: impl FnOnce(Option<&Holder>),
+) -> Result<Acquired, Error> {
+    let path = dir.join("lock");
+    let broken = |path: &Path| {
+        let path = path.to_owned();
+        |source| Error::File { path, source }
+    };
+    fs::create_dir_all(dir).map_err(broken(dir))?;
+    let file = open(&path).map_err(broken(&path))?;
+    if file.try_lock_exclusive().is_ok() && is_at(&file, &path) {
+        return hold(file).map(Acquired::Lock).map_err(broken(&path));
+    }
+    drop(file);
+
+    // The queue is a lock as well: whoever has it waits for the lock, and does this work next.
+    let queue = match work {
+        None => None,
+        Some(work) => {
+            let path = dir.join(format!("waiting-{work}"));
+            let queue = open(&path).map_err(broken(&path))?;
+            if queue.try_lock_exclusive().is_err() {
+                return Ok(Acquired::LeftTo(read(&path)));
+            }
+            write_holder(&queue).map_err(broken(&path))?;
+            Some(queue)
+        }
+    };
+    waiting(read(&path).as_ref());
+    let lock = wait(&path, timeout)?;
+    // Who asks from now on must wait for itself: this run is about to look at what there is to do.
+    drop(queue);
+    Ok(Acquired::Lock(lock))
+}
+
+/// Waits in a thread of its own, since flock(2) knows no time limit. After a timeout the process ends soon, and
+/// the thread with it; should it get the lock before that, it lets go of it at once.
+fn wait(path: &Path, timeout: Duration) -> Result<Lock, Error> {
+    let (sender, receiver) = mpsc::channel();
+    let own_path = path.to_owned();
+    thread::spawn(move || {
+        let locked = loop {
+            let locked = open(&own_path).and_then(|file| file.lock_exclusive().map(|()| file));
+            match locked {
+                // Somebody deleted the file while it was held: the lock of nobody. Again.
+                Ok(file) if !is_at(&file, &own_path) => {}
+                locked => break locked,
+            }
+        };
+        let _ = sender.send(locked);
+    });
+    match receiver.recv_timeout(timeout) {
+        Ok(locked) => locked.and_then(hold).map_err(|source| Error::File {
+            path: path.to_owned(),
+            source,
+        }),
+        Err(_) => Err(Error::TimedOut {
+            waited: timeout,
+            holder: read(path),
+        }),
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC)
+        .open(path)
+}
+
+/// Whether the path still leads to this file.
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(own), Ok(there)) => (own.dev(), own.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}
+
+fn hold(file: File) -> io::Result<Lock> {
+    write_holder(&file)?;
+    Ok(Lock { _file: file })
+}
+
+fn write_holder(mut file: &File) -> io::Result<()> {
+    let command: Vec<String> = std::env::args().take(8).collect();
+    let command = command.join(" ").chars().take(200).collect();
+    let text = serde_json::to_vec(&Holder {
+        pid: std::process::id(),
+        command,
+        since: now(),
+    })?;
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(&text)
+}
+
+fn read(path: &Path) -> Option<Holder> {
+    let mut text = String::new();
+    File::open(path).ok()?.take(4096).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Dir(PathBuf);
+
+    impl Dir {
+        fn new(name: &str) -> Self {
+            let dir = std::env::temp_dir().join(format!("kylin-vr-lock-{}-{name}", std::process::id()));
+            fs::create_dir_all(&dir).unwrap();
+            Self(dir)
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn take(dir: &Dir, work: Option<&str>) -> Result<Acquired, Error> {
+        acquire(&dir.0, Duration::from_millis(50), work, |_| {})
+    }
+
+    #[test]
+    fn a_second_run_waits_and_says_for_whom() {
+        let dir = Dir::new("second");
+        let Acquired::Lock(first) = take(&dir, None).unwrap() else {
+            panic!("free")
+        };
+        let error = take(&dir, None).unwrap_err();
+        let Error::TimedOut {
+            holder: Some(holder), ..
+        } = error
+        else {
+            panic!("{error}")
+        };
+        assert_eq!(holder.pid, std::process::id());
+        drop(first);
+        assert!(matches!(take(&dir, None), Ok(Acquired::Lock(_))));
+    }
+
+    #[test]
+    fn a_third_run_leaves_the_same_work_to_the_second() {
+        let dir = Dir::new("third");
+        let Acquired::Lock(first) = take(&dir, Some("reload")).unwrap() else {
+            panic!("free")
+        };
+        let (told, waits) = mpsc::channel();
+        let path = dir.0.clone();
+        let second = thread::spawn(move || {
+            acquire(&path, Duration::from_secs(30), Some("reload"), |_| {
+                told.send(()).unwrap()
+            })
+        });
+        waits.recv().unwrap();
+        assert!(matches!(
+            take(&dir, Some("reload")),
+            Ok(Acquired::LeftTo(Some(_)))
+        ));
+        assert!(matches!(take(&dir, Some("other")), Err(Error::TimedOut { .. })));
+        drop(first);
+        assert!(matches!(second.join().unwrap(), Ok(Acquired::Lock(_))));
+    }
+
+    #[test]
+    fn a_lock_file_that_was_deleted_locks_nobody_out_and_nobody_in() {
+        let dir = Dir::new("deleted");
+        let Acquired::Lock(_first) = take(&dir, None).unwrap() else {
+            panic!("free")
+        };
+        fs::remove_file(dir.0.join("lock")).unwrap();
+        let Acquired::Lock(_second) = take(&dir, None).unwrap() else {
+            panic!("a new file")
+        };
+        assert!(matches!(take(&dir, None), Err(Error::TimedOut { .. })));
+    }
+
+    #[test]
+    fn a_link_in_place_of_the_file_is_refused() {
+        let dir = Dir::new("link");
+        std::os::unix::fs::symlink("/dev/null", dir.0.join("lock")).unwrap();
+        assert!(matches!(take(&dir, None), Err(Error::File { .. })));
+    }
+}
