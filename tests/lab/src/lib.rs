@@ -1,0 +1,52 @@
+//! A VPC made of network namespaces, and probes that say what a packet met.
+//!
+//! The lab answers one question: *a packet goes from here to there; who gets it, and whom does it seem to
+//! come from?* It is a black box around the router: it runs the `kylin-vr` binary by path, never links it,
+//! and believes only what the sockets at the far side see, so it cannot share a mistake with the code
+//! that it judges.
+//!
+//! ```no_run
+//! use lab::{Tcp, Vpc};
+//! let vpc = Vpc::builder("/usr/sbin/kylin-vr").build();
+//! vpc.reload_ok("if_list: []");
+//! assert_eq!(vpc.probe(&vpc.client, Tcp, "10.90.2.250:22", &[]), "a1:22 sees 198.51.100.10");
+//! ```
+//!
+//! The line through it: [`Namespace`] (a namespace without a name, gone with its last user) -> [`Host`] (a
+//! VM) -> [`Vpc`] (the topology of the design note) -> [`probe`] (one packet, one [`Outcome`]). Beside the
+//! line stand flows that live through reloads ([`TcpFlow`], [`UdpFlow`]), ARP ([`ArpWatch`], [`arping`]) and
+//! the text of a whole namespace ([`Snapshot`]).
+//!
+//! It is test code: whatever it cannot do it reports by a panic that names the command or the call.
+//! It must never touch the namespace it was started in, nor leave anything behind.
+
+mod agent;
+mod arp;
+mod diff;
+mod flow;
+mod host;
+mod icmp;
+mod listener;
+mod namespace;
+mod outcome;
+mod packet;
+mod probe;
+mod scratch;
+mod snapshot;
+mod tcp;
+mod topology;
+mod udp;
+mod vpc;
+mod wait;
+
+pub use agent::{Daemon, Run};
+pub use arp::{ArpFrame, ArpWatch, arping};
+pub use flow::{TcpFlow, UdpFlow};
+pub use host::Host;
+pub use listener::Listener;
+pub use namespace::{Namespace, is_root_with_netns};
+pub use outcome::{Arrival, Outcome};
+pub use probe::{Icmp, Protocol, Tcp, Udp, probe, spoof};
+pub use snapshot::Snapshot;
+pub use topology::Nic;
+pub use vpc::{Builder, Vpc};

@@ -1,0 +1,154 @@
+//! A whole namespace as text, to say that it is as it was, or in what it is not.
+//!
+//! Everything that a router could leave behind is in it: links, addresses, routes and rules of both families,
+//! permanent neighbours, nftables, sysctls. What changes by itself is not: counters, lifetimes, learned
+//! neighbours.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use crate::diff::diff;
+use crate::namespace::{Namespace, command, finish};
+
+/// The text of a namespace at one moment.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    text: String,
+}
+
+/// The commands whose output is taken, in this order. `-s` leaves out nftables' counters.
+const COMMANDS: [&str; 9] = [
+    "ip -d addr",
+    "ip -4 rule",
+    "ip -4 route show table all",
+    "ip -4 neigh show nud permanent",
+    "ip -6 rule",
+    "ip -6 route show table all",
+    "ip -6 neigh show nud permanent",
+    "nft -s list ruleset",
+    "tc qdisc",
+];
+
+/// Where sysctls lie that are a namespace's own.
+const SYSCTLS: [&str; 3] = ["net/ipv4", "net/ipv6", "net/netfilter"];
+
+/// Sysctls that say nothing about the configuration: random keys, counters, buttons.
+const VOLATILE: [&str; 6] = [
+    "stable_secret",
+    "tcp_fastopen_key",
+    "flush",
+    "nf_conntrack_count",
+    "tcp_mem",
+    "udp_mem",
+];
+
+impl Namespace {
+    /// Takes a snapshot.
+    pub fn snapshot(&self) -> Snapshot {
+        self.settle();
+        let text = self.run(|| {
+            let mut text: String = COMMANDS.iter().map(|line| section(line)).collect();
+            for directory in SYSCTLS {
+                text += &format!("# sysctl {directory}\n");
+                append_sysctls(&mut text, Path::new(directory));
+            }
+            text
+        });
+        Snapshot { text }
+    }
+}
+
+impl Snapshot {
+    /// What differs in a later one: `-` went, `+` came, each under its section's title. Empty: nothing.
+    pub fn changes(&self, later: &Snapshot) -> String {
+        diff(&self.text, &later.text)
+    }
+
+    /// Asserts that nothing differs in a later one.
+    ///
+    /// # Panics
+    /// If something does, with the changes.
+    pub fn assert_same(&self, later: &Snapshot) {
+        assert!(
+            self == later,
+            "the namespace is not as it was:\n{}",
+            self.changes(later)
+        );
+    }
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The text, with its line breaks: `assert_eq!` would print it in one line.
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\n{self}")
+    }
+}
+
+fn section(line: &str) -> String {
+    let words: Vec<&str> = line.split(' ').collect();
+    let output = finish(command(words[0], &words[1..]), "");
+    // A kernel without IPv6 makes `ip -6` fail: that is a state, too, and the same before and after.
+    let said = [output.stdout, output.stderr].concat();
+    let lines = String::from_utf8_lossy(&said)
+        .lines()
+        .map(normal)
+        .collect::<Vec<_>>()
+        .join("\n");
+    format!("# {line}\n{lines}\n")
+}
+
+/// A line without what changes by itself: lifetimes, and the moment of duplicate address detection.
+fn normal(line: &str) -> String {
+    let mut words: Vec<&str> = Vec::new();
+    for word in line.trim_end().split(' ') {
+        match (words.last(), word) {
+            (Some(&("valid_lft" | "preferred_lft" | "expires")), word) if word != "forever" => {
+                words.push("*")
+            }
+            (_, "tentative") => {}
+            _ => words.push(word),
+        }
+    }
+    words.join(" ")
+}
+
+fn append_sysctls(text: &mut String, directory: &Path) {
+    let root = Path::new("/proc/sys");
+    let Ok(entries) = fs::read_dir(root.join(directory)) else {
+        return;
+    };
+    let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+    names.sort();
+    for name in names {
+        let path = directory.join(&name);
+        let name = name.to_string_lossy();
+        if VOLATILE.contains(&&*name) {
+            continue;
+        }
+        if root.join(&path).is_dir() {
+            append_sysctls(text, &path);
+        } else if let Ok(value) = fs::read_to_string(root.join(&path)) {
+            *text += &format!("{} = {}\n", path.display(), value.trim_end().replace('\t', " "));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::normal;
+
+    #[test]
+    fn lifetimes_and_tentative_addresses_are_not_told() {
+        let line = "       valid_lft 86398sec preferred_lft forever";
+        assert_eq!(normal(line), "       valid_lft * preferred_lft forever");
+        let line = "    inet6 fe80::1/64 scope link tentative proto kernel_ll ";
+        assert_eq!(normal(line), "    inet6 fe80::1/64 scope link proto kernel_ll");
+    }
+}

@@ -1,0 +1,106 @@
+//! kylin-vr on a real kernel: a VPC of network namespaces, and real packets from every side.
+//!
+//! Each test has namespaces of its own, so they run beside each other. Without the right to make namespaces
+//! they are counted as ignored, and the reason is printed.
+
+mod checklists;
+mod commands;
+mod configs;
+mod failures;
+mod foreign;
+mod interfaces;
+mod lock;
+mod rows;
+mod scale;
+mod unchanged;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial, run};
+
+/// The tests of these modules, each under its own name.
+macro_rules! tests {
+    ($($module:ident: $($name:ident),+;)+) => {
+        vec![$($((concat!(stringify!($module), "::", stringify!($name)), $module::$name as fn())),+),+]
+    };
+}
+
+fn main() -> ExitCode {
+    let tests = tests! {
+        rows: row_01_between_subnets_nothing_is_translated,
+              row_02_a_vm_without_an_eip_is_seen_as_the_router,
+              row_03_a_vm_with_an_eip_is_seen_as_that,
+              row_04_an_eip_leads_to_its_vm_and_the_client_keeps_its_address,
+              row_05_inside_an_eip_leads_to_its_vm_and_the_caller_is_seen_as_outside,
+              row_06_a_forward_leads_port_by_port_and_the_client_keeps_its_address,
+              row_07_inside_a_forward_works_as_outside,
+              row_08_the_router_itself_reaches_eips_and_forwards,
+              row_09_the_router_itself_is_not_translated,
+              row_10_other_ports_of_a_forward_are_not_forwarded_and_ping_is_answered,
+              every_row_holds_with_strict_reverse_path_filters,
+              eip_list_wins_over_a_forward_of_the_same_address,
+              a_false_source_from_inside_is_dropped;
+        checklists: subnet_added_configuration_first_then_nic,
+              subnet_added_nic_first_then_configuration,
+              subnet_removed_leaves_no_address_and_no_rule,
+              all_subnets_removed_the_router_goes_on,
+              port_mappings_tcp_single_changed_and_range,
+              port_mappings_udp_single_changed_and_range,
+              snat_and_dnat_cases_of_the_note,
+              an_empty_file_and_no_file_are_no_error;
+        interfaces: nic_is_found_by_mac_whatever_its_name,
+              addresses_are_exactly_those_of_the_file,
+              an_address_is_replaced_without_losing_the_new_one,
+              the_default_route_is_replaced_and_no_second_one_stays,
+              missing_external_nic_is_pending_and_the_rest_is_done,
+              private_traffic_does_not_go_outside_while_a_nic_is_missing,
+              eips_answer_arp_and_ping_and_are_announced,
+              an_external_nic_that_comes_late_is_announced_with_all_eips,
+              a_vlan_on_a_nic_is_not_the_nic,
+              ipv6_is_off_unless_the_file_says_otherwise;
+        unchanged: a_second_reload_writes_nothing,
+              drift_is_put_right,
+              flows_live_through_a_reload_that_changes_others,
+              entries_removed_in_random_order_leave_the_namespace_as_it_was,
+              removal_gives_back_links_and_sysctls_as_they_were;
+        foreign: everything_foreign_survives_every_command,
+              a_foreign_default_route_of_the_same_metric_survives,
+              a_foreign_mark_keeps_its_other_bits,
+              ipv6_of_an_unlisted_nic_is_left_alone;
+        failures: every_bad_file_is_refused_and_the_kernel_is_unchanged,
+              a_huge_file_is_refused_at_once,
+              a_file_that_cannot_be_installed_rolls_everything_back,
+              without_net_admin_nothing_is_changed,
+              an_empty_file_does_not_take_a_configured_router_down,
+              a_file_cut_off_before_its_end_marker_is_refused,
+              start_with_a_bad_file_uses_the_last_good_one;
+        lock: fifty_reloads_at_once_end_with_one_of_the_files,
+              a_held_lock_times_out_with_exit_5_and_names_the_holder,
+              fifty_reloads_of_the_installed_file_are_left_to_one;
+        scale: ten_thousand_eips_and_a_long_range_are_read_back_equal,
+              every_port_of_a_shifted_range_goes_to_its_own_port;
+        commands: old_spellings_work,
+              plan_changes_nothing_and_tells_what_a_reload_does,
+              status_tells_ok_pending_and_missing,
+              json_is_one_document,
+              reload_installs_a_file_only_after_it_was_applied,
+              wrong_usage_is_exit_2_and_help_is_exit_0,
+              reset_removes_everything_and_keeps_the_file;
+    };
+    let arguments = Arguments::from_args();
+    let missing = lab::is_root_with_netns().err();
+    if let Some(reason) = &missing {
+        eprintln!("ignored: {reason}");
+    }
+    let trials = tests
+        .into_iter()
+        .map(|(name, test)| {
+            Trial::test(name, move || {
+                test();
+                Ok(())
+            })
+            .with_ignored_flag(missing.is_some())
+        })
+        .collect();
+    run(&arguments, trials).exit_code()
+}

@@ -1,0 +1,287 @@
+//! A second run changes nothing, a change costs what changed, and what is removed leaves nothing.
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use lab::{Tcp, Vpc};
+
+use crate::configs::{NOTE, full, said, vpc, vpc_with};
+
+/// A monitor of the kernel's events, and what it printed.
+struct Monitor {
+    child: Child,
+    log: std::path::PathBuf,
+}
+
+impl Monitor {
+    fn start(vpc: &Vpc, name: &str, command: &[&str]) -> Self {
+        let log = vpc.directory().join(name);
+        let out = fs::File::create(&log).unwrap();
+        let errors = out.try_clone().unwrap();
+        let child = vpc.router.run(|| {
+            let mut monitor = Command::new(command[0]);
+            monitor
+                .args(&command[1..])
+                .stdin(Stdio::null())
+                .stdout(out)
+                .stderr(errors)
+                .spawn()
+                .unwrap()
+        });
+        Self { child, log }
+    }
+
+    fn text(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Waits for an event that `cause` makes, repeated until it is seen: from then on nothing is missed.
+    fn wait(&mut self, mark: &str, mut cause: impl FnMut()) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !self.text().contains(mark) {
+            let ended = self.child.try_wait().unwrap();
+            assert!(
+                Instant::now() < deadline && ended.is_none(),
+                "{ended:?}: no {mark} in: {}",
+                self.text()
+            );
+            cause();
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub fn a_second_reload_writes_nothing() {
+    // `nft monitor` reads the whole ruleset first, and again whenever it changes meanwhile: not a large one.
+    let vpc = vpc_with(&full().replace("end_port: 59999", "end_port: 30099"));
+    let flow = vpc.tcp_flow(&vpc.client, "10.90.2.250:22", &[]).unwrap();
+    let mut nft = Monitor::start(&vpc, "nft.log", &["stdbuf", "-oL", "nft", "monitor"]);
+    let mut ip = Monitor::start(
+        &vpc,
+        "ip.log",
+        &[
+            "stdbuf", "-oL", "ip", "monitor", "link", "address", "route", "rule",
+        ],
+    );
+    let mark = |number: u32| {
+        vpc.router.nft(&format!("add table ip mark{number}"));
+        vpc.router.nft(&format!("delete table ip mark{number}"));
+        vpc.router.ip(&format!("route add blackhole 203.0.113.{number}"));
+        vpc.router.ip(&format!("route del blackhole 203.0.113.{number}"));
+    };
+    nft.wait("mark1", || mark(1));
+    ip.wait("203.0.113.1", || mark(1));
+    let flows = || {
+        let table = vpc
+            .router
+            .run(|| fs::read_to_string("/proc/net/nf_conntrack").ok());
+        // Only which flows there are and how they are translated: times and counters go on.
+        table.map(|text| {
+            let keep = |word: &&str| word.contains('=') || word.contains('[');
+            let mut lines: Vec<String> = text
+                .lines()
+                .map(|line| line.split_whitespace().filter(keep).collect::<Vec<_>>().join(" "))
+                .collect();
+            lines.sort();
+            lines
+        })
+    };
+    let (before, flows_before) = (vpc.router.snapshot(), flows());
+    for command in ["reload", "start"] {
+        let run = vpc.kylin_vr(&[command]);
+        assert_eq!(
+            (run.code, run.stdout.trim()),
+            (0, "nothing changed"),
+            "{}",
+            said(&run)
+        );
+        // Nothing changed, nothing logged.
+        assert_eq!(run.stderr, "");
+    }
+    before.assert_same(&vpc.router.snapshot());
+    assert_eq!(flows(), flows_before);
+    nft.wait("mark2", || mark(2));
+    ip.wait("203.0.113.2", || mark(2));
+    for (monitor, marks) in [(&nft, ["mark1", "mark2"]), (&ip, ["203.0.113.1", "203.0.113.2"])] {
+        let text = monitor.text();
+        let between = &text[text.rfind(marks[0]).unwrap()..text.find(marks[1]).unwrap()];
+        let events: Vec<&str> = between
+            .lines()
+            .skip(1)
+            .filter(|line| !line.starts_with('#') && !marks.iter().any(|mark| line.contains(mark)))
+            .filter(|line| {
+                !matches!(
+                    line.trim(),
+                    "" | "add table ip" | "delete table ip" | "blackhole" | "Deleted blackhole"
+                )
+            })
+            .collect();
+        assert!(events.is_empty(), "the kernel saw: {events:?}\nin {text}");
+    }
+    assert!(flow.ping_pong());
+}
+
+pub fn drift_is_put_right() {
+    // Without the tens of thousands of elements that nft(8) would list each time.
+    let vpc = vpc_with(&full().replace("end_port: 59999", "end_port: 30099"));
+    let before = vpc.router.snapshot();
+    let spoils: &[&dyn Fn()] = &[
+        &|| drop(vpc.router.nft("flush ruleset")),
+        &|| drop(vpc.router.nft("flush chain ip kylin_vr source")),
+        &|| drop(vpc.router.nft("insert rule ip kylin_vr source counter accept")),
+        &|| drop(vpc.router.nft("add chain ip kylin_vr other")),
+        &|| drop(vpc.router.nft("add set ip kylin_vr other { type ifname; }")),
+        &|| {
+            drop(
+                vpc.router
+                    .nft("delete element ip kylin_vr eip_to_vm { 10.90.2.250 }"),
+            )
+        },
+        &|| {
+            drop(
+                vpc.router
+                    .nft("add element ip kylin_vr vm_to_eip { 1.2.3.4 : 5.6.7.8 }"),
+            )
+        },
+        &|| {
+            drop(
+                vpc.router
+                    .nft("add element ip kylin_vr vpc_subnets { 172.16.0.0/12 }"),
+            )
+        },
+        &|| drop(vpc.router.ip("addr flush dev lan3 scope global")),
+        &|| drop(vpc.router.ip("addr add 10.1.2.3/24 dev wan7")),
+        &|| drop(vpc.router.ip("link set wan7 down")),
+        &|| drop(vpc.router.ip("link set lo down")),
+        &|| drop(vpc.router.ip("route del default")),
+        &|| drop(vpc.router.ip("route replace default via 10.90.3.9")),
+        &|| drop(vpc.router.ip("route del local 10.90.2.250 dev lo table local")),
+        &|| {
+            drop(
+                vpc.router
+                    .ip("route add local 10.99.99.99 dev lo table local proto 158"),
+            )
+        },
+        &|| vpc.router.set_sysctl("net/ipv4/ip_forward", "0"),
+        &|| vpc.router.set_sysctl("net/ipv4/conf/lan3/rp_filter", "0"),
+    ];
+    for (number, spoil) in spoils.iter().enumerate() {
+        spoil();
+        let status = vpc.kylin_vr(&["status"]);
+        assert!(
+            status.code == 1 && status.stdout.starts_with("NOT OK"),
+            "{number}: {}",
+            said(&status)
+        );
+        let run = vpc.kylin_vr(&["reload"]);
+        assert_eq!(run.code, 0, "{number}: {}", said(&run));
+        assert!(run.stdout.contains("applied"), "{number}: {}", said(&run));
+        let changes = before.changes(&vpc.router.snapshot());
+        // Taking lo down and up gives it 127.0.0.1 again, and switching forwarding resets accept_redirects.
+        let own = |line: &&str| line.starts_with(['+', '-']) && !line.contains("accept_redirects");
+        assert!(changes.lines().filter(own).count() == 0, "{number}: {changes}");
+    }
+    assert_eq!(
+        vpc.probe(&vpc.client, Tcp, "10.90.2.250:22", &[]),
+        "a1:22 sees 198.51.100.10"
+    );
+}
+
+pub fn flows_live_through_a_reload_that_changes_others() {
+    let vpc = vpc_with(&full());
+    let flows = [
+        vpc.tcp_flow(&vpc.client, "10.90.2.250:22", &[]).unwrap(),
+        vpc.tcp_flow(&vpc.client, "10.90.2.254:11", &[101]).unwrap(),
+        vpc.tcp_flow(&vpc.b1, "198.51.100.10:80", &[]).unwrap(),
+        vpc.tcp_flow(&vpc.b1, "10.90.2.250:80", &[]).unwrap(),
+    ];
+    let udp = vpc.udp_flow(&vpc.a1, "198.51.100.10:53", &[]).unwrap();
+    for round in 0..5 {
+        vpc.reload_ok(&full().replace("10.90.2.251", &format!("10.90.2.{}", 100 + round)));
+        assert!(
+            flows.iter().all(lab::TcpFlow::ping_pong) && udp.ping_pong(),
+            "round {round}"
+        );
+        vpc.reload_ok(&full().replace(
+            "port: 10, end_port: 12",
+            &format!("port: 10, end_port: {}", 13 + round),
+        ));
+        assert!(
+            flows.iter().all(lab::TcpFlow::ping_pong) && udp.ping_pong(),
+            "round {round}"
+        );
+    }
+}
+
+pub fn entries_removed_in_random_order_leave_the_namespace_as_it_was() {
+    let vpc = vpc();
+    let before = vpc.router.snapshot();
+    let text = full();
+    let config: Vec<&str> = text.lines().collect();
+    // Entries by the line they begin on; each with its section.
+    let mut entries: Vec<(usize, usize)> = Vec::new();
+    for (number, line) in config.iter().enumerate() {
+        if line.trim_start().starts_with("- ") {
+            let end = (number + 1..config.len())
+                .find(|next| config[*next].trim_start().starts_with("- ") || config[*next].ends_with(':'))
+                .unwrap_or(config.len());
+            entries.push((number, end));
+        }
+    }
+    vpc.reload_ok(&text);
+    // A different order each time the tests run; the seed is told so that a failure can be repeated.
+    let mut seed = std::env::var("KYLIN_VR_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(|| {
+            u64::from(std::process::id()) ^ std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()
+        });
+    println!("KYLIN_VR_SEED={seed}");
+    let mut gone = vec![false; config.len()];
+    while !entries.is_empty() {
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let (start, end) = entries.swap_remove((seed >> 33) as usize % entries.len());
+        gone[start..end].fill(true);
+        let rest: String = config
+            .iter()
+            .zip(&gone)
+            .filter(|(_, gone)| !**gone)
+            .map(|(line, _)| format!("{line}\n"))
+            .collect();
+        let run = vpc.reload_ok(&rest);
+        assert!(!run.stdout.contains("nothing changed"), "{}\n{rest}", said(&run));
+    }
+    let changes = before.changes(&vpc.router.snapshot());
+    assert_eq!(changes, "", "seed {seed}");
+}
+
+pub fn removal_gives_back_links_and_sysctls_as_they_were() {
+    let vpc = vpc();
+    vpc.router.ip("link set lan3 up");
+    vpc.router.ip("link add p0 type veth peer name p1");
+    vpc.router.set_sysctl("net/ipv6/conf/p0/disable_ipv6", "1");
+    vpc.router.set_sysctl("net/ipv4/conf/wan7/rp_filter", "1");
+    vpc.router
+        .set_sysctl("net/ipv4/conf/lan3/promote_secondaries", "1");
+    let before = vpc.router.snapshot();
+    for text in [
+        NOTE.to_owned(),
+        full(),
+        format!("ipv6: true\n{}", full()),
+        NOTE.to_owned(),
+    ] {
+        vpc.reload_ok(&text);
+    }
+    vpc.reload_ok("if_list: []\n");
+    before.assert_same(&vpc.router.snapshot());
+}
