@@ -1,0 +1,72 @@
+//! Commands as somebody logged in to the router's VM would type them, and what they print.
+//!
+//! The agent of the lab has its files in a directory of its own; the reader sees them where they would be.
+
+use lab::{Run, Vpc};
+
+use crate::page::{Page, Style};
+
+/// Where the configuration is in a VM.
+const INSTALLED: &str = "/etc/kylin-vr/kylin-vr.yaml";
+
+/// Puts a file in the configuration's place, as the hypervisor does, and shows that as a command.
+pub fn install(page: &mut Page, vpc: &Vpc, from: &str, yaml: &str) {
+    page.command(&format!("cp {from} {INSTALLED}"));
+    vpc.write_config(yaml);
+}
+
+/// Runs `kylin-vr WORD` and shows all that it prints.
+pub fn kylin_vr(page: &mut Page, vpc: &Vpc, word: &str) -> Run {
+    let run = quietly(page, vpc, word);
+    show(page, &run);
+    run
+}
+
+/// Runs `kylin-vr reload` after a plan: what it did is shown in full only if it is not what the plan said.
+pub fn reload_as_planned(page: &mut Page, vpc: &Vpc, plan: &Run) {
+    let run = quietly(page, vpc, "reload");
+    let (planned, done) = (changes(plan), changes(&run));
+    let as_planned = run.code == 0 && !done.is_empty() && planned == done;
+    if as_planned {
+        let left_out = format!("(the {} lines of the plan, left out here)", done.len());
+        let left_out = page.paint(Style::Dim, left_out);
+        page.line(format!("    {left_out}"));
+        let rest: Vec<&str> = run.stdout.lines().skip(done.len()).collect();
+        page.output(&rest.join("\n"));
+    } else {
+        show(page, &run);
+    }
+    page.check(as_planned, "what was done is what the plan said, line by line");
+}
+
+/// What a plan or a reload lists, without the sentence at the end.
+fn changes(run: &Run) -> Vec<&str> {
+    let is_change = |line: &&str| {
+        ["+ ", "- ", "~ ", "! ", "  "]
+            .iter()
+            .any(|sign| line.starts_with(sign))
+    };
+    run.stdout.lines().take_while(is_change).collect()
+}
+
+fn quietly(page: &mut Page, vpc: &Vpc, word: &str) -> Run {
+    page.command(&format!("kylin-vr {word}"));
+    let run = vpc.kylin_vr(&[word]);
+    let config = vpc.config_path().display().to_string();
+    let as_in_a_vm = |text: &str| text.replace(&config, INSTALLED);
+    Run {
+        code: run.code,
+        stdout: as_in_a_vm(&run.stdout),
+        stderr: as_in_a_vm(&run.stderr),
+    }
+}
+
+/// The complaints come first, as they do on a terminal.
+fn show(page: &mut Page, run: &Run) {
+    page.output(&run.stderr);
+    page.output(&run.stdout);
+    if run.code != 0 {
+        let code = page.paint(Style::Dim, format!("(exit code {})", run.code));
+        page.line(format!("    {code}"));
+    }
+}
