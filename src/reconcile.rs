@@ -61,7 +61,7 @@ pub fn reconcile(
     let mut ours = owned.clone();
     let mut done = Vec::new();
     let mut announcements = Vec::new();
-    let mut failed = vec!["something else keeps changing the kernel".to_owned()];
+    let mut failed = Vec::new();
     for attempt in 0..ATTEMPTS {
         if attempt > 1 {
             // The first run of the loop does the work, the second one verifies. Whatever comes then is somebody
@@ -71,7 +71,10 @@ pub fn reconcile(
         let mut plan = diff(desired, &now, &ours);
         if plan.is_empty() {
             let ours = ours.with(desired, &now).only(desired, &now);
-            record(&ours).map_err(Error::Record)?;
+            if let Err(error) = record(&ours) {
+                undo(kernel, &done, &before);
+                return Err(Error::Record(error));
+            }
             plan.announcements = announcements;
             return Ok(Reconciled {
                 done,
@@ -107,7 +110,21 @@ pub fn reconcile(
                 }
             }
         }
-        now = kernel.observe()?;
+        now = match kernel.observe() {
+            Ok(now) => now,
+            Err(error) => {
+                failed = vec![error.to_string()];
+                break;
+            }
+        };
+    }
+    if failed.is_empty() {
+        let rest = diff(desired, &now, &ours).operations;
+        let rest: Vec<String> = rest.iter().take(3).map(ToString::to_string).collect();
+        failed = vec![format!(
+            "something else keeps changing the kernel; still to do: {}",
+            rest.join(", ")
+        )];
     }
     let left_over = undo(kernel, &done, &before);
     record(&owned).map_err(Error::Record)?;
@@ -127,7 +144,8 @@ fn undo(kernel: &mut impl Kernel, done: &[Operation], before: &Observed) -> Vec<
     let inverse: Vec<Operation> = done.iter().rev().map(Operation::inverse).collect();
     let mut left_over = carry_out(kernel, &inverse);
     // Inverses bring back what each operation changed itself. Two things need a second look: a sysctl that the
-    // kernel changed along with another, and a table that somebody else changed in between.
+    // kernel changed along with another, and the table, which somebody else may have changed in between, or a
+    // batch whose answer was lost.
     match kernel.observe() {
         Ok(now) => left_over.extend(carry_out(kernel, &repairs(done, &now, before))),
         Err(error) => left_over.push(error.to_string()),
@@ -158,10 +176,8 @@ fn carry_out(kernel: &mut impl Kernel, operations: &[Operation]) -> Vec<String> 
 
 fn repairs(done: &[Operation], now: &Observed, before: &Observed) -> Vec<Operation> {
     let mut repairs = Vec::new();
-    if done.iter().any(|one| matches!(one, Operation::Table(_))) {
-        let change = TableChange::between(now.table.as_ref(), before.table.as_ref());
-        repairs.extend(change.map(Operation::Table));
-    }
+    let change = TableChange::between(now.table.as_ref(), before.table.as_ref());
+    repairs.extend(change.map(Operation::Table));
     let touched = |wanted| {
         done.iter()
             .any(|one| matches!(one, Operation::SetSysctl { key, .. } if *key == wanted))

@@ -4,10 +4,12 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use lab::{Tcp, Vpc};
 
-use crate::configs::{NOTE, expect, full, said, vpc_with};
+use crate::configs::{NOTE, expect, full, said, vpc, vpc_with};
 
 pub fn every_bad_file_is_refused_and_the_kernel_is_unchanged() {
     let vpc = vpc_with(&full());
@@ -195,5 +197,75 @@ pub fn start_with_a_bad_file_uses_the_last_good_one() {
     vpc.write_config("if_list: [\n");
     let run = vpc.kylin_vr(&["start"]);
     expect(&run, 0, "not valid YAML");
+    before.assert_same(&vpc.router.snapshot());
+}
+
+pub fn another_program_that_changes_nftables_meanwhile_does_no_harm() {
+    let vpc = vpc_with(NOTE);
+    let other = NOTE.replace("10.90.2.251", "10.90.2.252");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                vpc.router.nft("add table ip other");
+                vpc.router.nft("delete table ip other");
+            }
+        });
+        // Stopped whatever comes, or the scope waits for ever.
+        let runs: Vec<_> = (0..20)
+            .map(|round| {
+                vpc.write_config(if round % 2 == 0 { &other } else { NOTE });
+                vpc.kylin_vr(&["reload"])
+            })
+            .collect();
+        stop.store(true, Ordering::Relaxed);
+        for run in runs {
+            expect(&run, 0, "applied");
+        }
+    });
+    expect(&vpc.kylin_vr(&["status"]), 0, "ok");
+}
+
+pub fn a_killed_run_heals() {
+    let vpc = vpc();
+    let before = vpc.router.snapshot();
+    let many: String = (0..3_000)
+        .map(|eip| {
+            format!(
+                "  - {{eip: 10.91.{}.{}, vm-ip: 192.168.100.1}}\n",
+                eip / 250,
+                1 + eip % 250
+            )
+        })
+        .collect();
+    let large = full().replace("eip_list:\n", &format!("eip_list:\n{many}"));
+    for round in 0..30 {
+        vpc.write_config(if round % 3 == 2 { "if_list: []\n" } else { &large });
+        let mut child = vpc.router.run(|| {
+            let mut command = vpc.command();
+            command
+                .arg("reload")
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            command.spawn().unwrap()
+        });
+        // From before it does anything to after its end.
+        std::thread::sleep(Duration::from_millis(round * 4));
+        let _ = child.kill();
+        child.wait().unwrap();
+        if round % 4 == 3 {
+            vpc.write_config(NOTE);
+            assert_eq!(vpc.kylin_vr(&["reload"]).code, 0);
+            expect(&vpc.kylin_vr(&["status"]), 0, "ok");
+        }
+    }
+    vpc.reload_ok(NOTE);
+    assert_eq!(
+        vpc.probe(&vpc.client, Tcp, "10.90.2.250:22", &[]),
+        "a1:22 sees 198.51.100.10"
+    );
+    // And nothing that a killed run did is forgotten.
+    vpc.reload_ok("if_list: []\n");
     before.assert_same(&vpc.router.snapshot());
 }

@@ -73,7 +73,9 @@ fn main() -> ExitCode {
               without_net_admin_nothing_is_changed,
               an_empty_file_does_not_take_a_configured_router_down,
               a_file_cut_off_before_its_end_marker_is_refused,
-              start_with_a_bad_file_uses_the_last_good_one;
+              start_with_a_bad_file_uses_the_last_good_one,
+              another_program_that_changes_nftables_meanwhile_does_no_harm,
+              a_killed_run_heals;
         lock: fifty_reloads_at_once_end_with_one_of_the_files,
               a_held_lock_times_out_with_exit_5_and_names_the_holder,
               fifty_reloads_of_the_installed_file_are_left_to_one;
