@@ -23,7 +23,7 @@ help:
 
 # Installs only what dpkg does not have: a second run needs neither network nor root.
 packages:
-	@command -v $(CARGO) >/dev/null || { echo 'cargo is missing: install Rust 1.85 or later (https://rustup.rs)' >&2; exit 1; }
+	@command -v $(CARGO) >/dev/null || { echo 'cargo is missing: install Rust 1.89 or later' >&2; exit 1; }
 	@command -v dpkg-query >/dev/null || { echo 'not a Debian: these packages must be there: $(PACKAGES)'; exit 0; }; \
 	missing=; for package in $(PACKAGES); do \
 		dpkg-query -W -f='$${Status}\n' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; \

@@ -22,10 +22,11 @@ pub(super) fn run(context: &Context, all: bool) -> Report {
         accept: Some(b""),
     };
     let mut report = run::apply(context, &lock, job);
-    if all && report.exit_code == 0 {
-        if let Err(error) = context.state.forget() {
-            report = Report::failed(COMMAND, &report.source, format!("forget the state: {error}"));
-        }
+    if all
+        && report.exit_code == 0
+        && let Err(error) = context.state.forget()
+    {
+        report = Report::failed(COMMAND, &report.source, format!("forget the state: {error}"));
     }
     report
 }

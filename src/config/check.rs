@@ -303,14 +303,14 @@ impl Router<'_> {
             ));
         } else if external.value.gateway == Some(eip) {
             problem(format!("is the gateway of {}", external.path));
-        } else if net.contains(&eip) {
-            if let Some(what) = reserved(net, eip) {
-                problem(format!(
-                    "is the {what} address of the subnet of {}, {}",
-                    external.path,
-                    net.trunc()
-                ));
-            }
+        } else if net.contains(&eip)
+            && let Some(what) = reserved(net, eip)
+        {
+            problem(format!(
+                "is the {what} address of the subnet of {}, {}",
+                external.path,
+                net.trunc()
+            ));
         }
     }
 

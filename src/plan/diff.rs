@@ -231,14 +231,15 @@ fn sysctls(
             // A link that is not in the file follows `all` as long as that is ours, and goes back with it.
             continue;
         }
-        if *key == Sysctl::DisableIpv6All && to != "0" {
-            if let Some(name) = foreign_ipv6(desired, observed, owned) {
-                notes.push(format!(
-                    "net.ipv6.conf.all.disable_ipv6 stays {from}: {name}, which is not in the file, uses IPv6 \
+        if *key == Sysctl::DisableIpv6All
+            && to != "0"
+            && let Some(name) = foreign_ipv6(desired, observed, owned)
+        {
+            notes.push(format!(
+                "net.ipv6.conf.all.disable_ipv6 stays {from}: {name}, which is not in the file, uses IPv6 \
                      (the file's own NICs and new ones have it off)"
-                ));
-                continue;
-            }
+            ));
+            continue;
         }
         let operation = Operation::SetSysctl {
             key: *key,

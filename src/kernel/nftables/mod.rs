@@ -87,11 +87,11 @@ impl Nftables {
                 Err(error) if errno(&error) == Some(libc::ENOENT) => Look::Disturbed,
                 look => look?,
             };
-            if let Look::Seen(table) = look {
-                if self.ask_generation()? == before {
-                    self.generation = Some(before);
-                    return Ok(table);
-                }
+            if let Look::Seen(table) = look
+                && self.ask_generation()? == before
+            {
+                self.generation = Some(before);
+                return Ok(table);
             }
         }
         Err(Error::Interrupted)
@@ -213,10 +213,10 @@ impl Nftables {
         };
         let mut sets = BTreeMap::new();
         let whole = self.socket.ask(&request, |family, message| {
-            if let (table, name, Some(set)) = decode::set(message)? {
-                if is_ours(family, &table) {
-                    sets.insert(name, set);
-                }
+            if let (table, name, Some(set)) = decode::set(message)?
+                && is_ours(family, &table)
+            {
+                sets.insert(name, set);
             }
             Ok(())
         })?;

@@ -109,10 +109,10 @@ impl Batch {
                 if let (Some(operation), NetlinkPayload::Error(answer)) =
                     (operations.get(index), &message.payload)
                 {
-                    if let Some(code) = answer.code {
-                        if let Err(error) = verdict(operation, -code.get()) {
-                            failures.push(Failure { index, error });
-                        }
+                    if let Some(code) = answer.code
+                        && let Err(error) = verdict(operation, -code.get())
+                    {
+                        failures.push(Failure { index, error });
                     }
                     if index + 1 == operations.len() {
                         return Ok(failures);

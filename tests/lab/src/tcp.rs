@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::listener::Listener;
 use crate::namespace::Namespace;
 use crate::outcome::{Arrival, Outcome};
-use crate::wait::{Deadline, ready, token, verdict};
+use crate::wait::{Deadline, ready, token, verdict, when_free};
 
 /// Both ends of an open connection.
 pub(crate) struct Connection {
@@ -118,8 +118,9 @@ fn bind_and_listen(address: Ipv4Addr, port: u16) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     socket.set_freebind_v4(true)?;
     socket.set_nonblocking(true)?;
-    socket.bind(&SocketAddrV4::new(address, port).into())?;
-    socket.listen(16)?;
+    let address = SocketAddrV4::new(address, port).into();
+    when_free(|| socket.bind(&address))?;
+    when_free(|| socket.listen(16))?;
     Ok(socket)
 }
 

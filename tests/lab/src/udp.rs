@@ -17,7 +17,7 @@ use crate::listener::Listener;
 use crate::namespace::Namespace;
 use crate::outcome::{Arrival, Outcome};
 use crate::packet;
-use crate::wait::{Deadline, ready, token, verdict};
+use crate::wait::{Deadline, ready, token, verdict, when_free};
 
 /// One listening socket: of whom, on which port.
 pub(crate) struct Server<'a> {
@@ -214,7 +214,7 @@ fn bind(address: Ipv4Addr, port: u16) -> io::Result<Socket> {
     socket.set_freebind_v4(true)?;
     socket.set_nonblocking(true)?;
     setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
-    socket.bind(&SocketAddrV4::new(address, port).into())?;
+    when_free(|| socket.bind(&SocketAddrV4::new(address, port).into()))?;
     Ok(socket)
 }
 

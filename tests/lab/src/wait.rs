@@ -29,6 +29,22 @@ impl Deadline {
     }
 }
 
+/// Binds or listens, as soon as nobody else has the port.
+///
+/// A probe's own sockets may outlive it for a moment: a process that another thread starts just then has copies
+/// of them from its fork to its exec.
+pub(crate) fn when_free(mut bind: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    let deadline = Deadline::after(Duration::from_secs(10));
+    loop {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && !deadline.passed() => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            bound => return bound,
+        }
+    }
+}
+
 /// Waits until a socket is as asked for by its flags, or in error; says which are. All `false`: the deadline
 /// passed.
 pub(crate) fn ready(sockets: &[(BorrowedFd<'_>, PollFlags)], deadline: Deadline) -> Vec<bool> {

@@ -93,8 +93,7 @@ pub fn a_larger_vpc(page: &mut Page, vpc: &Vpc) {
     page.say(
         "examples/vpc.yaml has every key there is, with comments; read it beside this. Against the first file it adds \
          subnet B, an EIP for b1, and more forwards: a single port, a shifted range, a udp port, 1000 ports in one \
-         entry, a port of the router's own address. The plan has only what changes (a chain that gets a rule is \
-         written anew, so its other rules are listed as well):",
+         entry, a port of the router's own address. The plan has only what changes:",
     );
     install(page, vpc, "examples/vpc.yaml", LARGER);
     let plan = kylin_vr(page, vpc, "plan");
