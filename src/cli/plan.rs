@@ -20,7 +20,7 @@ pub(super) fn run(context: &Context, given: &Given) -> Report {
         Err(error) => return failed(&format!("read {name}"), &error),
     };
     let (last, owned) = match (context.state.accepted(), context.state.owned()) {
-        (Ok(last), Ok(owned)) => (last, owned),
+        (Ok(last), Ok(owned)) => (last, owned.unwrap_or_default()),
         (Err(error), _) | (_, Err(error)) => return failed("read the state", &error),
     };
     let (config, problems) = match accept(&text, last.as_deref(), given.allow_empty) {

@@ -7,6 +7,7 @@ use crate::features;
 use crate::intake::{Source, Staged};
 use crate::kernel::{Kernel, Linux};
 use crate::lock::{self, Acquired, Lock};
+use crate::owned::{LinkBefore, Owned};
 use crate::reconcile::{self, reconcile};
 
 /// A configuration that is about to be applied.
@@ -76,13 +77,13 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: Job<'_>) -> Report {
         Ok(staged) => staged,
         Err(error) => return fail(format!("write {}: {error}", context.config.display())),
     };
-    let owned = match context.state.owned() {
-        Ok(owned) => owned,
-        Err(error) => return fail(format!("read the record of what is ours: {error}")),
-    };
     let mut kernel = match Linux::open() {
         Ok(kernel) => kernel,
         Err(error) => return fail(error.to_string()),
+    };
+    let owned = match owned(context, &mut kernel) {
+        Ok(owned) => owned,
+        Err(error) => return fail(error),
     };
     let desired = features::desired(&config);
     let before = owned.clone();
@@ -151,6 +152,34 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: Job<'_>) -> Report {
         report.notes.push(error.to_string());
     }
     report
+}
+
+/// What is ours. Where the record of it was lost although our table is there, so that an earlier run of this boot
+/// made it: at least the NICs of the configuration that was accepted last.
+fn owned(context: &Context, kernel: &mut Linux) -> Result<Owned, String> {
+    let state = |error| format!("read the state: {error}");
+    if let Some(owned) = context.state.owned().map_err(state)? {
+        return Ok(owned);
+    }
+    let mut owned = Owned::default();
+    if kernel
+        .observe()
+        .map_err(|error| error.to_string())?
+        .table
+        .is_some()
+    {
+        let last = context.state.accepted().map_err(state)?;
+        let last = last
+            .as_deref()
+            .and_then(|text| Config::parse(text).config)
+            .unwrap_or_default();
+        let links = last
+            .interfaces()
+            .iter()
+            .map(|interface| (interface.mac, LinkBefore { up: true }));
+        owned.links.extend(links);
+    }
+    Ok(owned)
 }
 
 fn rolled_back(command: &'static str, source: &str, failed: Vec<String>, left_over: Vec<String>) -> Report {

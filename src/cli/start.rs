@@ -4,7 +4,7 @@ use super::Context;
 use super::report::{Outcome, Report};
 use super::run::{self, Job};
 use crate::config::Config;
-use crate::intake::accept;
+use crate::intake::{Refusal, accept};
 
 const COMMAND: &str = "start";
 
@@ -20,13 +20,14 @@ pub(super) fn run(context: &Context) -> Report {
         Ok(last) => last,
         Err(error) => return failed("read the last accepted configuration", error),
     };
-    let text = match run::read(context, None) {
-        Ok(text) => text,
-        Err(error) => return failed(&format!("read {name}"), error),
+    let text = run::read(context, None);
+    let accepted = match &text {
+        Ok(text) => accept(text, last.as_deref(), false),
+        Err(error) => Err(Refusal::unreadable(error)),
     };
-    let refusal = match accept(&text, last.as_deref(), false) {
+    let refusal = match accepted {
         Ok((config, problems)) => {
-            let accept = Some(text.as_slice());
+            let accept = text.as_deref().ok();
             let job = Job {
                 command: COMMAND,
                 source: name,
@@ -39,10 +40,14 @@ pub(super) fn run(context: &Context) -> Report {
         }
         Err(refusal) => refusal,
     };
-    let mut note = "the file is invalid, and there is no earlier one of this VM: nothing was done".to_owned();
-    let mut report = match last.as_deref().and_then(|text| Config::parse(text).config) {
+    let last = last.as_deref().and_then(|text| Config::parse(text).config);
+    let note = match last {
+        Some(_) => "the file is refused: the last good configuration of this VM takes its place",
+        None => "the file is refused, and there is no earlier one of this VM: nothing was done",
+    };
+    tracing::error!(source = name, errors = refusal.problems.len(), note);
+    let mut report = match last {
         Some(config) => {
-            note = "the file is invalid: the last good configuration of this VM is in effect".to_owned();
             let job = Job {
                 command: COMMAND,
                 source: "the last accepted configuration".to_owned(),
@@ -55,9 +60,8 @@ pub(super) fn run(context: &Context) -> Report {
         }
         None => Report::new(COMMAND, &name, Outcome::Unchanged, "nothing changed".to_owned()),
     };
-    tracing::error!(source = name, errors = refusal.problems.len(), note);
     report.source = name;
     report.problems = refusal.problems;
-    report.notes.push(note);
+    report.notes.push(note.to_owned());
     report
 }

@@ -149,7 +149,7 @@ fn look(context: &Context) -> Result<Status, String> {
         run::read(context, None).map_err(|error| format!("read {}: {error}", context.config.display()))?;
     let state = |error: std::io::Error| format!("read the state: {error}");
     let accepted = context.state.accepted().map_err(state)?;
-    let owned = context.state.owned().map_err(state)?;
+    let owned = context.state.owned().map_err(state)?.unwrap_or_default();
     let config = accepted
         .as_deref()
         .and_then(|text| Config::parse(text).config)

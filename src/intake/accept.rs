@@ -12,6 +12,28 @@ pub struct Refusal {
     pub problems: Vec<Problem>,
 }
 
+impl Refusal {
+    fn because(place: Place, message: String) -> Self {
+        let (severity, path, value) = (Severity::Error, String::new(), None);
+        let problem = Problem {
+            severity,
+            path,
+            place,
+            value,
+            message,
+        };
+        Self {
+            problems: vec![problem],
+        }
+    }
+
+    /// A file that is there and cannot be read.
+    #[must_use]
+    pub fn unreadable(error: &std::io::Error) -> Self {
+        Self::because(Place::default(), format!("cannot be read: {error}"))
+    }
+}
+
 /// The configuration of `text`, and warnings. `last` is the text that was accepted last.
 ///
 /// Two texts are refused that would be valid had there been none before: nothing at all (a push that was cut
@@ -25,15 +47,7 @@ pub fn accept(
     last: Option<&[u8]>,
     allow_empty: bool,
 ) -> Result<(Config, Vec<Problem>), Refusal> {
-    let refuse = |place, message: &str| Refusal {
-        problems: vec![Problem {
-            severity: Severity::Error,
-            path: String::new(),
-            place,
-            value: None,
-            message: message.to_owned(),
-        }],
-    };
+    let refuse = |place, message: &str| Refusal::because(place, message.to_owned());
     let was_configured =
         || last.is_some_and(|last| Config::parse(last).config.is_some_and(|one| !one.is_empty()));
     if is_blank(text) {

@@ -78,17 +78,14 @@ impl State {
         remove(&self.machine_path())
     }
 
-    /// What is ours in the kernel.
+    /// What is ours in the kernel; `None` if there is no record: nothing was done since the boot, or it was lost.
     ///
     /// # Errors
     /// If there is a record that cannot be read.
-    pub fn owned(&self) -> io::Result<Owned> {
-        match super::read_if_there(&self.owned_path())? {
-            // A record that makes no sense is as good as none: it is written whole or not at all, so this was
-            // not us.
-            Some(text) => Ok(serde_json::from_slice(&text).unwrap_or_default()),
-            None => Ok(Owned::default()),
-        }
+    pub fn owned(&self) -> io::Result<Option<Owned>> {
+        // A record that makes no sense is as good as none: it is written whole or not at all, so this was not us.
+        let text = super::read_if_there(&self.owned_path())?;
+        Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
     }
 
     /// Keeps what is ours in the kernel.

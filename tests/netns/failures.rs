@@ -152,7 +152,7 @@ pub fn an_empty_file_does_not_take_a_configured_router_down() {
         expect(
             &vpc.kylin_vr(&["start"]),
             0,
-            "the last good configuration of this VM is in effect",
+            "the last good configuration of this VM takes its place",
         );
         expect(&vpc.kylin_vr(&["status"]), 3, "REFUSED");
     }
@@ -186,8 +186,12 @@ pub fn start_with_a_bad_file_uses_the_last_good_one() {
     expect(
         &vpc.kylin_vr(&["start"]),
         0,
-        "the last good configuration of this VM is in effect",
+        "the last good configuration of this VM takes its place",
     );
+    fs::remove_file(vpc.config_path()).unwrap();
+    fs::create_dir(vpc.config_path()).unwrap();
+    expect(&vpc.kylin_vr(&["start"]), 0, "cannot be read");
+    fs::remove_dir(vpc.config_path()).unwrap();
     // As after a reboot: nothing in the kernel, nothing in the runtime directory.
     expect(&vpc.kylin_vr(&["reset"]), 0, "applied");
     vpc.write_config(NOTE);

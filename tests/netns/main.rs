@@ -62,7 +62,8 @@ fn main() -> ExitCode {
               drift_is_put_right,
               flows_live_through_a_reload_that_changes_others,
               entries_removed_in_random_order_leave_the_namespace_as_it_was,
-              removal_gives_back_links_and_sysctls_as_they_were;
+              removal_gives_back_links_and_sysctls_as_they_were,
+              removal_leaves_no_address_even_if_the_record_was_lost;
         foreign: everything_foreign_survives_every_command,
               a_foreign_default_route_of_the_same_metric_survives,
               a_foreign_mark_keeps_its_other_bits,

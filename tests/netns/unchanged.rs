@@ -265,6 +265,22 @@ pub fn entries_removed_in_random_order_leave_the_namespace_as_it_was() {
     assert_eq!(changes, "", "seed {seed}");
 }
 
+pub fn removal_leaves_no_address_even_if_the_record_was_lost() {
+    let vpc = vpc_with(&full());
+    fs::remove_dir_all(vpc.directory().join("run")).unwrap();
+    vpc.reload_ok(NOTE);
+    let addresses = vpc.router.ip("-4 -o addr show scope global");
+    assert!(
+        !addresses.contains("192.168.101.254") && addresses.contains("192.168.100.254"),
+        "{addresses}"
+    );
+    // Without our table nothing in the kernel is ours: a NIC that is not in the file is somebody else's.
+    vpc.reload_ok("if_list: []\n");
+    vpc.router.ip("addr add 10.7.7.7/16 dev lan3");
+    vpc.reload_ok("if_list: []\n");
+    assert!(vpc.router.ip("-4 addr show dev lan3").contains("10.7.7.7"));
+}
+
 pub fn removal_gives_back_links_and_sysctls_as_they_were() {
     let vpc = vpc();
     vpc.router.ip("link set lan3 up");
