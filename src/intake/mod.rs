@@ -39,17 +39,38 @@ impl Source {
     /// If it cannot be read.
     pub fn read(&self) -> io::Result<Vec<u8>> {
         match self {
-            Self::File(path) => read_bounded(File::open(path)?),
-            Self::Stdin => read_bounded(io::stdin().lock()),
+            Self::File(path) => {
+                let file = File::open(path)?;
+                let length = file.metadata()?.len();
+                read_bounded(file, length)
+            }
+            Self::Stdin => read_bounded(io::stdin().lock(), 0),
         }
     }
 }
 
-/// Of a text that is too large only as much is kept as its refusal needs: 1 GB costs as little as 17 MiB.
-fn read_bounded(from: impl Read) -> io::Result<Vec<u8>> {
+/// Of a text that is too large nothing is kept but that it is: 1 GB costs no more than the largest valid one, and
+/// nothing where the length (0: unknown) tells beforehand.
+fn read_bounded(from: impl Read, length: u64) -> io::Result<Vec<u8>> {
+    const STEP: usize = 1 << 20;
+    // Zeros that are never touched have no memory.
+    let too_large = || vec![0; MAX_BYTES + 1];
+    if length > MAX_BYTES as u64 {
+        return Ok(too_large());
+    }
+    let mut from = from.take(MAX_BYTES as u64 + 1);
     let mut text = Vec::new();
-    from.take(MAX_BYTES as u64 + 1).read_to_end(&mut text)?;
-    Ok(text)
+    loop {
+        // A vector left to itself would double, and have twice what it needs while it does.
+        text.reserve_exact(STEP);
+        let more = from.by_ref().take(STEP as u64).read_to_end(&mut text)?;
+        if text.len() > MAX_BYTES {
+            return Ok(too_large());
+        }
+        if more == 0 {
+            return Ok(text);
+        }
+    }
 }
 
 /// The text of the file at `path`; `None` if there is none, which is as good as an empty one.

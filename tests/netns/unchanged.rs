@@ -80,19 +80,20 @@ pub fn a_second_reload_writes_nothing() {
     nft.wait("mark1", || mark(1));
     ip.wait("203.0.113.1", || mark(1));
     let flows = || {
+        // Not /proc/net: that is the namespace of the process, and the thread has another one.
         let table = vpc
             .router
-            .run(|| fs::read_to_string("/proc/net/nf_conntrack").ok());
+            .run(|| fs::read_to_string("/proc/thread-self/net/nf_conntrack").unwrap());
+        assert!(
+            table.contains("dst=10.90.2.250"),
+            "the open flow is in it: {table}"
+        );
         // Only which flows there are and how they are translated: times and counters go on.
-        table.map(|text| {
-            let keep = |word: &&str| word.contains('=') || word.contains('[');
-            let mut lines: Vec<String> = text
-                .lines()
-                .map(|line| line.split_whitespace().filter(keep).collect::<Vec<_>>().join(" "))
-                .collect();
-            lines.sort();
-            lines
-        })
+        let keep = |word: &&str| word.contains('=') || word.contains('[');
+        let of_line = |line: &str| line.split_whitespace().filter(keep).collect::<Vec<_>>().join(" ");
+        let mut lines: Vec<String> = table.lines().map(of_line).collect();
+        lines.sort();
+        lines
     };
     let (before, flows_before) = (vpc.router.snapshot(), flows());
     for command in ["reload", "start"] {
