@@ -29,3 +29,4 @@ pub mod model;
 pub mod owned;
 pub mod plan;
 pub mod reconcile;
+pub mod words;

@@ -14,6 +14,8 @@ use std::time::{Duration, SystemTime};
 use fs2::FileExt;
 use serde::{Deserialize, Serialize};
 
+use crate::words::plain;
+
 /// Who holds the lock.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Holder {
@@ -48,7 +50,7 @@ pub enum Error {
         holder: Option<Holder>,
     },
     /// The file cannot be used.
-    #[error("lock {}: {source}", path.display())]
+    #[error("lock {}: {}", path.display(), plain(.source))]
     File {
         /// The file.
         path: PathBuf,

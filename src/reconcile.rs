@@ -7,6 +7,7 @@ use crate::model::nft::TableChange;
 use crate::model::{Desired, LinkSysctl, Observed, Sysctl};
 use crate::owned::Owned;
 use crate::plan::{Operation, Plan, diff};
+use crate::words::plain;
 
 /// How often a plan is made anew because something else changes the kernel at the same time.
 const ATTEMPTS: usize = 8;
@@ -21,7 +22,7 @@ pub enum Error {
     #[error(transparent)]
     Look(#[from] KernelError),
     /// The record of what is ours cannot be kept; nothing was changed.
-    #[error("keep the record of what is ours: {0}")]
+    #[error("keep the record of what is ours: {}", plain(.0))]
     Record(#[source] std::io::Error),
     /// Operations failed, and all that had been done was undone but for what is left over.
     #[error("{}", failed.join("; "))]

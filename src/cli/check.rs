@@ -3,6 +3,7 @@
 use super::report::{Outcome, Report, count};
 use super::{Context, Given, run};
 use crate::intake::accept;
+use crate::words::plain;
 
 const COMMAND: &str = "check";
 
@@ -15,7 +16,7 @@ pub(super) fn run(context: &Context, given: &Given) -> Report {
         |one| one.read(),
     ) {
         Ok(text) => text,
-        Err(error) => return Report::failed(COMMAND, &name, format!("read {name}: {error}")),
+        Err(error) => return Report::failed(COMMAND, &name, format!("read {name}: {}", plain(&error))),
     };
     match accept(&text, None, true) {
         Ok((config, problems)) => {

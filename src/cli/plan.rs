@@ -6,14 +6,15 @@ use crate::features;
 use crate::intake::accept;
 use crate::kernel::{Kernel, Linux};
 use crate::plan::diff;
+use crate::words::plain;
 
 const COMMAND: &str = "plan";
 
 pub(super) fn run(context: &Context, given: &Given) -> Report {
     let source = context.source(given);
     let name = run::name(context, source.as_ref());
-    let failed = |what: &str, error: &dyn std::error::Error| {
-        Report::failed(COMMAND, &name, format!("{what}: {error}"))
+    let failed = |what: &str, error: &std::io::Error| {
+        Report::failed(COMMAND, &name, format!("{what}: {}", plain(error)))
     };
     let text = match run::read(context, source.as_ref()) {
         Ok(text) => text,

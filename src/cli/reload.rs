@@ -4,14 +4,16 @@ use super::report::{Outcome, Report};
 use super::run::{self, Job};
 use super::{Context, Given};
 use crate::intake::accept;
+use crate::words::plain;
 
 const COMMAND: &str = "reload";
 
 pub(super) fn run(context: &Context, given: &Given) -> Report {
     let source = context.source(given);
     let name = run::name(context, source.as_ref());
-    let failed =
-        |what: &str, error: std::io::Error| Report::failed(COMMAND, &name, format!("{what}: {error}"));
+    let failed = |what: &str, error: std::io::Error| {
+        Report::failed(COMMAND, &name, format!("{what}: {}", plain(&error)))
+    };
     // What is given is read at once, while whoever gives it is there; the installed file once it is our turn.
     let given_text = match &source {
         Some(source) => match source.read() {

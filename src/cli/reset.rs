@@ -4,6 +4,7 @@ use super::Context;
 use super::report::Report;
 use super::run::{self, Job};
 use crate::config::Config;
+use crate::words::plain;
 
 const COMMAND: &str = "reset";
 
@@ -26,7 +27,11 @@ pub(super) fn run(context: &Context, all: bool) -> Report {
         && report.exit_code == 0
         && let Err(error) = context.state.forget()
     {
-        report = Report::failed(COMMAND, &report.source, format!("forget the state: {error}"));
+        report = Report::failed(
+            COMMAND,
+            &report.source,
+            format!("forget the state: {}", plain(&error)),
+        );
     }
     report
 }

@@ -9,6 +9,7 @@ use crate::kernel::{Kernel, Linux};
 use crate::lock::{self, Acquired, Lock};
 use crate::owned::{LinkBefore, Owned};
 use crate::reconcile::{self, reconcile};
+use crate::words::plain;
 
 /// A configuration that is about to be applied.
 pub(super) struct Job<'t> {
@@ -75,7 +76,7 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: Job<'_>) -> Report {
         .transpose()
     {
         Ok(staged) => staged,
-        Err(error) => return fail(format!("write {}: {error}", context.config.display())),
+        Err(error) => return fail(format!("write {}: {}", context.config.display(), plain(&error))),
     };
     let mut kernel = match Linux::open() {
         Ok(kernel) => kernel,
@@ -107,13 +108,13 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: Job<'_>) -> Report {
     };
     if let Err(error) = keep() {
         let left_over = reconciled.undo(&mut kernel);
-        let mut failed = vec![format!("keep the configuration: {error}")];
+        let mut failed = vec![format!("keep the configuration: {}", plain(&error))];
         failed.extend(
             context
                 .state
                 .record(&before)
                 .err()
-                .map(|error| format!("keep the record: {error}")),
+                .map(|error| format!("keep the record: {}", plain(&error))),
         );
         return rolled_back(command, &source, failed, left_over).with_problems(problems);
     }
@@ -157,7 +158,7 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: Job<'_>) -> Report {
 /// What is ours. Where the record of it was lost although our table is there, so that an earlier run of this boot
 /// made it: at least the NICs of the configuration that was accepted last.
 fn owned(context: &Context, kernel: &mut Linux) -> Result<Owned, String> {
-    let state = |error| format!("read the state: {error}");
+    let state = |error: std::io::Error| format!("read the state: {}", plain(&error));
     if let Some(owned) = context.state.owned().map_err(state)? {
         return Ok(owned);
     }

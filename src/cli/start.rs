@@ -5,6 +5,7 @@ use super::report::{Outcome, Report};
 use super::run::{self, Job};
 use crate::config::Config;
 use crate::intake::{Refusal, accept};
+use crate::words::plain;
 
 const COMMAND: &str = "start";
 
@@ -14,8 +15,9 @@ pub(super) fn run(context: &Context) -> Report {
         Err(report) => return *report,
     };
     let name = run::name(context, None);
-    let failed =
-        |what: &str, error: std::io::Error| Report::failed(COMMAND, &name, format!("{what}: {error}"));
+    let failed = |what: &str, error: std::io::Error| {
+        Report::failed(COMMAND, &name, format!("{what}: {}", plain(&error)))
+    };
     let last = match context.state.accepted() {
         Ok(last) => last,
         Err(error) => return failed("read the last accepted configuration", error),

@@ -14,6 +14,7 @@ use crate::intake::accept;
 use crate::kernel::{Kernel, Linux};
 use crate::model::{LinkId, Missing, Observed, RouteKind};
 use crate::plan::{Line, Operation, Pending, diff};
+use crate::words::plain;
 
 /// One document, of which the text is a view.
 #[derive(Debug, Serialize)]
@@ -145,9 +146,9 @@ pub(super) fn run(context: &Context) -> ExitCode {
 }
 
 fn look(context: &Context) -> Result<Status, String> {
-    let installed =
-        run::read(context, None).map_err(|error| format!("read {}: {error}", context.config.display()))?;
-    let state = |error: std::io::Error| format!("read the state: {error}");
+    let installed = run::read(context, None)
+        .map_err(|error| format!("read {}: {}", context.config.display(), plain(&error)))?;
+    let state = |error: std::io::Error| format!("read the state: {}", plain(&error));
     let accepted = context.state.accepted().map_err(state)?;
     let owned = context.state.owned().map_err(state)?.unwrap_or_default();
     let config = accepted

@@ -1,6 +1,7 @@
 //! Whether a text that came in may replace the one that was accepted last. Pure.
 
 use crate::config::{Config, Place, Problem, Severity};
+use crate::words::plain;
 
 /// YAML's own document end marker (YAML 1.2, section 9.1.4), as the last line of a file.
 const END_MARKER: &[u8] = b"...";
@@ -30,7 +31,7 @@ impl Refusal {
     /// A file that is there and cannot be read.
     #[must_use]
     pub fn unreadable(error: &std::io::Error) -> Self {
-        Self::because(Place::default(), format!("cannot be read: {error}"))
+        Self::because(Place::default(), format!("cannot be read: {}", plain(error)))
     }
 }
 

@@ -30,6 +30,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub(super) fn begin(announcements: &[Announcement]) -> Result<(), Error> {
     let start = || -> io::Result<()> {
         let mut child = Command::new("/proc/self/exe")
+            .arg0("kylin-vr")
             .arg("announce")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

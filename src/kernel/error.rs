@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::words::plain;
+
 /// A look or an operation that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -73,8 +75,7 @@ pub struct Failure {
 
 /// The system's words in lower case, and what to do where it is known.
 fn with_remedy(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or(&text).to_lowercase();
+    let text = plain(error);
     match error.raw_os_error() {
         Some(nix::libc::EPERM | nix::libc::EACCES) => format!("{text} (needs root, or CAP_NET_ADMIN)"),
         Some(nix::libc::ENETUNREACH) => format!("{text} (is the gateway in the subnet of its link?)"),
