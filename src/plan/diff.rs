@@ -155,9 +155,6 @@ fn routes(
     let mut replaced = BTreeSet::new();
     let (mut add, mut delete) = (Vec::new(), Vec::new());
     for (route, link) in &wanted {
-        if has.contains(route) {
-            continue;
-        }
         // The kernel replaces the first route of the same destination, metric and table, whoever made it:
         // only where that one is ours is a replacement right, else ours goes before it and wins.
         let first = if route.kind == RouteKind::Unicast {
@@ -168,6 +165,18 @@ fn routes(
         } else {
             None
         };
+        if has.contains(route) {
+            if first.is_some_and(|first| first != route && !is_ours(first)) {
+                // Another program put its own before ours, and that one is in use: ours goes to the front again.
+                let (link, route) = (link.clone(), route.clone());
+                add.push(Operation::DeleteRoute {
+                    link: link.clone(),
+                    route: route.clone(),
+                });
+                add.push(Operation::AddRoute { link, route });
+            }
+            continue;
+        }
         match first {
             Some(from) if is_ours(from) && !wanted.contains_key(from) && !replaced.contains(from) => {
                 replaced.insert(from);

@@ -104,6 +104,12 @@ pub fn a_foreign_default_route_of_the_same_metric_survives() {
         lines(&defaults())[..2],
         ["default via 10.90.3.9 dev wan7 proto 158", wanted[1]]
     );
+    // Put before ours, it would be in use: ours goes to the front again, and the other one stays.
+    vpc.router.ip("route del default via 172.16.0.1 dev mgmt0");
+    vpc.router.ip("route prepend default via 172.16.0.1 dev mgmt0");
+    let run = vpc.reload_ok(NOTE);
+    assert!(run.stdout.contains("applied"), "{}", said(&run));
+    assert_eq!(lines(&defaults())[..2], wanted);
     vpc.reload_ok("if_list: []\n");
     assert_eq!(lines(&defaults())[0], wanted[1]);
 }
