@@ -20,8 +20,8 @@ use crate::model::MacAddr;
 
 pub use problem::{Place, Problem, Severity};
 
-/// The most bytes that a file may have: 200,000 elastic IPs take half of it.
-pub const MAX_BYTES: usize = 16 << 20;
+/// The most bytes that a file may have: 65,000 elastic IPs take less than half of it.
+pub const MAX_BYTES: usize = 8 << 20;
 
 /// A valid configuration; the default is that of an empty file, a router with nothing to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -140,9 +140,9 @@ fn options() -> Options {
         budget.flow_nesting_limit = 16;
         budget.max_aliases = 1_000;
         budget.max_anchors = 1_000;
-        // Each entry of a list is at least 8 bytes and some nodes: what MAX_BYTES can hold in sensible files.
-        budget.max_nodes = MAX_BYTES / 8;
-        budget.max_events = MAX_BYTES / 4;
+        // A node has at least four bytes, but in files that say nothing.
+        budget.max_nodes = MAX_BYTES / 4;
+        budget.max_events = MAX_BYTES / 2;
         budget.max_total_scalar_bytes = MAX_BYTES;
         budget.max_total_comment_bytes = MAX_BYTES;
     }

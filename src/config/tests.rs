@@ -159,10 +159,7 @@ fn a_router_without_a_way_out_is_warned_of() {
 #[test]
 fn a_file_over_the_size_is_refused_without_a_look() {
     let parsed = Config::parse(&vec![b' '; MAX_BYTES + 1]);
-    assert_eq!(
-        parsed.problems[0].to_string(),
-        "expected a file of at most 16 MiB"
-    );
+    assert_eq!(parsed.problems[0].to_string(), "expected a file of at most 8 MiB");
     // The largest that is looked at is looked at.
     assert!(Config::parse(&vec![b'\n'; MAX_BYTES]).config.is_some());
 }

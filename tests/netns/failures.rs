@@ -66,10 +66,10 @@ fn measured(vpc: &Vpc, arguments: &[&str], input: &str) -> (i32, String, u64) {
 
 pub fn a_huge_file_is_refused_at_once() {
     let vpc = vpc_with(NOTE);
-    // What a refusal costs is bounded by the largest valid file (16 MiB) and not by the input.
+    // What a refusal costs is bounded by the largest valid file (8 MiB) and not by the input.
     for (input, words) in [
-        ("head -c 1000000000 /dev/zero", "at most 16 MiB"),
-        ("yes x | tr -d '\\n' | head -c 1000000000", "at most 16 MiB"),
+        ("head -c 1000000000 /dev/zero", "at most 8 MiB"),
+        ("yes x | tr -d '\\n' | head -c 1000000000", "at most 8 MiB"),
         (
             "(printf 'a: '; yes '[' | tr -d '\\n' | head -c 20000)",
             "not valid YAML",
@@ -81,7 +81,7 @@ pub fn a_huge_file_is_refused_at_once() {
     ] {
         let (code, text, peak) = measured(&vpc, &["reload", "-"], input);
         assert!(code == 3 && text.contains(words), "{input}: {code} {text}");
-        assert!(peak < 40 * 1024, "{input}: {peak} KiB");
+        assert!(peak < 20 * 1024, "{input}: {peak} KiB");
     }
     expect(&vpc.kylin_vr(&["reload"]), 0, "nothing changed");
 }
