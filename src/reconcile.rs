@@ -21,9 +21,6 @@ pub enum Error {
     /// The kernel cannot be looked at; nothing was changed.
     #[error(transparent)]
     Look(#[from] KernelError),
-    /// The record of what is ours cannot be kept; nothing was changed.
-    #[error("keep the record of what is ours: {}", plain(.0))]
-    Record(#[source] std::io::Error),
     /// Operations failed, and all that had been done was undone but for what is left over.
     #[error("{}", failed.join("; "))]
     Failed {
@@ -71,10 +68,10 @@ pub fn reconcile(
         }
         let mut plan = diff(desired, &now, &ours);
         if plan.is_empty() {
-            let ours = ours.with(desired, &now).only(desired, &now);
+            let ours = ours.clone().with(desired, &now).only(desired, &now);
             if let Err(error) = record(&ours) {
-                undo(kernel, &done, &before);
-                return Err(Error::Record(error));
+                failed = vec![not_recorded(&error)];
+                break;
             }
             plan.announcements = announcements;
             return Ok(Reconciled {
@@ -86,8 +83,8 @@ pub fn reconcile(
         }
         ours = ours.with(desired, &now);
         if let Err(error) = record(&ours) {
-            undo(kernel, &done, &before);
-            return Err(Error::Record(error));
+            failed = vec![not_recorded(&error)];
+            break;
         }
         announcements.append(&mut plan.announcements);
         match kernel.apply(&plan.operations) {
@@ -128,8 +125,13 @@ pub fn reconcile(
         )];
     }
     let left_over = undo(kernel, &done, &before);
-    record(&owned).map_err(Error::Record)?;
+    failed.extend(record(&owned).err().map(|error| not_recorded(&error)));
+    failed.dedup();
     Err(Error::Failed { failed, left_over })
+}
+
+fn not_recorded(error: &std::io::Error) -> String {
+    format!("keep the record of what is ours: {}", plain(error))
 }
 
 impl Reconciled {

@@ -20,9 +20,9 @@ pub(super) fn run(context: &Context, given: &Given) -> Report {
         Ok(text) => text,
         Err(error) => return failed(&format!("read {name}"), &error),
     };
-    let (last, owned) = match (context.state.accepted(), context.state.owned()) {
-        (Ok(last), Ok(owned)) => (last, owned.unwrap_or_default()),
-        (Err(error), _) | (_, Err(error)) => return failed("read the state", &error),
+    let last = match context.state.accepted() {
+        Ok(last) => last,
+        Err(error) => return failed("read the state", &error),
     };
     let (config, problems) = match accept(&text, last.as_deref(), given.allow_empty) {
         Ok(accepted) => accepted,
@@ -33,6 +33,10 @@ pub(super) fn run(context: &Context, given: &Given) -> Report {
     };
     let observed = match Linux::open().and_then(|mut kernel| kernel.observe()) {
         Ok(observed) => observed,
+        Err(error) => return Report::failed(COMMAND, &name, error),
+    };
+    let owned = match run::owned(context, || Ok(observed.table.is_some())) {
+        Ok(owned) => owned,
         Err(error) => return Report::failed(COMMAND, &name, error),
     };
     let plan = diff(&features::desired(&config), &observed, &owned);

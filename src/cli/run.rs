@@ -5,7 +5,7 @@ use super::report::{Outcome, Report, count, shortened};
 use crate::config::{Config, Problem};
 use crate::features;
 use crate::intake::{Source, Staged};
-use crate::kernel::{Kernel, Linux};
+use crate::kernel::{self, Kernel, Linux};
 use crate::lock::{self, Acquired, Lock};
 use crate::owned::{LinkBefore, Owned};
 use crate::reconcile::{self, reconcile};
@@ -82,7 +82,7 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: Job<'_>) -> Report {
         Ok(kernel) => kernel,
         Err(error) => return fail(error.to_string()),
     };
-    let owned = match owned(context, &mut kernel) {
+    let owned = match owned(context, || Ok(kernel.observe()?.table.is_some())) {
         Ok(owned) => owned,
         Err(error) => return fail(error),
     };
@@ -100,13 +100,7 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: Job<'_>) -> Report {
             };
         }
     };
-    let keep = || -> std::io::Result<()> {
-        if let Some(staged) = staged {
-            staged.install()?;
-        }
-        accept.map_or(Ok(()), |text| context.state.accept(text))
-    };
-    if let Err(error) = keep() {
+    if let Err(error) = keep(context, accept, staged) {
         let left_over = reconciled.undo(&mut kernel);
         let mut failed = vec![format!("keep the configuration: {}", plain(&error))];
         failed.extend(
@@ -155,20 +149,34 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: Job<'_>) -> Report {
     report
 }
 
+/// Keeps a text that was applied, as the one accepted last and as the installed file: both or neither.
+fn keep(context: &Context, accept: Option<&[u8]>, staged: Option<Staged>) -> std::io::Result<()> {
+    let last = context.state.accepted()?;
+    if let Some(text) = accept {
+        context.state.accept(text)?;
+    }
+    let installed = staged.map_or(Ok(()), Staged::install);
+    if installed.is_err() && accept.is_some() {
+        match last {
+            Some(last) => context.state.accept(&last)?,
+            None => context.state.forget()?,
+        }
+    }
+    installed
+}
+
 /// What is ours. Where the record of it was lost although our table is there, so that an earlier run of this boot
 /// made it: at least the NICs of the configuration that was accepted last.
-fn owned(context: &Context, kernel: &mut Linux) -> Result<Owned, String> {
+pub(super) fn owned(
+    context: &Context,
+    has_table: impl FnOnce() -> Result<bool, kernel::Error>,
+) -> Result<Owned, String> {
     let state = |error: std::io::Error| format!("read the state: {}", plain(&error));
     if let Some(owned) = context.state.owned().map_err(state)? {
         return Ok(owned);
     }
     let mut owned = Owned::default();
-    if kernel
-        .observe()
-        .map_err(|error| error.to_string())?
-        .table
-        .is_some()
-    {
+    if has_table().map_err(|error| error.to_string())? {
         let last = context.state.accepted().map_err(state)?;
         let last = last
             .as_deref()

@@ -150,7 +150,6 @@ fn look(context: &Context) -> Result<Status, String> {
         .map_err(|error| format!("read {}: {}", context.config.display(), plain(&error)))?;
     let state = |error: std::io::Error| format!("read the state: {}", plain(&error));
     let accepted = context.state.accepted().map_err(state)?;
-    let owned = context.state.owned().map_err(state)?.unwrap_or_default();
     let config = accepted
         .as_deref()
         .and_then(|text| Config::parse(text).config)
@@ -168,6 +167,7 @@ fn look(context: &Context) -> Result<Status, String> {
     let observed = Linux::open()
         .and_then(|mut kernel| kernel.observe())
         .map_err(|error| error.to_string())?;
+    let owned = run::owned(context, || Ok(observed.table.is_some()))?;
     let plan = diff(&features::desired(&config), &observed, &owned);
     let differences: Vec<Line> = plan.operations.iter().flat_map(Operation::lines).collect();
 

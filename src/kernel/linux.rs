@@ -45,10 +45,10 @@ impl Kernel for Linux {
         let mut index = 0;
         while let Some(operation) = operations.get(index) {
             // Neighbouring operations of rtnetlink go in one system call: ten thousand routes do not wait for
-            // ten thousand answers.
+            // ten thousand answers. But nothing is taken away before what comes in its place is known to be there.
             let run = operations[index..]
                 .iter()
-                .take_while(|next| Rtnetlink::takes(next))
+                .take_while(|next| Rtnetlink::takes(next) && next.takes_away() == operation.takes_away())
                 .count();
             let (begun, failures) = if run > 0 {
                 self.rtnetlink.apply(&operations[index..index + run])

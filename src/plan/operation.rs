@@ -159,6 +159,15 @@ impl Operation {
         }
     }
 
+    /// Whether something goes without anything in its place.
+    #[must_use]
+    pub fn takes_away(&self) -> bool {
+        matches!(
+            self,
+            Self::DeleteAddress { .. } | Self::DeleteRoute { .. } | Self::SetLink { up: false, .. }
+        )
+    }
+
     /// The operation in words, a line for each thing that changes.
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {

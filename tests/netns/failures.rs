@@ -106,6 +106,9 @@ pub fn a_file_that_cannot_be_installed_rolls_everything_back() {
         .collect();
     assert_eq!(left.len(), 1, "no temporary file stays: {left:?}");
 
+    // Nor is it taken for the last good one.
+    expect(&vpc.kylin_vr(&["start"]), 0, "nothing changed");
+
     fs::remove_dir(vpc.config_path()).unwrap();
     expect(&vpc.kylin_vr_with_input(&["reload", "-"], &full()), 0, "applied");
     assert_eq!(
