@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 
 # What building needs, and what the tests and the demo call. Debian's names.
-PACKAGES := gcc libc6-dev make pkg-config libmnl-dev libnftnl-dev \
+PACKAGES := gcc libc6-dev make pkg-config libmnl-dev libnftnl-dev libudev-dev \
 	iproute2 iptables iputils-ping nftables time util-linux
 
 .PHONY: all build packages demo test lint deny install uninstall clean help

@@ -79,6 +79,40 @@ pub struct Lock {
     _file: File,
 }
 
+/// The presence of a monitor.
+pub const MONITOR: &str = "monitor";
+
+/// Makes known that this process is here, as long as it holds what is returned; `None`: another one is.
+///
+/// # Errors
+/// If the file cannot be used.
+pub fn presence(dir: &Path, name: &str) -> Result<Option<Lock>, Error> {
+    let path = dir.join(name);
+    let take = || -> io::Result<Option<Lock>> {
+        fs::create_dir_all(dir)?;
+        let file = open(&path)?;
+        if file.try_lock_exclusive().is_err() {
+            return Ok(None);
+        }
+        hold(file).map(Some)
+    };
+    take().map_err(|source| Error::File {
+        path: path.clone(),
+        source,
+    })
+}
+
+/// Who made their presence known by [`presence`], and still runs.
+#[must_use]
+pub fn present(dir: &Path, name: &str) -> Option<Holder> {
+    let path = dir.join(name);
+    let file = File::open(&path).ok()?;
+    match file.try_lock_shared() {
+        Ok(()) => None,
+        Err(_) => read(&path),
+    }
+}
+
 /// Takes the lock in `dir`, waiting at most `timeout`. `work` names work that does not depend on when it is
 /// done, and that another run that waits can do for this one; `None`: this run's work is its own. `waiting` is
 /// told once for whom it waits.
@@ -276,6 +310,17 @@ mod tests {
             panic!("a new file")
         };
         assert!(matches!(take(&dir, None), Err(Error::TimedOut { .. })));
+    }
+
+    #[test]
+    fn a_presence_is_known_as_long_as_it_lasts() {
+        let dir = Dir::new("presence");
+        assert_eq!(present(&dir.0, MONITOR), None);
+        let here = presence(&dir.0, MONITOR).unwrap().unwrap();
+        assert!(presence(&dir.0, MONITOR).unwrap().is_none());
+        assert_eq!(present(&dir.0, MONITOR).unwrap().pid, std::process::id());
+        drop(here);
+        assert_eq!(present(&dir.0, MONITOR), None);
     }
 
     #[test]

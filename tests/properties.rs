@@ -70,6 +70,7 @@ fn kernel() -> impl Strategy<Value = Observed> {
                     up,
                     stacked: false,
                     ipv6_in_use: ipv6 && name == "mgmt0",
+                    udev_pending: false,
                 });
                 if let LinkId::Mac(mac) = id {
                     for parameter in LinkSysctl::ALL {

@@ -1,6 +1,7 @@
 //! The command: one file per subcommand, and what they share.
 
 mod check;
+mod monitor;
 mod plan;
 mod reload;
 mod report;
@@ -20,6 +21,9 @@ use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::intake::{Source, State};
+
+/// What messages call the configuration that an event is answered with.
+const LAST_ACCEPTED: &str = "the last accepted configuration";
 
 const DEFAULT_CONFIG: &str = "/etc/kylin-vr/kylin-vr.yaml";
 
@@ -67,15 +71,31 @@ struct Common {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// At boot: apply the installed file; a missing NIC or a bad file does not stop the boot
-    Start,
+    Start {
+        /// Wait so long for configured NICs that are not there yet, after all else is done
+        #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+        wait: Duration,
+    },
     /// Apply the installed file; or validate, apply and install another
-    Reload(Given),
+    Reload {
+        #[command(flatten)]
+        given: Given,
+        /// Apply what was accepted last, whatever the file says now: what udev rules call. Left to a monitor that runs
+        #[arg(long, conflicts_with_all = ["file", "allow_empty"])]
+        last_accepted: bool,
+        /// If NICs are missing, ask the PCI bus to look for them, and wait so long until they are there
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "10",
+              value_parser = seconds)]
+        rescan: Option<Duration>,
+    },
     /// Validate only
     Check(Given),
     /// Show what a reload would change, and change nothing
     Plan(Given),
     /// Show what is configured, what the kernel has, and what is pending or wrong
     Status,
+    /// Stay, and put things right when a NIC comes or goes, or something else changed what is ours
+    Monitor,
     /// Remove everything that is ours from the kernel; the file stays
     Reset {
         /// Forget what is kept from run to run as well (for makers of images)
@@ -121,7 +141,7 @@ impl Context {
 /// Runs the command with these arguments, the program's name first.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let Arguments { common, command } = Arguments::parse_from(modern(arguments));
-    log_to_stderr(common.verbose);
+    log_to_stderr(common.verbose.max(u8::from(matches!(command, Command::Monitor))));
     let state = State::new(
         directory("STATE_DIRECTORY", "/var/lib/kylin-vr"),
         directory("RUNTIME_DIRECTORY", "/run/kylin-vr"),
@@ -139,12 +159,28 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         json,
     };
     let report = match command {
-        Command::Start => start::run(&context),
-        Command::Reload(given) => reload::run(&context, &given),
+        Command::Start { wait } => start::run(&context, wait),
+        Command::Reload {
+            given,
+            last_accepted,
+            rescan,
+        } => {
+            let report = if last_accepted || (given.file.is_none() && is_udev()) {
+                reload::last_accepted(&context, rescan)
+            } else {
+                reload::run(&context, &given, rescan)
+            };
+            if report.configuration.is_none() {
+                run::still_in_force(&context, report)
+            } else {
+                report
+            }
+        }
         Command::Check(given) => check::run(&context, &given),
         Command::Plan(given) => plan::run(&context, &given),
         Command::Reset { all } => reset::run(&context, all),
         Command::Status => return status::run(&context),
+        Command::Monitor => return monitor::run(context),
         Command::Announce => {
             return match crate::kernel::send_announcements(io::stdin().lock()) {
                 Ok(()) => ExitCode::SUCCESS,
@@ -185,6 +221,13 @@ fn modern(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
         }
     }
     modern
+}
+
+/// Whether udevd runs us for a NIC (udev(7), RUN: the event's properties are the environment): so do rules of old,
+/// with `-c reload`.
+fn is_udev() -> bool {
+    let is = |name: &str, value: &str| std::env::var_os(name).is_some_and(|one| one == value);
+    is("SUBSYSTEM", "net") && std::env::var_os("DEVPATH").is_some() && std::env::var_os("ACTION").is_some()
 }
 
 /// systemd's directory (systemd.exec(5), the first of a list), or the usual one.

@@ -4,9 +4,10 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::{exit, print};
-use crate::config::{Problem, Severity};
+use crate::config::{Config, Problem, Severity};
 use crate::plan::{Action, Line, Operation, Pending, Plan};
 
 /// How it ended.
@@ -55,6 +56,11 @@ pub(super) struct Report {
     pub(super) message: String,
     /// The text that this is about.
     pub(super) source: String,
+    /// What is in force now: the SHA-256 of its text; `None`: nothing was ever accepted, or the command says
+    /// nothing of it.
+    pub(super) configuration: Option<String>,
+    /// Its generation, if it has one.
+    pub(super) generation: Option<u64>,
     pub(super) changes: Vec<Line>,
     pub(super) pending: Vec<Pending>,
     pub(super) notes: Vec<String>,
@@ -78,6 +84,8 @@ impl Report {
             exit_code: result.code(),
             message,
             source: source.to_string(),
+            configuration: None,
+            generation: None,
             changes: Vec::new(),
             pending: Vec::new(),
             notes: Vec::new(),
@@ -101,6 +109,42 @@ impl Report {
     pub(super) fn with_problems(mut self, problems: Vec<Problem>) -> Self {
         self.problems = problems;
         self
+    }
+
+    /// The configuration that is in force: its text and what it means.
+    pub(super) fn with_in_force(mut self, in_force: Option<(&[u8], &Config)>) -> Self {
+        self.configuration = in_force.map(|(text, _)| fingerprint(text));
+        self.generation = in_force
+            .and_then(|(_, config)| config.generation())
+            .map(|one| one.number);
+        self
+    }
+
+    /// What the same work, done again, did beyond this.
+    pub(super) fn followed_by(mut self, mut next: Self) -> Self {
+        if next.result == Outcome::Unchanged && self.result == Outcome::Applied {
+            next.result = Outcome::Applied;
+        }
+        self.changes.append(&mut next.changes);
+        next.changes = self.changes;
+        if next.result == Outcome::Applied {
+            let pending = match next.pending.len() {
+                0 => String::new(),
+                pending => format!("; {} pending", count(pending, "NIC")),
+            };
+            let changes = next
+                .changes
+                .iter()
+                .filter(|line| line.action != Action::Announce)
+                .count();
+            next.message = format!("applied {}{pending}", count(changes, "change"));
+        }
+        for note in self.notes {
+            if !next.notes.contains(&note) {
+                next.notes.push(note);
+            }
+        }
+        next
     }
 
     /// What a plan says, with the operations that were done or are to be.
@@ -174,6 +218,16 @@ impl Report {
         }
         text
     }
+}
+
+/// What tells one text from another: its SHA-256 in hexadecimal digits.
+pub(super) fn fingerprint(text: &[u8]) -> String {
+    Sha256::digest(text)
+        .iter()
+        .fold(String::new(), |mut digits, byte| {
+            let _ = write!(digits, "{byte:02x}");
+            digits
+        })
 }
 
 /// A number of things: `1 NIC`, `2 NICs`.

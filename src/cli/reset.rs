@@ -16,13 +16,14 @@ pub(super) fn run(context: &Context, all: bool) -> Report {
     let job = Job {
         command: COMMAND,
         source: run::name(context, None),
+        // From now on nothing is the last accepted: no event brings back what was reset.
+        text: b"",
         config: Config::default(),
         problems: Vec::new(),
-        install: None,
-        // From now on nothing is the last accepted: no event brings back what was reset.
-        accept: Some(b""),
+        install: false,
+        accept: true,
     };
-    let mut report = run::apply(context, &lock, job);
+    let mut report = run::apply(context, &lock, &job);
     if all
         && report.exit_code == 0
         && let Err(error) = context.state.forget()

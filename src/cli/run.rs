@@ -1,12 +1,15 @@
 //! What `start`, `reload` and `reset` share: lock, look, apply, keep.
 
+use std::time::{Duration, Instant};
+
 use super::Context;
 use super::report::{Outcome, Report, count, shortened};
 use crate::config::{Config, Problem};
 use crate::features;
 use crate::intake::{Source, Staged};
-use crate::kernel::{self, Kernel, Linux};
+use crate::kernel::{self, Kernel, Linux, NicEvents};
 use crate::lock::{self, Acquired, Lock};
+use crate::managers;
 use crate::owned::{LinkBefore, Owned};
 use crate::reconcile::{self, reconcile};
 use crate::words::plain;
@@ -16,12 +19,22 @@ pub(super) struct Job<'t> {
     pub(super) command: &'static str,
     /// Where its text came from.
     pub(super) source: String,
+    pub(super) text: &'t [u8],
     pub(super) config: Config,
     pub(super) problems: Vec<Problem>,
-    /// The text to install as the configuration file, once it is applied.
-    pub(super) install: Option<&'t [u8]>,
-    /// The text to keep as the one accepted last, once it is applied.
-    pub(super) accept: Option<&'t [u8]>,
+    /// Whether to install the text as the configuration file, once it is applied.
+    pub(super) install: bool,
+    /// Whether to keep the text as the one accepted last, once it is applied.
+    pub(super) accept: bool,
+}
+
+/// How long a run waits for configured NICs that are not there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// At most so long; zero: not at all.
+    pub(super) bound: Duration,
+    /// Whether to ask the PCI bus first to look for devices that it did not hear of.
+    pub(super) rescan: bool,
 }
 
 /// The lock; or the report of a run that does not get it.
@@ -58,23 +71,79 @@ pub(super) fn lock(
     }
 }
 
+/// Applies a configuration, and then waits a bounded time for NICs that are missing: what is there works meanwhile.
+pub(super) fn apply_patiently(context: &Context, lock: &Lock, job: &Job<'_>, patience: Patience) -> Report {
+    if patience.bound.is_zero() {
+        return apply(context, lock, job);
+    }
+    let until = Instant::now() + patience.bound;
+    // Before the first look: what comes after it is heard.
+    let events = match NicEvents::open() {
+        Ok(events) => events,
+        Err(error) => {
+            let mut report = apply(context, lock, job);
+            let note = format!(
+                "missing NICs are not waited for: no events of NICs: {}",
+                plain(&error)
+            );
+            report.notes.push(note);
+            return report;
+        }
+    };
+    let mut report = apply(context, lock, job);
+    let is_waiting = |report: &Report| report.exit_code == 0 && !report.pending.is_empty();
+    if is_waiting(&report) && patience.rescan {
+        let asked = kernel::rescan_pci();
+        let failed = asked
+            .err()
+            .map(|error| format!("the PCI bus was not rescanned: {error}"));
+        report.notes.extend(failed);
+    }
+    while is_waiting(&report) {
+        let left = until.saturating_duration_since(Instant::now());
+        match events.wait(left) {
+            Ok(true) => {}
+            Ok(false) => {
+                let seconds = patience.bound.as_secs_f32();
+                let (verb, notes) = if report.pending.len() == 1 {
+                    ("is", "NIC")
+                } else {
+                    ("are", "NICs")
+                };
+                let missing = report.pending.len();
+                report.notes.push(format!(
+                    "waited {seconds} s: {missing} {notes} {verb} still missing"
+                ));
+                break;
+            }
+            Err(error) => {
+                report
+                    .notes
+                    .push(format!("stopped waiting for NICs: {}", plain(&error)));
+                break;
+            }
+        }
+        let _ = events.drain();
+        report = report.followed_by(apply(context, lock, job));
+    }
+    report
+}
+
 /// Applies a configuration and keeps it. The lock is held all the while.
-pub(super) fn apply(context: &Context, _lock: &Lock, job: Job<'_>) -> Report {
+pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
     let Job {
         command,
-        source,
-        config,
-        problems,
+        ref source,
+        text,
+        ref config,
+        ref problems,
         install,
         accept,
-    } = job;
-    let fail = |error: String| Report::failed(command, &source, error);
+    } = *job;
+    let fail = |error: String| Report::failed(command, source, error);
 
     // Written before the kernel is changed: a full disk is found out while there is nothing to undo yet.
-    let staged = match install
-        .map(|text| Staged::write(&context.config, text))
-        .transpose()
-    {
+    let staged = match install.then(|| Staged::write(&context.config, text)).transpose() {
         Ok(staged) => staged,
         Err(error) => return fail(format!("write {}: {}", context.config.display(), plain(&error))),
     };
@@ -86,7 +155,9 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: Job<'_>) -> Report {
         Ok(owned) => owned,
         Err(error) => return fail(error),
     };
-    let desired = features::desired(&config);
+    // Before the links come up: who manages NICs otherwise must know that these are not to be touched.
+    let managers = managers::tell(config);
+    let desired = features::desired(config);
     let before = owned.clone();
     let reconciled = match reconcile(&mut kernel, &desired, owned, |owned| context.state.record(owned)) {
         Ok(reconciled) => reconciled,
@@ -94,13 +165,13 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: Job<'_>) -> Report {
             tracing::error!(%error, "not applied");
             return match error {
                 reconcile::Error::Failed { failed, left_over } => {
-                    rolled_back(command, &source, failed, left_over).with_problems(problems)
+                    rolled_back(command, source, failed, left_over).with_problems(problems.clone())
                 }
-                error => fail(error.to_string()).with_problems(problems),
+                error => fail(error.to_string()).with_problems(problems.clone()),
             };
         }
     };
-    if let Err(error) = keep(context, accept, staged) {
+    if let Err(error) = keep(context, accept.then_some(text), staged) {
         let left_over = reconciled.undo(&mut kernel);
         let mut failed = vec![format!("keep the configuration: {}", plain(&error))];
         failed.extend(
@@ -110,7 +181,7 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: Job<'_>) -> Report {
                 .err()
                 .map(|error| format!("keep the record: {}", plain(&error))),
         );
-        return rolled_back(command, &source, failed, left_over).with_problems(problems);
+        return rolled_back(command, source, failed, left_over).with_problems(problems.clone());
     }
 
     let pending = match reconciled.plan.pending.len() {
@@ -119,12 +190,14 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: Job<'_>) -> Report {
     };
     let mut report = Report::new(
         command,
-        &source,
+        source,
         Outcome::Unchanged,
         format!("nothing changed{pending}"),
     )
     .with_plan(&reconciled.done, &reconciled.plan)
-    .with_problems(problems);
+    .with_problems(problems.clone())
+    .with_in_force(Some((text, config)));
+    report.notes.extend(managers);
     if !reconciled.done.is_empty() {
         let changes: usize = reconciled.done.iter().map(|one| one.lines().len()).sum();
         report = report.with_outcome(
@@ -149,8 +222,18 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: Job<'_>) -> Report {
     report
 }
 
+/// What is in force when a run could not put something else in its place.
+pub(super) fn still_in_force(context: &Context, report: Report) -> Report {
+    let last = context.state.accepted().ok().flatten();
+    let config = last.as_deref().and_then(|text| Config::parse(text).config);
+    report.with_in_force(last.as_deref().zip(config.as_ref()))
+}
+
 /// Keeps a text that was applied, as the one accepted last and as the installed file: both or neither.
 fn keep(context: &Context, accept: Option<&[u8]>, staged: Option<Staged>) -> std::io::Result<()> {
+    if accept.is_none() && staged.is_none() {
+        return Ok(());
+    }
     let last = context.state.accepted()?;
     if let Some(text) = accept {
         context.state.accept(text)?;

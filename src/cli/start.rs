@@ -1,15 +1,21 @@
 //! `kylin-vr start`: what the boot runs. Nothing that is wrong with the file or the NICs stops the boot.
 
-use super::Context;
+use std::time::Duration;
+
 use super::report::{Outcome, Report};
-use super::run::{self, Job};
+use super::run::{self, Job, Patience};
+use super::{Context, LAST_ACCEPTED};
 use crate::config::Config;
 use crate::intake::{Refusal, accept};
 use crate::words::plain;
 
 const COMMAND: &str = "start";
 
-pub(super) fn run(context: &Context) -> Report {
+pub(super) fn run(context: &Context, wait: Duration) -> Report {
+    let patience = Patience {
+        bound: wait,
+        rescan: false,
+    };
     let lock = match run::lock(context, COMMAND, None) {
         Ok(lock) => lock,
         Err(report) => return *report,
@@ -29,36 +35,37 @@ pub(super) fn run(context: &Context) -> Report {
     };
     let refusal = match accepted {
         Ok((config, problems)) => {
-            let accept = text.as_deref().ok();
             let job = Job {
                 command: COMMAND,
                 source: name,
+                text: text.as_deref().unwrap_or_default(),
                 config,
                 problems,
-                install: None,
-                accept,
+                install: false,
+                accept: true,
             };
-            return run::apply(context, &lock, job);
+            return run::apply_patiently(context, &lock, &job, patience);
         }
         Err(refusal) => refusal,
     };
-    let last = last.as_deref().and_then(|text| Config::parse(text).config);
-    let note = match last {
+    let config = last.as_deref().and_then(|text| Config::parse(text).config);
+    let note = match config {
         Some(_) => "the file is refused: the last good configuration of this VM takes its place",
         None => "the file is refused, and there is no earlier one of this VM: nothing was done",
     };
     tracing::error!(source = name, errors = refusal.problems.len(), note);
-    let mut report = match last {
+    let mut report = match config {
         Some(config) => {
             let job = Job {
                 command: COMMAND,
-                source: "the last accepted configuration".to_owned(),
+                source: LAST_ACCEPTED.to_owned(),
+                text: last.as_deref().unwrap_or_default(),
                 config,
                 problems: Vec::new(),
-                install: None,
-                accept: None,
+                install: false,
+                accept: false,
             };
-            run::apply(context, &lock, job)
+            run::apply_patiently(context, &lock, &job, patience)
         }
         None => Report::new(COMMAND, &name, Outcome::Unchanged, "nothing changed".to_owned()),
     };

@@ -208,7 +208,7 @@ fn interfaces(config: &Config, observed: &Observed) -> Vec<InterfaceStatus> {
             path: format!("if_list[{index}]"),
             mac: interface.mac.to_string(),
             link: match &found {
-                Ok(link) => Some(link.name.to_string()),
+                Ok(link) | Err(Missing::UdevPending(link)) => Some(link.name.to_string()),
                 Err(Missing::Absent) => None,
                 Err(Missing::Ambiguous(links)) => Some(
                     links

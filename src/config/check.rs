@@ -9,10 +9,10 @@ use super::fields::{Fields, Read, Reader, host_address, number};
 use super::forwards;
 use super::node::{Located, Node};
 use super::problem::{Problem, Severity};
-use super::{Config, Eip, Interface};
+use super::{Config, Eip, Generation, Interface};
 use crate::model::MacAddr;
 
-const ROOT: &[&str] = &["if_list", "eip_list", "port_forward_list", "ipv6"];
+const ROOT: &[&str] = &["if_list", "eip_list", "port_forward_list", "ipv6", "generation"];
 const INTERFACE: &[&str] = &["ipaddr", "prefix", "mac", "gateway"];
 const EIP: &[&str] = &["eip", "vm-ip"];
 
@@ -36,6 +36,11 @@ pub(super) fn check(text: &[u8], root: &Located<'_>, problems: &mut Vec<Problem>
         _ => Err(expected.to_owned()),
     });
 
+    let expected = "a whole number, 0 to 18446744073709551615";
+    let generation = fields.optional(&mut reader, "generation", expected, |text| {
+        number(text, &(0..=u64::MAX), expected)
+    });
+
     check_interfaces(&mut reader, &interfaces);
     // With an interface that is wrong, what it means for other entries would be a guess.
     let is_sound = !reader
@@ -54,6 +59,10 @@ pub(super) fn check(text: &[u8], root: &Located<'_>, problems: &mut Vec<Problem>
         eips: eips.into_iter().map(|entry| entry.value).collect(),
         forwards: forwards.into_iter().map(|entry| entry.value).collect(),
         ipv6: ipv6.is_some_and(|ipv6| ipv6.value),
+        generation: generation.map(|generation| Generation {
+            number: generation.value,
+            place: generation.place,
+        }),
     }
 }
 

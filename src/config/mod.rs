@@ -30,6 +30,16 @@ pub struct Config {
     eips: Vec<Eip>,
     forwards: Vec<Forward>,
     ipv6: bool,
+    generation: Option<Generation>,
+}
+
+/// The number of a configuration, that whoever pushes it counts up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Generation {
+    /// The number.
+    pub number: u64,
+    /// Where it stands.
+    pub place: Place,
 }
 
 /// An entry of `if_list`: a NIC and its address.
@@ -162,6 +172,12 @@ impl Config {
     #[must_use]
     pub fn ipv6(&self) -> bool {
         self.ipv6
+    }
+
+    /// The number of this configuration; `None`: it has none, and may replace any other.
+    #[must_use]
+    pub fn generation(&self) -> Option<Generation> {
+        self.generation
     }
 
     /// Whether there is nothing to do.

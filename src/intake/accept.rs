@@ -16,13 +16,16 @@ pub struct Refusal {
 impl Refusal {
     fn because(place: Place, message: String) -> Self {
         let (severity, path, value) = (Severity::Error, String::new(), None);
-        let problem = Problem {
+        Self::of(Problem {
             severity,
             path,
             place,
             value,
             message,
-        };
+        })
+    }
+
+    fn of(problem: Problem) -> Self {
         Self {
             problems: vec![problem],
         }
@@ -37,9 +40,10 @@ impl Refusal {
 
 /// The configuration of `text`, and warnings. `last` is the text that was accepted last.
 ///
-/// Two texts are refused that would be valid had there been none before: nothing at all (a push that was cut
-/// off after the open), unless `allow_empty`; and one without the end marker that the last one had (a push that
-/// was cut off at the end of a line).
+/// Three texts are refused that would be valid had there been none before: nothing at all (a push that was cut
+/// off after the open), unless `allow_empty`; one without the end marker that the last one had (a push that
+/// was cut off at the end of a line); and one whose generation is lower than that of the last one (a retry that
+/// came after a newer push).
 ///
 /// # Errors
 /// If it is invalid or cut off.
@@ -71,11 +75,32 @@ pub fn accept(
     }
     let parsed = Config::parse(text);
     match parsed.config {
-        Some(config) => Ok((config, parsed.problems)),
+        Some(config) => match older(&config, text, last) {
+            Some(refusal) => Err(refusal),
+            None => Ok((config, parsed.problems)),
+        },
         None => Err(Refusal {
             problems: parsed.problems,
         }),
     }
+}
+
+/// Refuses a configuration that was made before the last one. One without a number is nobody's retry.
+fn older(config: &Config, text: &[u8], last: Option<&[u8]>) -> Option<Refusal> {
+    let own = config.generation()?;
+    let last = Config::parse(last.filter(|last| *last != text)?).config?;
+    let newer = last.generation().filter(|last| last.number > own.number)?;
+    Some(Refusal::of(Problem {
+        severity: Severity::Error,
+        path: "generation".to_owned(),
+        place: own.place,
+        value: Some(own.number.to_string()),
+        message: format!(
+            "older than what is in force, generation {}: this would undo a newer push (to go back to it on purpose, \
+             give it a higher number)",
+            newer.number
+        ),
+    }))
 }
 
 fn is_blank(text: &[u8]) -> bool {
@@ -109,6 +134,27 @@ mod tests {
     fn explicit_empty_lists_always_mean_empty() {
         let (config, _) = accept(b"if_list: []\n...\n", Some(FULL), false).unwrap();
         assert!(config.is_empty());
+    }
+
+    #[test]
+    fn a_late_retry_does_not_undo_a_newer_push() {
+        let of = |generation: &str| format!("{generation}\neip_list: []\n").into_bytes();
+        let (none, first, second) = (of(""), of("generation: 7"), of("generation: 8"));
+        for (text, last, taken) in [
+            (&first, &second, false),
+            (&second, &first, true),
+            (&first, &first, true),
+            (&none, &second, true),
+            (&first, &none, true),
+        ] {
+            assert_eq!(accept(text, Some(last), false).is_ok(), taken);
+        }
+        let refusal = accept(&first, Some(&second), false).unwrap_err();
+        assert_eq!(refusal.problems[0].path, "generation");
+        assert!(
+            refusal.problems[0].message.contains("generation 8"),
+            "{refusal:?}"
+        );
     }
 
     #[test]

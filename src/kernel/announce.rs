@@ -43,10 +43,13 @@ pub(super) fn begin(announcements: &[Announcement]) -> Result<(), Error> {
             .map(|one| format!("{} {}\n", one.link.index.0, one.address))
             .collect();
         // The child reads all of it before it sends anything: this does not wait for the sending.
-        child
+        let told = child
             .stdin
             .take()
-            .map_or(Ok(()), |mut stdin| stdin.write_all(text.as_bytes()))
+            .map_or(Ok(()), |mut stdin| stdin.write_all(text.as_bytes()));
+        // A run ends before its child; a monitor that stays must not leave a zombie each time.
+        thread::spawn(move || child.wait());
+        told
     };
     if announcements.is_empty() {
         return Ok(());

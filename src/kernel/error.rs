@@ -34,6 +34,15 @@ pub enum Error {
         /// What is wrong with the answer.
         problem: String,
     },
+    /// A file of the kernel's cannot be written.
+    #[error("write {path}: {}", with_remedy(.source))]
+    Write {
+        /// The file.
+        path: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// A look failed.
     #[error("read {what}: {}", with_remedy(.source))]
     Read {

@@ -7,13 +7,17 @@ mod error;
 mod fake;
 mod linux;
 mod nftables;
+mod nic;
 mod rtnetlink;
 mod sysctl;
+mod watch;
 
 pub use announce::send as send_announcements;
 pub use error::{Error, Failure, Incomplete};
 pub use fake::Fake;
 pub use linux::Linux;
+pub use nic::{Events as NicEvents, is_first_namespace, rescan_pci};
+pub use watch::Watch;
 
 use crate::model::Observed;
 use crate::plan::{Announcement, Operation};

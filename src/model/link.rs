@@ -59,4 +59,7 @@ pub struct Link {
     /// Whether it has IPv6 addresses beyond the link-local one.
     #[serde(default)]
     pub ipv6_in_use: bool,
+    /// Whether udevd is still at work on it, and will perhaps rename it: until then it counts as missing.
+    #[serde(default)]
+    pub udev_pending: bool,
 }

@@ -31,6 +31,8 @@ pub enum Missing<'a> {
     Absent,
     /// Several have it, so that none is certain.
     Ambiguous(Vec<&'a Link>),
+    /// This one has it, and udevd has not finished with it.
+    UdevPending(&'a Link),
 }
 
 impl Observed {
@@ -46,6 +48,7 @@ impl Observed {
             .collect();
         match found[..] {
             [] => Err(Missing::Absent),
+            [link] if link.udev_pending => Err(Missing::UdevPending(link)),
             [link] => Ok(link),
             _ => Err(Missing::Ambiguous(found)),
         }

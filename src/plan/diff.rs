@@ -70,6 +70,10 @@ fn resolve<'a>(desired: &'a Desired, observed: &'a Observed, pending: &mut Vec<P
                 continue;
             }
             Err(Missing::Absent) => ("no link has this hardware address".to_owned(), Vec::new()),
+            Err(Missing::UdevPending(link)) => (
+                format!("udevd has not finished with {} yet", link.name),
+                Vec::new(),
+            ),
             Err(Missing::Ambiguous(found)) => (
                 "several links have this hardware address".to_owned(),
                 found.into_iter().map(|link| link.name.clone()).collect(),

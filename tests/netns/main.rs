@@ -10,6 +10,7 @@ mod failures;
 mod foreign;
 mod interfaces;
 mod lock;
+mod monitor;
 mod rows;
 mod scale;
 mod unchanged;
@@ -80,6 +81,19 @@ fn main() -> ExitCode {
         lock: fifty_reloads_at_once_end_with_one_of_the_files,
               a_held_lock_times_out_with_exit_5_and_names_the_holder,
               fifty_reloads_of_the_installed_file_are_left_to_one;
+        monitor: a_nic_that_comes_after_its_configuration_is_set_up,
+              a_nic_that_comes_before_its_configuration_ends_up_the_same,
+              a_nic_under_another_name_is_the_same_nic,
+              a_storm_of_nics_ends_right,
+              what_others_remove_is_put_right,
+              two_quarrelling_programs_do_not_spin,
+              foreign_changes_survive_a_repair,
+              a_file_that_is_just_being_written_is_not_picked_up,
+              what_was_reset_stays_reset,
+              it_stops_when_asked_and_leaves_the_router_as_it_is,
+              runs_of_udev_are_left_to_a_monitor,
+              start_waits_for_a_nic_and_then_goes_on,
+              an_older_generation_is_refused;
         scale: ten_thousand_eips_and_a_long_range_are_read_back_equal,
               every_port_of_a_shifted_range_goes_to_its_own_port;
         commands: old_spellings_work,

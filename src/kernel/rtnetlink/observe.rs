@@ -12,6 +12,7 @@ use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, Ro
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Handle, RouteMessageBuilder};
 
+use super::super::nic;
 use super::Error;
 use crate::model::{Link, LinkId, LinkIndex, LinkName, MacAddr, Observed, Route, RouteKind};
 use crate::owned::ROUTE_PROTOCOL;
@@ -28,6 +29,12 @@ pub(super) async fn observe(handle: &Handle, loopback: LinkIndex) -> Result<Obse
         observed.links.push(link(&message, loopback));
     }
     observed.links.sort_by_key(|link| link.index);
+    if nic::is_udev_here() {
+        // One that is up is not ours to spare any more.
+        for link in observed.links.iter_mut().filter(|link| !link.up && !link.stacked) {
+            link.udev_pending = matches!(link.id, Some(LinkId::Mac(_))) && !nic::is_finished(link);
+        }
+    }
 
     let mut messages = handle.address().get().execute();
     while let Some(message) = messages
@@ -95,6 +102,7 @@ fn link(message: &LinkMessage, loopback: LinkIndex) -> Link {
         up: message.header.flags.contains(LinkFlags::Up),
         stacked: false,
         ipv6_in_use: false,
+        udev_pending: false,
     };
     for attribute in &message.attributes {
         match attribute {

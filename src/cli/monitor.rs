@@ -1,0 +1,82 @@
+//! `kylin-vr monitor`: stays, and reconciles to what was accepted last whenever something comes, goes or is changed.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::report::{Outcome, Report, count};
+use super::{Context, exit, reload};
+use crate::lock;
+use crate::monitor::{self, Cause, Look};
+use crate::plan::Line;
+
+const COMMAND: &str = "monitor";
+
+/// A run that has the lock for longer than this is asked for again later: the watchdog must hear of us meanwhile.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(super) fn run(mut context: Context) -> ExitCode {
+    let fail = |message: String| {
+        tracing::error!("{message}");
+        ExitCode::from(exit::OTHER)
+    };
+    // Known to others as long as we live: runs that udev starts leave their work to us.
+    let _presence = match lock::presence(context.state.runtime(), lock::MONITOR) {
+        Ok(Some(presence)) => presence,
+        Ok(None) => {
+            let other = lock::present(context.state.runtime(), lock::MONITOR);
+            let other = other.map_or_else(|| "another monitor".to_owned(), |other| other.to_string());
+            return fail(format!("{other} watches already"));
+        }
+        Err(error) => return fail(error.to_string()),
+    };
+    let bound = monitor::slice().map_or(LOCK_TIMEOUT, |slice| slice.min(LOCK_TIMEOUT));
+    context.lock_timeout = context.lock_timeout.min(bound);
+    // Nobody reads what it prints.
+    context.json = true;
+    match monitor::run(|cause| look(&context, cause)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(error.to_string()),
+    }
+}
+
+fn look(context: &Context, cause: Cause) -> Look {
+    let report = reload::reconcile(context, COMMAND, None);
+    let outcome = match report.result {
+        Outcome::Applied => monitor::Outcome::Changed,
+        Outcome::Unchanged | Outcome::LeftToAnother => monitor::Outcome::Nothing,
+        Outcome::Busy => monitor::Outcome::Busy,
+        _ => monitor::Outcome::Failed,
+    };
+    match (outcome, cause) {
+        (monitor::Outcome::Changed, Cause::Drift) => tracing::warn!(
+            changes = report.changes.len(),
+            "put right what something else had changed"
+        ),
+        (monitor::Outcome::Failed, _) => tracing::error!("{}", report.message),
+        _ => {}
+    }
+    Look {
+        outcome,
+        repaired: report.changes.iter().map(thing).collect(),
+        summary: summary(&report),
+    }
+}
+
+/// What a change is of. The parts of our table are one thing, and so are the elastic IPs' routes: thousands of them
+/// change together.
+fn thing(line: &Line) -> String {
+    match line.object {
+        "nft" => "the nftables table".to_owned(),
+        "route" if line.text.starts_with("local ") => "the routes of elastic IPs".to_owned(),
+        object => format!("{object} {}", line.text),
+    }
+}
+
+fn summary(report: &Report) -> String {
+    let pending: Vec<String> = report.pending.iter().map(|one| one.link.to_string()).collect();
+    match (report.exit_code, pending.len()) {
+        (0, 0) => "the kernel matches what was accepted last".to_owned(),
+        (0, number) => format!("waiting for {}: {}", count(number, "NIC"), pending.join(", ")),
+        _ => report.message.clone(),
+    }
+}

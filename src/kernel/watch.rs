@@ -1,0 +1,184 @@
+//! Hears of changes of links, addresses, routes and our table, whoever makes them (rtnetlink(7), nft-monitor).
+//!
+//! It says only that there is something to look at: what is wrong, a look at the whole finds out.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use netlink_sys::{Socket, SocketAddr, protocols};
+use nix::libc;
+use nix::sys::socket::{MsgFlags, recv};
+
+use super::Error;
+use crate::owned::{NFT_TABLE, ROUTE_PROTOCOL};
+
+/// Groups of linux/rtnetlink.h. NETCONF tells of forwarding and reverse-path filters; IPv6 addresses come when
+/// somebody turns IPv6 on.
+const ROUTE_GROUPS: [u32; 5] = [
+    libc::RTNLGRP_LINK,
+    libc::RTNLGRP_IPV4_IFADDR,
+    libc::RTNLGRP_IPV4_ROUTE,
+    libc::RTNLGRP_IPV6_IFADDR,
+    libc::RTNLGRP_IPV4_NETCONF,
+];
+/// `NFNLGRP_NFTABLES` of linux/netfilter/nfnetlink.h.
+const NFTABLES_GROUP: u32 = 7;
+/// `NFNL_SUBSYS_NFTABLES`, the upper byte of the type of its messages.
+const SUBSYS_NFTABLES: u16 = 10;
+/// A message's header (`struct nlmsghdr`), and those that follow it (`struct nfgenmsg`, `struct nlattr`).
+const HEADER: usize = 16;
+const NFGENMSG: usize = 4;
+const ATTRIBUTE: usize = 4;
+
+/// Sockets that hear of changes.
+pub struct Watch {
+    route: Socket,
+    nftables: Socket,
+}
+
+impl Watch {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// If the kernel has no such sockets.
+    pub fn open() -> Result<Self, Error> {
+        let open = || -> io::Result<Self> {
+            let mut route = Socket::new(protocols::NETLINK_ROUTE)?;
+            route.bind(&SocketAddr::new(0, 0))?;
+            for group in ROUTE_GROUPS {
+                route.add_membership(group)?;
+            }
+            let mut nftables = Socket::new(protocols::NETLINK_NETFILTER)?;
+            nftables.bind(&SocketAddr::new(0, 0))?;
+            nftables.add_membership(NFTABLES_GROUP)?;
+            Ok(Self { route, nftables })
+        };
+        open().map_err(|source| Error::Read {
+            what: "the netlink events".to_owned(),
+            source,
+        })
+    }
+
+    /// What to wait for.
+    #[must_use]
+    pub fn fds(&self) -> [BorrowedFd<'_>; 2] {
+        [self.route.as_fd(), self.nftables.as_fd()]
+    }
+
+    /// Reads all that has come, and says whether any of it may be of what is ours.
+    #[must_use]
+    pub fn drain(&self) -> bool {
+        let mut buffer = vec![0; 1 << 16];
+        let route = drain(&self.route, &mut buffer, is_route_relevant);
+        let nftables = drain(&self.nftables, &mut buffer, is_nftables_relevant);
+        route || nftables
+    }
+}
+
+fn drain(socket: &Socket, buffer: &mut [u8], is_relevant: impl Fn(u16, &[u8]) -> bool) -> bool {
+    let mut relevant = false;
+    loop {
+        match recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+            Ok(0) => return relevant,
+            Ok(length) => {
+                relevant =
+                    relevant || messages(&buffer[..length]).any(|(kind, body)| is_relevant(kind, body));
+            }
+            Err(nix::Error::EINTR) => {}
+            // More came than was kept (ENOBUFS): something of it may be of ours.
+            Err(nix::Error::ENOBUFS) => relevant = true,
+            Err(_) => return relevant,
+        }
+    }
+}
+
+/// The messages of one datagram: type, and what follows the header.
+fn messages(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let length = u32::from_ne_bytes(rest.get(..4)?.try_into().ok()?) as usize;
+        let kind = u16::from_ne_bytes(rest.get(4..6)?.try_into().ok()?);
+        let body = rest.get(HEADER..length)?;
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, body))
+    })
+}
+
+/// Routes of others are not ours to look at, however many there are (a BGP table in full); a default route may be
+/// in the way of ours.
+fn is_route_relevant(kind: u16, body: &[u8]) -> bool {
+    if kind != libc::RTM_NEWROUTE && kind != libc::RTM_DELROUTE {
+        return true;
+    }
+    // struct rtmsg: family, destination's prefix length, …, protocol.
+    let [_, prefix, _, _, _, protocol, ..] = *body else {
+        return true;
+    };
+    prefix == 0 || protocol == ROUTE_PROTOCOL
+}
+
+/// Of nftables only our table. Each kind of message but those of the generation has the table's name as its
+/// attribute 1 (linux/netfilter/nf_tables.h).
+fn is_nftables_relevant(kind: u16, body: &[u8]) -> bool {
+    let mut rest = body.get(NFGENMSG..).unwrap_or_default();
+    while let [low, high, kind_low, kind_high, ..] = *rest {
+        let length = usize::from(u16::from_ne_bytes([low, high]));
+        let attribute = u16::from_ne_bytes([kind_low, kind_high]);
+        let value = rest.get(ATTRIBUTE..length).unwrap_or_default();
+        if attribute == 1 {
+            let name = value.strip_suffix(b"\0").unwrap_or(value);
+            return kind >> 8 == SUBSYS_NFTABLES && name == NFT_TABLE.as_bytes();
+        }
+        rest = rest
+            .get(length.max(ATTRIBUTE).next_multiple_of(4)..)
+            .unwrap_or_default();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(kind: u16, body: &[u8]) -> Vec<u8> {
+        let mut bytes = (HEADER as u32 + body.len() as u32).to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.resize(HEADER, 0);
+        bytes.extend(body);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    #[test]
+    fn of_routes_only_ours_and_defaults_count() {
+        let route = |prefix, protocol| [2, prefix, 0, 0, 254, protocol, 0, 1, 0, 0, 0, 0];
+        for (body, counts) in [
+            (route(24, 186), false),
+            (route(0, 16), true),
+            (route(32, ROUTE_PROTOCOL), true),
+        ] {
+            assert_eq!(is_route_relevant(libc::RTM_DELROUTE, &body), counts, "{body:?}");
+        }
+        assert!(is_route_relevant(libc::RTM_DELADDR, &[]));
+        assert!(is_route_relevant(libc::RTM_NEWROUTE, &[2, 24]), "cut short");
+    }
+
+    #[test]
+    fn of_nftables_only_our_table_counts() {
+        let of = |table: &str| {
+            let mut body = vec![2, 0, 0, 0];
+            body.extend((ATTRIBUTE as u16 + table.len() as u16 + 1).to_ne_bytes());
+            body.extend(1_u16.to_ne_bytes());
+            body.extend(table.as_bytes());
+            body.push(0);
+            body
+        };
+        let deleted_table = SUBSYS_NFTABLES << 8 | 2;
+        assert!(is_nftables_relevant(deleted_table, &of(NFT_TABLE)));
+        assert!(!is_nftables_relevant(deleted_table, &of("firewalld")));
+        assert!(!is_nftables_relevant(deleted_table, &[]));
+        let both = [message(1, &of("a")), message(2, &of("b"))].concat();
+        let kinds: Vec<u16> = messages(&both).map(|(kind, _)| kind).collect();
+        assert_eq!(kinds, [1, 2]);
+        assert_eq!(messages(&both[..HEADER + 2]).count(), 0, "cut short");
+    }
+}
