@@ -1,17 +1,19 @@
 //! `kylin-vr status`: what is configured, what the kernel has, and what is pending or wrong.
 
+mod text;
+
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::report::{count, write_changes};
-use super::{Context, exit, print, run, table};
+use super::report::{count, fingerprint};
+use super::{Context, exit, print, run};
 use crate::config::{Config, Forward, Interface, Problem};
 use crate::features::{self, nat};
 use crate::intake::accept;
 use crate::kernel::{Kernel, Linux};
+use crate::lock::{self, Holder};
 use crate::model::{LinkId, Missing, Observed, RouteKind};
 use crate::plan::{Line, Operation, Pending, diff};
 use crate::words::plain;
@@ -27,6 +29,11 @@ struct Status {
     /// The installed file, and whether it is what is in effect.
     config: String,
     file: FileState,
+    /// What is in effect: the SHA-256 of its text, and its generation.
+    configuration: Option<String>,
+    generation: Option<u64>,
+    /// The monitor that runs.
+    monitor: Option<Holder>,
     interfaces: Vec<InterfaceStatus>,
     elastic_ips: Vec<EipStatus>,
     forwards: Vec<ForwardStatus>,
@@ -182,6 +189,9 @@ fn look(context: &Context) -> Result<Status, String> {
         summary: Vec::new(),
         config: context.config.display().to_string(),
         file,
+        configuration: accepted.as_deref().map(fingerprint),
+        generation: config.generation().map(|generation| generation.number),
+        monitor: lock::present(context.state.runtime(), lock::MONITOR),
         interfaces: interfaces(&config, &observed),
         elastic_ips: eips(&config, &observed),
         forwards: forwards(&config, &observed),
@@ -337,78 +347,5 @@ impl Status {
                 self.config
             )),
         }
-    }
-
-    fn text(&self) -> String {
-        let mut text = String::new();
-        for line in &self.summary {
-            let _ = writeln!(text, "{line}");
-        }
-        for problem in &self.problems {
-            let _ = writeln!(text, "{}: {problem}", self.config);
-        }
-        for note in &self.notes {
-            let _ = writeln!(text, "note: {note}");
-        }
-        section(
-            &mut text,
-            "Interfaces",
-            &["NIC", "LINK", "ADDRESS", "GATEWAY", "SIDE", "STATE"],
-            || self.interfaces.iter().map(InterfaceStatus::cells).collect(),
-        );
-        section(&mut text, "Elastic IPs", &["EIP", "VM", "STATE"], || {
-            let cells = |one: &EipStatus| vec![one.eip.clone(), one.vm.clone(), one.state.text().to_owned()];
-            self.elastic_ips.iter().map(cells).collect()
-        });
-        section(
-            &mut text,
-            "Forwards",
-            &["EIP", "PROTOCOL", "PORTS", "VM", "VM-PORTS", "STATE"],
-            || self.forwards.iter().map(ForwardStatus::cells).collect(),
-        );
-        if !self.differences.is_empty() {
-            let _ = writeln!(text, "\nDifferences");
-            write_changes(&mut text, &self.differences);
-        }
-        text
-    }
-}
-
-fn section(text: &mut String, title: &str, heading: &[&str], rows: impl FnOnce() -> Vec<Vec<String>>) {
-    let rows = rows();
-    if !rows.is_empty() {
-        let _ = writeln!(text, "\n{title}");
-        table::write(text, heading, &rows);
-    }
-}
-
-impl InterfaceStatus {
-    fn cells(&self) -> Vec<String> {
-        let link = match (&self.link, self.up) {
-            (None, _) => "-".to_owned(),
-            (Some(link), true) => link.clone(),
-            (Some(link), false) => format!("{link} (down)"),
-        };
-        vec![
-            self.mac.clone(),
-            link,
-            self.address.clone(),
-            self.gateway.clone().unwrap_or_else(|| "-".to_owned()),
-            if self.external { "outside" } else { "inside" }.to_owned(),
-            self.state.text().to_owned(),
-        ]
-    }
-}
-
-impl ForwardStatus {
-    fn cells(&self) -> Vec<String> {
-        vec![
-            self.eip.clone(),
-            self.protocol.clone(),
-            self.ports.clone(),
-            self.vm.clone(),
-            self.vm_ports.clone(),
-            self.state.text().to_owned(),
-        ]
     }
 }
