@@ -6,7 +6,7 @@ use lab::{Icmp, Nic, Tcp, Udp, Vpc};
 
 use crate::packets::{Probe, try_all};
 use crate::page::Page;
-use crate::shell::{install, kylin_vr, reload_as_planned};
+use crate::shell::{Monitor, install, kylin_vr, reload_as_planned};
 
 const NOTE: &str = include_str!(concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -128,6 +128,10 @@ pub fn what_goes_wrong(page: &mut Page, vpc: &Vpc) {
     };
     still_open(page);
 
+    page.say("From now on somebody watches: in a VM this is kylin-vr-monitor.service.");
+    page.command("kylin-vr monitor &");
+    let mut monitor = Monitor::start(vpc);
+
     page.say("The hypervisor unplugs subnet B's NIC. b1 and b2 are cut off, of course; all else works:");
     vpc.unplug(Nic::SubnetB);
     let status = kylin_vr(page, vpc, "status");
@@ -144,12 +148,17 @@ pub fn what_goes_wrong(page: &mut Page, vpc: &Vpc) {
         Nic::SubnetB.name()
     ));
     vpc.plug_as(Nic::SubnetB, OTHER_NAME);
-    let reload = kylin_vr(page, vpc, "reload");
-    page.check(
-        reload.code == 0 && reload.stdout.contains(OTHER_NAME),
-        "the reload has set the NIC up",
-    );
+    let is_up = monitor.has_put_right(page, OTHER_NAME);
+    page.check(is_up, "the monitor has set the NIC up by itself");
     try_all(page, vpc, &[CLIENT_TO_B1, A3_TO_B2]);
+
+    page.say("Somebody restarts a firewall that begins with an empty ruleset. Our translation goes with it:");
+    page.command("nft flush ruleset");
+    vpc.router.nft("flush ruleset");
+    let is_back = monitor.has_put_right(page, "table ip kylin_vr");
+    page.check(is_back, "the monitor has put the whole table back");
+    try_all(page, vpc, &[CLIENT_TO_A1, CLIENT_TO_FORWARD]);
+    still_open(page);
 
     broken_files(page, vpc);
     still_open(page);

@@ -2,12 +2,60 @@
 //!
 //! The agent of the lab has its files in a directory of its own; the reader sees them where they would be.
 
-use lab::{Run, Vpc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lab::{Daemon, Run, Vpc};
 
 use crate::page::{Page, Style};
 
 /// Where the configuration is in a VM.
 const INSTALLED: &str = "/etc/kylin-vr/kylin-vr.yaml";
+
+/// A `kylin-vr monitor` in the background, whose log is shown bit by bit.
+pub struct Monitor {
+    daemon: Daemon,
+    /// The lines that were shown.
+    shown: usize,
+}
+
+impl Monitor {
+    /// Starts one, and waits until it watches.
+    pub fn start(vpc: &Vpc) -> Monitor {
+        let daemon = vpc.daemon(&["monitor"]);
+        let presence = vpc.directory().join("run/monitor");
+        eventually(|| presence.exists());
+        Monitor { daemon, shown: 0 }
+    }
+
+    /// Waits until it has put something right, shows what it logged, and says whether that has these words.
+    pub fn has_put_right(&mut self, page: &mut Page, words: &str) -> bool {
+        let shown = self.shown;
+        let new = |log: &str| log.lines().skip(shown).map(str::to_owned).collect::<Vec<_>>();
+        eventually(|| {
+            new(&self.daemon.log())
+                .iter()
+                .any(|line| line.contains(" applied "))
+        });
+        let lines = new(&self.daemon.log());
+        self.shown += lines.len();
+        let changes = lines.iter().filter_map(|line| line.split_once(" INFO "));
+        let changes: Vec<&str> = changes
+            .map(|(_, text)| text)
+            .filter(|text| !text.starts_with("applied"))
+            .collect();
+        page.output(&changes.join("\n"));
+        lines.iter().any(|line| line.contains(words))
+    }
+}
+
+/// Waits for something, for as long as a slow machine may need.
+fn eventually(mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !holds() && Instant::now() < end {
+        thread::sleep(Duration::from_millis(5));
+    }
+}
 
 /// Puts a file in the configuration's place, as the hypervisor does, and shows that as a command.
 pub fn install(page: &mut Page, vpc: &Vpc, from: &str, yaml: &str) {
