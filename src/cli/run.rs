@@ -229,23 +229,28 @@ pub(super) fn still_in_force(context: &Context, report: Report) -> Report {
     report.with_in_force(last.as_deref().zip(config.as_ref()))
 }
 
-/// Keeps a text that was applied, as the one accepted last and as the installed file: both or neither.
+/// Keeps a text that was applied, as the installed file and as the one accepted last: both or neither.
 fn keep(context: &Context, accept: Option<&[u8]>, staged: Option<Staged>) -> std::io::Result<()> {
-    if accept.is_none() && staged.is_none() {
-        return Ok(());
-    }
-    let last = context.state.accepted()?;
-    if let Some(text) = accept {
-        context.state.accept(text)?;
-    }
-    let installed = staged.map_or(Ok(()), Staged::install);
-    if installed.is_err() && accept.is_some() {
-        match last {
-            Some(last) => context.state.accept(&last)?,
-            None => context.state.forget()?,
+    // Both are on the disk before either takes its place: what is left to do needs no space.
+    let accepted = match accept {
+        Some(text) => context.state.stage(text)?,
+        None => None,
+    };
+    let before = match staged {
+        Some(_) => crate::intake::read_if_there(&context.config)?,
+        None => None,
+    };
+    let is_installed = staged.is_some();
+    // The file first: should the power go between the two, the boot finds the new file, and accepts it.
+    staged.map_or(Ok(()), Staged::install)?;
+    let kept = accepted.map_or(Ok(()), Staged::install);
+    if kept.is_err() && is_installed {
+        match before {
+            Some(text) => Staged::write(&context.config, &text)?.install()?,
+            None => std::fs::remove_file(&context.config)?,
         }
     }
-    installed
+    kept
 }
 
 /// What is ours. Where the record of it was lost although our table is there, so that an earlier run of this boot

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::store::{remove, replace};
+use super::store::{Staged, remove, replace, stage};
 use crate::owned::Owned;
 
 /// Where the firmware tells which VM this is (Documentation/ABI/testing/sysfs-firmware-dmi-tables).
@@ -56,17 +56,18 @@ impl State {
         super::read_if_there(&self.accepted_path())
     }
 
-    /// Keeps the text that was accepted.
+    /// Writes the text that is about to be accepted, so that installing it is all that is left to do; `None`: it is
+    /// the one that was accepted last.
     ///
     /// # Errors
     /// If it cannot be written; then the one before it is kept.
-    pub fn accept(&self, text: &[u8]) -> io::Result<()> {
+    pub fn stage(&self, text: &[u8]) -> io::Result<Option<Staged>> {
         if !self.is_this_machine()? {
             // In this order a power cut leaves no text of another VM under this one's name.
             remove(&self.accepted_path())?;
             replace(&self.machine_path(), self.machine.as_bytes())?;
         }
-        replace(&self.accepted_path(), text)
+        stage(&self.accepted_path(), text)
     }
 
     /// Forgets everything that outlives a reboot.
@@ -130,10 +131,11 @@ mod tests {
         };
         let (template, clone) = (on("a"), on("b"));
         assert_eq!(template.accepted().unwrap(), None);
-        template.accept(b"eip_list: []\n").unwrap();
+        let accept = |state: &State, text| state.stage(text).unwrap().map_or(Ok(()), Staged::install);
+        accept(&template, b"eip_list: []\n").unwrap();
         assert_eq!(template.accepted().unwrap().unwrap(), b"eip_list: []\n");
         assert_eq!(clone.accepted().unwrap(), None);
-        clone.accept(b"if_list: []\n").unwrap();
+        accept(&clone, b"if_list: []\n").unwrap();
         assert_eq!(clone.accepted().unwrap().unwrap(), b"if_list: []\n");
         assert_eq!(template.accepted().unwrap(), None);
         clone.forget().unwrap();

@@ -67,12 +67,17 @@ impl Drop for Staged {
     }
 }
 
+/// Writes what is to replace a file's text; `None`: it is that already.
+pub(super) fn stage(target: &Path, text: &[u8]) -> io::Result<Option<Staged>> {
+    if fs::read(target).is_ok_and(|old| old == text) {
+        return Ok(None);
+    }
+    Staged::write(target, text).map(Some)
+}
+
 /// Replaces a file's text, unless it is that already.
 pub(super) fn replace(target: &Path, text: &[u8]) -> io::Result<()> {
-    if fs::read(target).is_ok_and(|old| old == text) {
-        return Ok(());
-    }
-    Staged::write(target, text)?.install()
+    stage(target, text)?.map_or(Ok(()), Staged::install)
 }
 
 /// Removes a file; one that is not there is removed already.
