@@ -138,6 +138,11 @@ impl Context {
     }
 }
 
+/// The command's definition: what the manual pages and the shells' completions are made of.
+pub fn command() -> clap::Command {
+    <Arguments as clap::CommandFactory>::command()
+}
+
 /// Runs the command with these arguments, the program's name first.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let Arguments { common, command } = Arguments::parse_from(modern(arguments));
@@ -310,6 +315,6 @@ mod tests {
 
     #[test]
     fn the_arguments_make_sense_to_clap() {
-        <Arguments as clap::CommandFactory>::command().debug_assert();
+        command().debug_assert();
     }
 }
