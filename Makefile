@@ -4,12 +4,15 @@
 CARGO  ?= cargo
 PREFIX ?= /usr/local
 DESTDIR ?=
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+DOCS   := $(TARGET)/docs
+ARCH   ?= $(shell dpkg --print-architecture 2>/dev/null)
 
 # What building needs, and what the tests and the demo call. Debian's names.
 PACKAGES := gcc libc6-dev make pkg-config libmnl-dev libnftnl-dev libudev-dev \
 	iproute2 iptables iputils-ping nftables time util-linux
 
-.PHONY: all build packages demo test lint deny install uninstall clean help
+.PHONY: all build packages demo test lint deny docs install uninstall deb rpm test-packages clean help
 
 all: build
 
@@ -18,6 +21,9 @@ help:
 	@echo 'make test     install what is missing, and run every test and check'
 	@echo 'make build    build the command, target/release/kylin-vr'
 	@echo 'make install  install it (PREFIX=$(PREFIX), DESTDIR=)'
+	@echo 'make deb      the Debian package, target/deb (ARCH= and BINARY= for one that was built elsewhere)'
+	@echo 'make rpm      the rpm packages, target/rpm'
+	@echo 'make test-packages  build both, and check what is in them'
 	@echo 'make lint     formatting and clippy, warnings as errors'
 	@echo 'make deny     licences, duplicates and sources of dependencies'
 
@@ -61,14 +67,74 @@ deny: packages
 		$(CARGO) install --quiet --locked --root target/tools cargo-deny@0.20.2
 	PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) deny --offline --log-level error check bans licenses sources
 
-install: build
-	install -D -m 0755 target/release/kylin-vr $(DESTDIR)$(PREFIX)/sbin/kylin-vr
-	install -D -m 0644 examples/vpc.yaml $(DESTDIR)$(PREFIX)/share/doc/kylin-vr/vpc.yaml
-	install -d -m 0755 $(DESTDIR)/etc/kylin-vr
+# Manual pages and completions, from the command's own definition. A program of this machine, also in a cross build.
+docs:
+	$(CARGO) run --quiet --release --locked --package docs -- $(DOCS)
+
+# Where things lie; packagers set PREFIX=/usr. systemd, udev and the like look below /usr/local/lib too. OF is what the
+# package is for: debian or redhat (only the guest agent's settings differ).
+SBIN  := $(PREFIX)/sbin
+LIB   := $(PREFIX)/lib
+SHARE := $(PREFIX)/share
+OF    ?= $(if $(wildcard /etc/debian_version),debian,redhat)
+# A command that was built elsewhere; without it, it is built here.
+BINARY ?=
+COMMAND := $(or $(BINARY),$(TARGET)/release/kylin-vr)
+
+# Only puts files in place: what a package does at installation (units enabled, SELinux told) is in packaging/.
+install: $(if $(BINARY),,build) docs
+	install -D -m 0755 $(COMMAND) $(DESTDIR)$(SBIN)/kylin-vr
+	install -d -m 0755 $(DESTDIR)$(LIB)/systemd/system/qemu-guest-agent.service.d $(DESTDIR)$(LIB)/udev/rules.d
+	for unit in systemd/*.service; do \
+		sed 's|/usr/sbin/kylin-vr|$(SBIN)/kylin-vr|' $$unit >$(DESTDIR)$(LIB)/systemd/system/$${unit##*/} || exit 1; \
+		chmod 0644 $(DESTDIR)$(LIB)/systemd/system/$${unit##*/}; \
+	done
+	install -D -m 0644 systemd/kylin-vr.tmpfiles $(DESTDIR)$(LIB)/tmpfiles.d/kylin-vr.conf
+	install -D -m 0644 systemd/kylin-vr.preset $(DESTDIR)$(LIB)/systemd/system-preset/80-kylin-vr.preset
+	install -m 0644 udev/80-kylin-vr.rules $(DESTDIR)$(LIB)/udev/rules.d/80-kylin-vr.rules
+	install -D -m 0644 packaging/sysctl.conf $(DESTDIR)$(LIB)/sysctl.d/50-kylin-vr.conf
+	sed 's|/usr/share|$(SHARE)|' packaging/qemu-ga/$(OF).conf \
+		>$(DESTDIR)$(LIB)/systemd/system/qemu-guest-agent.service.d/kylin-vr.conf
+	chmod 0644 $(DESTDIR)$(LIB)/systemd/system/qemu-guest-agent.service.d/kylin-vr.conf
+	install -D -m 0644 -t $(DESTDIR)$(SHARE)/kylin-vr packaging/qemu-ga/qemu-ga.conf
+	[ $(OF) = debian ] || install -m 0644 -t $(DESTDIR)$(SHARE)/kylin-vr packaging/qemu-ga/qemu-ga.env
+	install -d -m 0755 $(DESTDIR)$(SHARE)/man/man8
+	for page in $(DOCS)/*.8; do gzip -9nc $$page >$(DESTDIR)$(SHARE)/man/man8/$${page##*/}.gz || exit 1; done
+	chmod 0644 $(DESTDIR)$(SHARE)/man/man8/kylin-vr*
+	install -D -m 0644 $(DOCS)/kylin-vr.bash $(DESTDIR)$(SHARE)/bash-completion/completions/kylin-vr
+	install -D -m 0644 $(DOCS)/_kylin-vr $(DESTDIR)$(SHARE)/zsh/site-functions/_kylin-vr
+	install -D -m 0644 $(DOCS)/kylin-vr.fish $(DESTDIR)$(SHARE)/fish/vendor_completions.d/kylin-vr.fish
+	install -D -m 0644 -t $(DESTDIR)$(SHARE)/doc/kylin-vr README.md CHANGELOG.md
+	install -m 0644 packaging/README.md $(DESTDIR)$(SHARE)/doc/kylin-vr/packages.md
+	install -D -m 0644 -t $(DESTDIR)$(SHARE)/doc/kylin-vr/examples examples/*.yaml
+	install -D -m 0644 packaging/cloud.cfg $(DESTDIR)/etc/cloud/cloud.cfg.d/99-kylin-vr.cfg
+	install -d -m 0700 $(DESTDIR)/etc/kylin-vr
 	[ -e $(DESTDIR)/etc/kylin-vr/kylin-vr.yaml ] || install -m 0600 /dev/null $(DESTDIR)/etc/kylin-vr/kylin-vr.yaml
 
+# The configuration stays, as it does when a package is removed.
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/sbin/kylin-vr $(DESTDIR)$(PREFIX)/share/doc/kylin-vr/vpc.yaml
+	rm -f $(DESTDIR)$(SBIN)/kylin-vr
+	cd $(DESTDIR)$(LIB) && rm -f systemd/system/kylin-vr.service systemd/system/kylin-vr-monitor.service \
+		systemd/system/kylin-vr-reload@.service systemd/system/qemu-guest-agent.service.d/kylin-vr.conf \
+		systemd/system-preset/80-kylin-vr.preset tmpfiles.d/kylin-vr.conf udev/rules.d/80-kylin-vr.rules \
+		sysctl.d/50-kylin-vr.conf
+	cd $(DESTDIR)$(SHARE) && rm -f man/man8/kylin-vr.8.gz man/man8/kylin-vr-*.8.gz bash-completion/completions/kylin-vr \
+		zsh/site-functions/_kylin-vr fish/vendor_completions.d/kylin-vr.fish
+	rm -rf $(DESTDIR)$(SHARE)/kylin-vr $(DESTDIR)$(SHARE)/doc/kylin-vr
+	rm -f $(DESTDIR)/etc/cloud/cloud.cfg.d/99-kylin-vr.cfg
+	rmdir --ignore-fail-on-non-empty $(DESTDIR)$(LIB)/systemd/system/qemu-guest-agent.service.d
+
+# Into target/deb. A binary that was built elsewhere: make deb ARCH=arm64 BINARY=path
+deb: $(if $(BINARY),,build) docs
+	MAKE='$(MAKE)' BINARY='$(COMMAND)' ARCH='$(ARCH)' packaging/deb/build.sh target/deb
+
+# Into target/rpm: the source package and the package of this machine's architecture, built offline from vendored crates.
+rpm:
+	CARGO='$(CARGO)' packaging/rpm/build.sh target/rpm
+
+# Builds both packages, and compares what is in them, and what installing and removing them does, with what it should be.
+test-packages: deb rpm
+	tests/packages/run.sh target/deb target/rpm
 
 clean:
 	$(CARGO) clean
