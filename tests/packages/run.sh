@@ -214,6 +214,27 @@ if has rpm; then
     same 'rpm: a removal leaves no file' /dev/null "$work/left"
     ours >"$work/left"
     same 'rpm: a removal leaves nothing of this name' /dev/null "$work/left"
+
+    # SELinux's tools, played by scripts that write down how they are called: one boolean is on already.
+    fresh
+    cp "$rpm" "$work/root/tmp/kylin-vr.rpm"
+    for tool in selinuxenabled semanage setsebool restorecon getsebool; do
+        {
+            echo '#!/bin/sh'
+            case $tool in
+            selinuxenabled) ;;
+            getsebool) echo 'case $1 in virt_rw_qemu_ga_data) echo "$1 --> on" ;; *) echo "$1 --> off" ;; esac' ;;
+            *) echo 'echo "${0##*/} $*" >>/tmp/selinux' ;;
+            esac
+        } >"$work/root/usr/sbin/$tool"
+        chmod 0755 "$work/root/usr/sbin/$tool"
+    done
+    rpm_ --initdb
+    check 'rpm: installs where SELinux is on' rpm_ -i --nodeps /tmp/kylin-vr.rpm
+    check 'rpm: installs over itself where SELinux is on' rpm_ -U --force --nodeps /tmp/kylin-vr.rpm
+    check 'rpm: is removed where SELinux is on' rpm_ -e kylin-vr
+    golden 'rpm: SELinux is told, and everything is taken back' "$here/selinux.calls" "$work/root/tmp/selinux"
+
     check 'rpm: the source package has the sources, the crates and the spec' \
         test "$(rpm -qpl "$(one "$rpms"/SRPMS/kylin-vr-*.src.rpm)" | wc -l)" = 3
 else
