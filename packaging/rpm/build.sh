@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes the rpm packages: build.sh DIRECTORY, called by `make rpm`. Only the vendoring may need a network, and only if
 # cargo has not downloaded the crates yet.
-# RPM_FLAGS: more for rpmbuild, as in --target aarch64 --define 'cargo_target aarch64-unknown-linux-gnu'.
+# For another architecture: RPM_ARCH (aarch64, say) and RUST_TARGET (aarch64-unknown-linux-gnu), and what cargo needs to
+# link for it.
 set -eu
 
 mkdir -p "$1"
@@ -41,11 +42,16 @@ if [ "$(cat "$out/vendored" 2>/dev/null)" != "$lock" ] || [ ! -e "$out/SOURCES/$
     echo "$lock" >"$out/vendored"
 fi
 
-# --nodeps: where rpm is a guest (Debian), its database knows of none of the build's requirements.
-nodeps=
-if ! rpm -q rpm >/dev/null 2>&1; then nodeps=--nodeps; fi
-# shellcheck disable=SC2086 # a list of words
-rpmbuild -ba --quiet $nodeps ${RPM_FLAGS-} --define "_topdir $out" --define "kylin_vr_version $version" \
+command -v rpmbuild >/dev/null || {
+    echo 'rpmbuild is missing (rpm-build; Debian: rpm)' >&2
+    exit 1
+}
+set --
+[ -z "${RPM_ARCH-}" ] || set -- "$@" --target "$RPM_ARCH"
+[ -z "${RUST_TARGET-}" ] || set -- "$@" --define "cargo_target $RUST_TARGET"
+# Where rpm is a guest (Debian), its database knows of none of the build's requirements.
+rpm -q rpm >/dev/null 2>&1 || set -- "$@" --nodeps
+rpmbuild -ba --quiet "$@" --define "_topdir $out" --define "kylin_vr_version $version" \
     --define "cargo_target_dir ${RPM_CARGO_TARGET_DIR:-$out/cargo}" \
     --define 'use_source_date_epoch_as_buildtime 1' --define 'clamp_mtime_to_source_date_epoch 1' \
     --define '_buildhost localhost' "$here/kylin-vr.spec"
