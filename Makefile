@@ -128,10 +128,11 @@ uninstall:
 deb: $(if $(BINARY),,build) docs
 	MAKE='$(MAKE)' BINARY='$(COMMAND)' ARCH='$(ARCH)' packaging/deb/build.sh target/deb
 
+# Of another architecture: make rpm RPM_ARCH=aarch64 BINARY=path
 # Into target/rpm: the source package and the package of this machine's architecture, built offline from vendored crates.
 rpm: PACKAGES += rpm
 rpm: packages
-	CARGO='$(CARGO)' RPM_ARCH='$(RPM_ARCH)' RUST_TARGET='$(RUST_TARGET)' packaging/rpm/build.sh target/rpm
+	CARGO='$(CARGO)' RPM_ARCH='$(RPM_ARCH)' RUST_TARGET='$(RUST_TARGET)' BINARY='$(BINARY)' packaging/rpm/build.sh target/rpm
 
 # Builds both packages, and compares what is in them, and what installing and removing them does, with what it should be.
 test-packages: deb rpm

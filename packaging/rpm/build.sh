@@ -1,8 +1,8 @@
 #!/bin/sh
 # Makes the rpm packages: build.sh DIRECTORY, called by `make rpm`. Only the vendoring may need a network, and only if
 # cargo has not downloaded the crates yet.
-# For another architecture: RPM_ARCH (aarch64, say) and RUST_TARGET (aarch64-unknown-linux-gnu), and what cargo needs to
-# link for it.
+# For another architecture: RPM_ARCH (aarch64, say), and either BINARY, the command built elsewhere, or RUST_TARGET
+# (aarch64-unknown-linux-gnu) and what cargo needs to link for it.
 set -eu
 
 mkdir -p "$1"
@@ -49,6 +49,7 @@ command -v rpmbuild >/dev/null || {
 set --
 [ -z "${RPM_ARCH-}" ] || set -- "$@" --target "$RPM_ARCH"
 [ -z "${RUST_TARGET-}" ] || set -- "$@" --define "cargo_target $RUST_TARGET"
+[ -z "${BINARY-}" ] || set -- "$@" --define "prebuilt $(realpath "$BINARY")"
 # Where rpm is a guest (Debian), its database knows of none of the build's requirements.
 rpm -q rpm >/dev/null 2>&1 || set -- "$@" --nodeps
 rpmbuild -ba --quiet "$@" --define "_topdir $out" --define "kylin_vr_version $version" \
