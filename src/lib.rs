@@ -15,6 +15,8 @@
 //! - [`intake`] is how a text comes in and what is kept of it; [`lock`] lets one run work at a time; [`cli`] is
 //!   the command.
 //!
+//! [`push`] stands beside the line: on the hypervisor it hands a text to the `reload` of a VM.
+//!
 //! Everything up to the plan is pure: no I/O, no clock, no log.
 
 #![warn(clippy::unwrap_used, clippy::expect_used)]
@@ -30,5 +32,6 @@ pub mod model;
 pub mod monitor;
 pub mod owned;
 pub mod plan;
+pub mod push;
 pub mod reconcile;
 pub mod words;

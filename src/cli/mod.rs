@@ -3,6 +3,7 @@
 mod check;
 mod monitor;
 mod plan;
+mod push;
 mod reload;
 mod report;
 mod reset;
@@ -96,6 +97,8 @@ enum Command {
     Status,
     /// Stay, and put things right when a NIC comes or goes, or something else changed what is ours
     Monitor,
+    /// On the hypervisor: send a file into VMs through their guest agents, and print what they report
+    Push(push::Options),
     /// Remove everything that is ours from the kernel; the file stays
     Reset {
         /// Forget what is kept from run to run as well (for makers of images)
@@ -186,6 +189,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Reset { all } => reset::run(&context, all),
         Command::Status => return status::run(&context),
         Command::Monitor => return monitor::run(context),
+        Command::Push(options) => return push::run(&context, &options),
         Command::Announce => {
             return match crate::kernel::send_announcements(io::stdin().lock()) {
                 Ok(()) => ExitCode::SUCCESS,

@@ -103,13 +103,28 @@ fn older(config: &Config, text: &[u8], last: Option<&[u8]>) -> Option<Refusal> {
     }))
 }
 
-fn is_blank(text: &[u8]) -> bool {
+/// Whether there is nothing but white space.
+#[must_use]
+pub fn is_blank(text: &[u8]) -> bool {
     text.iter().all(u8::is_ascii_whitespace)
 }
 
 /// Whether the last line that is not blank is the marker.
 fn has_end_marker(text: &[u8]) -> bool {
     text.trim_ascii_end().rsplit(|byte| *byte == b'\n').next() == Some(END_MARKER)
+}
+
+/// The text with the marker as its last line, where it has none.
+#[must_use]
+pub fn with_end_marker(mut text: Vec<u8>) -> Vec<u8> {
+    if !has_end_marker(&text) {
+        if text.last().is_some_and(|byte| *byte != b'\n') {
+            text.push(b'\n');
+        }
+        text.extend_from_slice(END_MARKER);
+        text.push(b'\n');
+    }
+    text
 }
 
 #[cfg(test)]

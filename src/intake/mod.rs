@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-pub use accept::{Refusal, accept};
+pub use accept::{Refusal, accept, is_blank, with_end_marker};
 pub use state::State;
 pub use store::Staged;
 

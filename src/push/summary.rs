@@ -1,0 +1,64 @@
+//! What came of a target in a few words, for a line, a row or a JSON entry. Pure.
+
+use super::many::Outcome;
+use super::report::Report;
+
+/// An outcome in a few words.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// A word: the VM's own, or the kind of the error.
+    pub result: String,
+    /// A sentence: the VM's own, or the error.
+    pub message: String,
+    /// What went wrong on the way, even where the VM did its work.
+    pub error: Option<String>,
+    /// The VM's report, if it gave one that is understood.
+    pub report: Option<Report>,
+}
+
+impl Summary {
+    /// Sums up.
+    #[must_use]
+    pub fn of(outcome: &Outcome) -> Self {
+        let answer = match &outcome.result {
+            Ok(answer) => answer,
+            Err(error) => {
+                return Self {
+                    result: error.kind().to_owned(),
+                    message: error.to_string(),
+                    error: Some(error.to_string()),
+                    report: None,
+                };
+            }
+        };
+        let report = answer.report.as_ref().and_then(Report::read);
+        let (result, message) = match &report {
+            Some(report) => (report.result.clone(), report.message.clone()),
+            None => {
+                let result = if answer.exit_code == 0 { "done" } else { "failed" };
+                let message = format!("kylin-vr ended with exit code {} in the VM", answer.exit_code);
+                (result.to_owned(), message)
+            }
+        };
+        let mut errors = Vec::new();
+        if answer.cut_off {
+            errors.push(
+                "the VM's report is longer than the 16 MiB that the guest agent keeps, and was cut off: see there with \
+                 `kylin-vr status`"
+                    .to_owned(),
+            );
+        }
+        errors.extend(
+            answer
+                .left
+                .iter()
+                .map(|left| format!("left behind in the VM: {left}")),
+        );
+        Self {
+            result,
+            message,
+            error: (!errors.is_empty()).then(|| errors.join("; ")),
+            report,
+        }
+    }
+}
