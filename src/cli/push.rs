@@ -107,7 +107,8 @@ impl Options {
                 Via::Exec => Way::Exec,
                 Via::File => Way::File,
             }),
-            timeout: self.timeout,
+            // A point in time that the clock still knows.
+            timeout: self.timeout.min(Duration::from_secs(365 * 24 * 60 * 60)),
             lock_timeout: context.lock_timeout,
         }
     }
@@ -159,10 +160,7 @@ pub(super) fn run(context: &Context, options: &Options) -> ExitCode {
     } else {
         print_many(&outcomes, &name);
     }
-    ExitCode::from(match stop.came() {
-        Some((signal, _)) => u8::try_from(128 + signal).unwrap_or(exit::OTHER),
-        None => many::exit_code(&outcomes),
-    })
+    ExitCode::from(many::exit_code(&outcomes))
 }
 
 /// Ends before anybody was contacted.
@@ -281,7 +279,9 @@ fn print_many(outcomes: &[Outcome], source: &str) {
                 eprintln!("{}: {line}", outcome.target);
             }
         }
-        let report = summary.report.unwrap_or_default();
+        let report = summary.report;
+        let changes = report.as_ref().map(|report| report.changes.len().to_string());
+        let report = report.unwrap_or_default();
         let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         rows.push(vec![
             outcome.target.to_string(),
@@ -295,7 +295,7 @@ fn print_many(outcomes: &[Outcome], source: &str) {
             ),
             or_none(report.generation.map(|number| number.to_string())),
             or_none(report.configuration.map(|hash| hash.chars().take(12).collect())),
-            report.changes.len().to_string(),
+            or_none(changes),
             format!("{:.2} s", outcome.took.as_secs_f64()),
         ]);
     }

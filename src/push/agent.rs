@@ -83,7 +83,7 @@ impl Agent {
             let status =
                 self.call(COMMAND, json!({"pid": process.0}), until)
                     .map_err(|error| match error {
-                        error if error.is_about("'pid'") => Error::Lost {
+                        error if error.is_about("'pid'") || error.is_about("PID") => Error::Lost {
                             during: COMMAND,
                             reason: "it was restarted, and does not know its process any more".to_owned(),
                             started: true,

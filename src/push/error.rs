@@ -143,6 +143,16 @@ impl Error {
         }
     }
 
+    /// The signal that ended the push.
+    #[must_use]
+    pub fn signal(&self) -> Option<i32> {
+        match self {
+            Self::Stopped { signal, .. } => Some(*signal),
+            Self::LeftBehind { error, .. } => error.signal(),
+            _ => None,
+        }
+    }
+
     /// An agent's "no" to a command, by what it says: class and words differ from version to version, and virsh
     /// passes on the words only.
     pub(super) fn from_agent(command: &'static str, class: &str, message: String) -> Self {

@@ -72,9 +72,14 @@ pub fn push_all(
     outcomes.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
-/// The exit code of them all: 0 if all are 0, that of the VMs that failed if they agree, else 1.
+/// The exit code of them all: 0 if all are 0, that of the VMs that failed if they agree, else 1; and 128 and the
+/// signal's number if one ended any of them.
 #[must_use]
 pub fn exit_code(outcomes: &[Outcome]) -> u8 {
+    let signal = |outcome: &Outcome| outcome.result.as_ref().err().and_then(Error::signal);
+    if let Some(signal) = outcomes.iter().find_map(signal) {
+        return u8::try_from(128 + signal).unwrap_or(1);
+    }
     let mut failed = outcomes.iter().map(Outcome::exit_code).filter(|code| *code != 0);
     match failed.next() {
         None => 0,
@@ -110,6 +115,19 @@ mod tests {
         assert_eq!(code(&[Some(3), Some(4)]), 1);
         assert_eq!(code(&[Some(4), None]), 1);
         assert_eq!(code(&[None, Some(0)]), 1);
+        let stopped = Error::Stopped {
+            signal: 15,
+            started: false,
+        };
+        let left = Error::LeftBehind {
+            error: Box::new(stopped),
+            left: "x".to_owned(),
+        };
+        let stopped = Outcome {
+            result: Err(left),
+            ..outcome(None)
+        };
+        assert_eq!(exit_code(&[outcome(Some(3)), stopped]), 143);
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl Socket {
         };
         connection.write(request.as_bytes(), command, until)?;
         connection.write(b"\n", command, until)?;
-        let answer = connection.read_to(b'\n', command, until)?;
+        let answer = connection.read_line(command, until)?;
         self.connection = Some(connection);
         Ok(answer)
     }
@@ -118,10 +118,13 @@ impl Connection {
         let bytes = [&[DELIMITER], request.as_bytes(), b"\n"].concat();
         self.write(&bytes, SYNC, until)?;
         loop {
-            self.read_to(DELIMITER, SYNC, until)?;
-            let answer = self.read_to(b'\n', SYNC, until)?;
+            let line = self.read_line(SYNC, until)?;
+            // What is before the last delimiter is stale, and may have been cut off anywhere.
+            let Some(answer) = line.rsplit(|byte| *byte == DELIMITER).next() else {
+                continue;
+            };
             // An answer to somebody else's is stale.
-            if let Ok(Value::Object(answer)) = serde_json::from_slice(&answer)
+            if let Ok(Value::Object(answer)) = serde_json::from_slice(answer)
                 && answer.get("return").and_then(Value::as_u64) == Some(id)
             {
                 return Ok(());
@@ -146,17 +149,16 @@ impl Connection {
         Ok(())
     }
 
-    /// What comes before the next byte `end`, which is read as well.
-    fn read_to(&mut self, end: u8, during: &'static str, until: Until<'_>) -> Result<Vec<u8>, Error> {
+    fn read_line(&mut self, during: &'static str, until: Until<'_>) -> Result<Vec<u8>, Error> {
         let mut searched = 0;
         let mut bytes = vec![0; 64 << 10];
         loop {
             let new = &self.unread[searched..];
-            if let Some(found) = new.iter().position(|byte| *byte == end) {
+            if let Some(found) = new.iter().position(|byte| *byte == b'\n') {
                 let rest = self.unread.split_off(searched + found + 1);
-                let mut answer = std::mem::replace(&mut self.unread, rest);
-                answer.pop();
-                return Ok(answer);
+                let mut line = std::mem::replace(&mut self.unread, rest);
+                line.pop();
+                return Ok(line);
             }
             searched = self.unread.len();
             if searched > LONGEST_ANSWER {
