@@ -61,7 +61,9 @@ pub enum Error {
         message: String,
     },
     /// The agent has no such program to start.
-    #[error("start {program} in the VM: {message}; install kylin-vr there, or name its path with --program")]
+    #[error(
+        "start {program} in the VM: {message}; install kylin-vr there (under SELinux with its label: restorecon), or name its path with --program"
+    )]
     NoProgram {
         /// The program.
         program: String,

@@ -19,8 +19,17 @@ pub(super) fn reload(
     input: Option<&[u8]>,
     until: Until<'_>,
 ) -> Result<Ended, Error> {
-    agent
+    let process = agent
         .exec(&job.program, &job.arguments(source), input, until)
-        .and_then(|process| agent.wait(process, &job.program, until))
-        .map_err(Error::after_start)
+        .map_err(Error::after_start)?;
+    agent
+        .wait(process, &job.program, until)
+        .map_err(|error| match error {
+            Error::Virsh(message) => Error::Lost {
+                during: "guest-exec-status",
+                reason: format!("virsh: {message}"),
+                started: true,
+            },
+            error => error.after_start(),
+        })
 }

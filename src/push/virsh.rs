@@ -56,9 +56,20 @@ impl Virsh {
             return Ok(output.stdout);
         }
         let message = said(&output.stderr);
-        // libvirt wraps the agent's "no" into a sentence of its own, and every other error is about the way there.
+        // libvirt wraps the agent's "no" into a sentence of its own: every other error is about the way there.
         if message.contains("unable to execute QEMU agent command") {
             return Err(Error::from_agent(command, "", message));
+        }
+        // Its words for an agent that took the request and never answered.
+        if ["timed out", "disappeared", "End of file"]
+            .iter()
+            .any(|words| message.contains(words))
+        {
+            return Err(Error::Lost {
+                during: command,
+                reason: format!("virsh: {message}"),
+                started: false,
+            });
         }
         Err(Error::Virsh(message))
     }

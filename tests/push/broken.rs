@@ -16,7 +16,7 @@ use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, con
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::guest::{Guest, NOTE, ended, expect};
+use crate::guest::{Guest, NOTE, ended, expect, wait_for};
 use crate::proxy::{Fate, Passing, proxy};
 
 /// A proxy before the guest's agent that does something to what passes.
@@ -183,6 +183,10 @@ pub fn a_cut_connection_after_the_start_says_so() {
         1,
         &["during guest-exec-status", "kylin-vr may be at work in the VM"],
     );
+    // And it was.
+    wait_for("the VM to apply it all the same", || {
+        fs::read_to_string(guest.vpc.config_path()).is_ok_and(|text| text == format!("{NOTE}...\n"))
+    });
 }
 
 pub fn a_signal_cleans_up() {

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use std::{fs, iter};
 
 use lab::{Run, Vpc};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 /// The example of the design note: two NICs, an EIP and forwards.
@@ -182,6 +184,12 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
+        // What a push that was given up left running: it would go on, in a directory that is gone.
+        let pid = self.agent.id();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        for child in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+            let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
+        }
         let _ = self.agent.kill();
         let _ = self.agent.wait();
     }

@@ -196,6 +196,28 @@ pub fn virsh_that_fails_or_hangs_is_said() {
     wait_for("virsh to be gone", || {
         !fs::exists(format!("/proc/{}", pid.trim())).unwrap()
     });
+    // libvirt's words for an agent that went away after the request, and for a domain that did.
+    let dies = |what: &str| {
+        let script = [
+            "#!/bin/sh",
+            &format!("case $* in *'\"{what}\"'*) echo 'error: it went away' >&2; exit 1;; esac"),
+            "echo '{\"return\": {\"pid\": 5}}'",
+        ];
+        fs::write(guest.path("virsh"), script.join("\n")).unwrap();
+        run(push_to_domain(&guest, "router 1", &[]))
+    };
+    let before_start = dies("guest-exec");
+    expect(&before_start, 1, &["router 1: virsh: it went away"]);
+    assert!(
+        !before_start.stderr.contains("at work"),
+        "{}",
+        before_start.stderr
+    );
+    expect(
+        &dies("guest-exec-status"),
+        1,
+        &["virsh: it went away; kylin-vr may be at work in the VM"],
+    );
     // No virsh at all.
     fs::remove_file(guest.path("virsh")).unwrap();
     let mut command = push_to_domain(&guest, "router 1", &[]);
