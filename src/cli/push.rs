@@ -251,7 +251,11 @@ fn print_one(outcome: &Outcome, source: &str) {
     if let Ok(answer) = &outcome.result {
         eprint!("{}", answer.log);
         text = report.map_or_else(
-            || answer.output.clone(),
+            || match &answer.report {
+                // Of a version whose words are not ours any more: as it is.
+                Some(report) => format!("{report:#}\n"),
+                None => answer.output.clone(),
+            },
             |report| {
                 eprint!("{}", report.complaints(source));
                 report.text()

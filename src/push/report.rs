@@ -43,7 +43,8 @@ pub struct Change {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 struct Pending {
-    link: String,
+    /// `{"mac": "…"}`, or a word.
+    link: Value,
     path: String,
     addresses: Vec<String>,
     reason: String,
@@ -123,10 +124,11 @@ impl Report {
         }
         for pending in &self.pending {
             let addresses = pending.addresses.join(", ");
+            let link = words(&pending.link);
             let _ = write!(
                 text,
-                "? pending  {} ({}, {addresses}): {}",
-                pending.link, pending.path, pending.reason
+                "? pending  {link} ({}, {addresses}): {}",
+                pending.path, pending.reason
             );
             for name in &pending.candidates {
                 let _ = write!(text, " {name}");
@@ -137,6 +139,15 @@ impl Report {
             let _ = writeln!(text, "note: {note}");
         }
         text
+    }
+}
+
+/// A value for people: `{"mac": "52:…"}` is `52:…`.
+fn words(value: &Value) -> String {
+    match value {
+        Value::String(word) => word.clone(),
+        Value::Object(kind) => kind.values().map(words).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
     }
 }
 
@@ -179,7 +190,7 @@ mod tests {
             "source": "standard input", "from the future": [1, {}],
             "changes": [{"action": "add", "object": "link", "text": "lan1 up"},
                         {"action": "announce", "object": "arp", "text": "announce 10.0.0.1 dev wan7"}],
-            "pending": [{"link": "52:54:84:11:00:04", "path": "if_list[2]", "addresses": ["10.1.0.1/24"],
+            "pending": [{"link": {"mac": "52:54:84:11:00:04"}, "path": "if_list[2]", "addresses": ["10.1.0.1/24"],
                          "reason": "no such NIC"}],
             "notes": ["a note"],
             "problems": [{"severity": "warning", "path": "eip_list[0].vm-ip", "line": 3, "column": 5,

@@ -1,6 +1,7 @@
 //! What goes wrong on the way, and that nothing is left in the VM then.
 
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
@@ -253,7 +254,9 @@ pub fn the_time_limit_cleans_up() {
 pub fn short_writes_are_continued() {
     let guest = Guest::new();
     let before = guest.open_files();
-    let path = between(&guest, |passing| {
+    let (sends, modes) = mpsc::channel();
+    let etc = guest.path("etc");
+    let path = between(&guest, move |passing| {
         if let Passing::Request(request) = passing
             && request["execute"] == "guest-file-write"
         {
@@ -261,11 +264,21 @@ pub fn short_writes_are_continued() {
                 .decode(request["arguments"]["buf-b64"].as_str().unwrap())
                 .unwrap();
             request["arguments"]["buf-b64"] = BASE64.encode(&bytes[..bytes.len().div_ceil(3)]).into();
+            for file in fs::read_dir(&etc).unwrap() {
+                sends
+                    .send(file.unwrap().metadata().unwrap().mode() & 0o777)
+                    .unwrap();
+            }
         }
         Fate::Pass
     });
     expect(&guest.push_to(&path, &["--via", "file"]), 0, &["applied"]);
     assert_eq!(guest.installed(), format!("{NOTE}...\n"));
+    let modes: Vec<u32> = modes.try_iter().collect();
+    assert!(
+        modes.len() > 2 && modes.iter().all(|mode| *mode == 0o600),
+        "{modes:?}"
+    );
     guest.assert_clean(before);
 }
 

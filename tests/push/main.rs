@@ -27,6 +27,7 @@ fn main() -> ExitCode {
     }
     let tests = tests! {
         ways: both_ways_apply_install_and_report,
+              a_report_reads_as_the_vms_own,
               two_hundred_pushes_leave_nothing_open,
               an_invalid_file_is_refused_here_and_nobody_is_contacted,
               an_empty_file_must_be_meant,

@@ -45,6 +45,30 @@ pub fn both_ways_apply_install_and_report() {
     }
 }
 
+pub fn a_report_reads_as_the_vms_own() {
+    let guest = Guest::new();
+    // A NIC that is not there, and a VM in no subnet.
+    let more = [
+        "   - {ipaddr: 192.168.77.254, prefix: 24, mac: '52:54:84:11:00:99'}",
+        "eip_list:",
+        "  - {eip: 10.90.2.77, vm-ip: 192.168.78.1}",
+    ];
+    let text = NOTE.replace("eip_list:", &more.join("\n"));
+    fs::write(guest.path("kylin-vr.yaml"), text).unwrap();
+    let file = guest.path("kylin-vr.yaml");
+    let planned = guest.vpc.kylin_vr(&["plan", file.to_str().unwrap()]);
+    expect(&planned, 0, &["? pending  52:54:84:11:00:99", "warning: "]);
+    let pushed = guest.push(&[]);
+    expect(&pushed, 0, &[]);
+    let but_the_last = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(ToOwned::to_owned).collect();
+        lines.pop();
+        lines
+    };
+    assert_eq!(but_the_last(&pushed.stdout), but_the_last(&planned.stdout));
+    assert_eq!(pushed.stderr, planned.stderr);
+}
+
 pub fn two_hundred_pushes_leave_nothing_open() {
     let guest = Guest::new();
     expect(&guest.push(&[]), 0, &["applied"]);
@@ -144,6 +168,10 @@ pub fn what_is_no_report_is_shown_as_text() {
     assert_eq!(json[0]["report"], Value::Null);
     assert_eq!(json[0]["result"], "failed");
     assert_eq!(json[0]["output"], format!("{NOTE}...\n"));
+
+    // Of a version to come.
+    let program = guest.script("cat >/dev/null; echo '{\"result\": [1], \"tomorrow\": 2}'");
+    expect(&guest.push(&["--program", &program]), 0, &["\"tomorrow\": 2"]);
 
     let killed = guest.script("kill -KILL $$");
     expect(
