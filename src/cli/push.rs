@@ -28,7 +28,7 @@ const COMMAND: &str = "push";
     after_help = "The file is checked here first; an invalid one is refused with exit code 3, and no VM is contacted. The VM's\n\
                   kylin-vr applies and installs it, as `kylin-vr reload -` does; --config names the installed file in the VM.\n\n\
                   Exit codes: with one target the VM's own (see kylin-vr --help), and 1 if it could not be asked; with several\n\
-                  0 if all are 0, the VM's if those that failed agree, else 1; 130 and 143 if ended by a signal.\n\n\
+                  0 if all are 0, the VM's if those that failed agree, else 1; 128 and its number if a signal ended it.\n\n\
                   kylin-vr push vpc.yaml --socket /run/r1/qga.sock\n\
                   kylin-vr push vpc.yaml --connect qemu:///system --domain router-1 --domain router-2"
 )]

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 use std::{fs, thread};
 
@@ -41,9 +41,8 @@ fn between_once(guest: &Guest, command: &'static str, fate: Fate) -> (PathBuf, R
     (path, waits)
 }
 
-fn start(guest: &Guest, socket: &std::path::Path, arguments: &[&str]) -> Child {
-    guest
-        .push_command(socket, arguments)
+fn start(mut command: Command) -> Child {
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -191,11 +190,15 @@ pub fn a_cut_connection_after_the_start_says_so() {
 }
 
 pub fn a_signal_cleans_up() {
-    for (number, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
+    for (number, code) in [
+        (Signal::SIGTERM, 143),
+        (Signal::SIGINT, 130),
+        (Signal::SIGHUP, 129),
+    ] {
         let guest = Guest::new();
         let before = guest.open_files();
         let (path, writing) = between_once(&guest, "guest-file-write", Fate::Lost);
-        let child = start(&guest, &path, &["--via", "file"]);
+        let child = start(guest.push_command(&path, &["--via", "file"]));
         writing.recv().unwrap();
         signal(&child, number);
         let run = ended(&child.wait_with_output().unwrap());
@@ -206,20 +209,26 @@ pub fn a_signal_cleans_up() {
     }
 }
 
-pub fn a_signal_during_the_open_cleans_up() {
-    let guest = Guest::new();
-    let before = guest.open_files();
+/// A push by way of a file that is at its open; the answer comes when the test says so.
+fn at_the_open(guest: &Guest, command: impl FnOnce(Command) -> Command) -> (Child, Sender<()>) {
     let (told, opening) = mpsc::channel();
     let (goes_on, go) = mpsc::channel::<()>();
-    let path = between(&guest, move |passing| {
+    let path = between(guest, move |passing| {
         if let Passing::Answer("guest-file-open", _) = passing {
             told.send(()).unwrap();
             let _ = go.recv();
         }
         Fate::Pass
     });
-    let child = start(&guest, &path, &["--via", "file"]);
+    let child = start(command(guest.push_command(&path, &["--via", "file"])));
     opening.recv().unwrap();
+    (child, goes_on)
+}
+
+pub fn a_signal_during_the_open_cleans_up() {
+    let guest = Guest::new();
+    let before = guest.open_files();
+    let (child, goes_on) = at_the_open(&guest, |command| command);
     signal(&child, Signal::SIGTERM);
     // Time to see the signal: the answer comes all the same, and its number is needed.
     thread::sleep(Duration::from_millis(300));
@@ -228,6 +237,20 @@ pub fn a_signal_during_the_open_cleans_up() {
     expect(&run, 143, &["ended by signal 15"]);
     assert!(!run.stderr.contains("left behind"), "{}", run.stderr);
     guest.assert_clean(before);
+}
+
+pub fn an_ignored_signal_stays_ignored() {
+    let guest = Guest::new();
+    let (child, goes_on) = at_the_open(&guest, |command| {
+        let mut nohup = Command::new("sh");
+        nohup.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]);
+        nohup.arg(command.get_program()).args(command.get_args());
+        nohup
+    });
+    signal(&child, Signal::SIGHUP);
+    thread::sleep(Duration::from_millis(300));
+    goes_on.send(()).unwrap();
+    expect(&ended(&child.wait_with_output().unwrap()), 0, &["applied"]);
 }
 
 pub fn the_time_limit_cleans_up() {

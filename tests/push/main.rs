@@ -46,6 +46,7 @@ fn main() -> ExitCode {
               a_cut_connection_after_the_start_says_so,
               a_signal_cleans_up,
               a_signal_during_the_open_cleans_up,
+              an_ignored_signal_stays_ignored,
               the_time_limit_cleans_up,
               short_writes_are_continued,
               a_full_disk_is_an_error_and_cleans_up,
