@@ -10,7 +10,7 @@ ARCH   ?= $(shell dpkg --print-architecture 2>/dev/null)
 
 # What building needs, and what the tests and the demo call. Debian's names.
 PACKAGES := gcc libc6-dev make pkg-config libmnl-dev libnftnl-dev libudev-dev \
-	iproute2 iptables iputils-ping nftables time util-linux
+	iproute2 iptables iputils-ping nftables qemu-guest-agent time util-linux
 
 .PHONY: all build packages demo test lint deny docs install uninstall deb rpm test-packages clean help
 
