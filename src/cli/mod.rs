@@ -150,10 +150,8 @@ pub fn command() -> clap::Command {
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let Arguments { common, command } = Arguments::parse_from(modern(arguments));
     log_to_stderr(common.verbose.max(u8::from(matches!(command, Command::Monitor))));
-    let state = State::new(
-        directory("STATE_DIRECTORY", "/var/lib/kylin-vr"),
-        directory("RUNTIME_DIRECTORY", "/run/kylin-vr"),
-    );
+    let (lasting, runtime) = directories(|variable| std::env::var_os(variable));
+    let state = State::new(lasting, runtime);
     let Common {
         config,
         json,
@@ -239,13 +237,23 @@ fn is_udev() -> bool {
     is("SUBSYSTEM", "net") && std::env::var_os("DEVPATH").is_some() && std::env::var_os("ACTION").is_some()
 }
 
-/// systemd's directory (systemd.exec(5), the first of a list), or the usual one.
-fn directory(variable: &str, usual: &str) -> PathBuf {
-    match std::env::var_os(variable) {
-        Some(list) if !list.is_empty() => std::env::split_paths(&list)
-            .next()
-            .unwrap_or_else(|| PathBuf::from(usual)),
-        _ => PathBuf::from(usual),
+/// The directories of state: where `STATE_DIRECTORY` and `RUNTIME_DIRECTORY` point (systemd.exec(5), the first of a
+/// list), or the usual ones.
+///
+/// One of them alone counts only if its name is ours: whatever service runs us, a guest agent for one, may have a
+/// directory of its own and hand that variable down. A run that took its lock there would be alone with it, and a
+/// monitor beside it would undo its work.
+fn directories(variable: impl Fn(&str) -> Option<OsString>) -> (PathBuf, PathBuf) {
+    let named = |name: &str| std::env::split_paths(&variable(name).filter(|list| !list.is_empty())?).next();
+    match (named("STATE_DIRECTORY"), named("RUNTIME_DIRECTORY")) {
+        (Some(lasting), Some(runtime)) => (lasting, runtime),
+        (lasting, runtime) => {
+            let ours = |one: &PathBuf| one.ends_with("kylin-vr");
+            (
+                lasting.filter(ours).unwrap_or_else(|| "/var/lib/kylin-vr".into()),
+                runtime.filter(ours).unwrap_or_else(|| "/run/kylin-vr".into()),
+            )
+        }
     }
 }
 
@@ -315,6 +323,21 @@ mod tests {
             ["--config", "x", "reload"]
         );
         assert_eq!(modern_words(&[]), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn the_directory_of_another_service_is_not_ours() {
+        let of = |state: &'static str, runtime: &'static str| {
+            let (state, runtime) = directories(|name| {
+                let value = if name == "STATE_DIRECTORY" { state } else { runtime };
+                (!value.is_empty()).then(|| value.into())
+            });
+            [state, runtime].map(|path| path.display().to_string())
+        };
+        assert_eq!(of("", ""), ["/var/lib/kylin-vr", "/run/kylin-vr"]);
+        assert_eq!(of("/a/state", "/a/run:/b"), ["/a/state", "/a/run"]);
+        assert_eq!(of("", "/run/qemu-ga"), ["/var/lib/kylin-vr", "/run/kylin-vr"]);
+        assert_eq!(of("/srv/kylin-vr", ""), ["/srv/kylin-vr", "/run/kylin-vr"]);
     }
 
     #[test]
