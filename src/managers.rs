@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::kernel::is_first_namespace;
 use crate::words::plain;
 
-/// A manager of NICs that is not us.
+/// A drop-in for a manager of NICs that is not us.
 struct Manager {
     unit: &'static str,
     /// The drop-in, below /run.
@@ -27,7 +27,7 @@ struct Manager {
 
 /// A file of the same name in /etc takes the place of one of these (networkd.conf(5), NetworkManager.conf(5)): so an
 /// administrator can say otherwise.
-const MANAGERS: [Manager; 2] = [
+const MANAGERS: [Manager; 3] = [
     Manager {
         unit: "NetworkManager.service",
         path: "NetworkManager/conf.d/90-kylin-vr.conf",
@@ -47,6 +47,13 @@ const MANAGERS: [Manager; 2] = [
             text + "\n[Link]\nUnmanaged=yes\n"
         },
     },
+    // It deletes routes that it does not know and that belong to no NIC (systemd 246 and later can be told not to):
+    // ours that keep what is meant for a missing subnet from going outside.
+    Manager {
+        unit: "systemd-networkd.service",
+        path: "systemd/networkd.conf.d/90-kylin-vr.conf",
+        text: |_| "[Network]\nManageForeignRoutes=no\n".to_owned(),
+    },
 ];
 
 const HEADER: &str = "# Written by kylin-vr: the NICs of its configuration are its own.\n";
@@ -60,7 +67,9 @@ pub fn tell(config: &Config) -> Option<String> {
     }
     match write(Path::new("/run"), config) {
         Ok(changed) => {
-            changed.into_iter().for_each(reload);
+            for unit in changed {
+                reload(unit);
+            }
             None
         }
         Err(error) => Some(format!(
@@ -89,7 +98,9 @@ fn write(run: &Path, config: &Config) -> io::Result<Vec<&'static str>> {
             let text = HEADER.to_owned() + &(manager.text)(&macs);
             replace(&path, &text)?
         };
-        changed.extend(has_changed.then_some(manager.unit));
+        if has_changed && !changed.contains(&manager.unit) {
+            changed.push(manager.unit);
+        }
     }
     Ok(changed)
 }
@@ -139,7 +150,7 @@ mod tests {
         let text = b"if_list:\n  - {ipaddr: 10.0.0.1, prefix: 24, mac: '52:54:00:00:00:01'}\n  \
                      - {ipaddr: 10.0.1.1, prefix: 24, mac: '52:54:00:00:00:02'}\n";
         let config = Config::parse(text).config.unwrap();
-        let all: Vec<&str> = MANAGERS.iter().map(|one| one.unit).collect();
+        let all = ["NetworkManager.service", "systemd-networkd.service"];
         assert_eq!(write(&run, &config).unwrap(), all);
         assert!(
             write(&run, &config).unwrap().is_empty(),
