@@ -12,7 +12,10 @@ ARCH   ?= $(shell dpkg --print-architecture 2>/dev/null)
 PACKAGES := gcc libc6-dev make pkg-config libmnl-dev libnftnl-dev libudev-dev \
 	iproute2 iptables iputils-ping nftables qemu-guest-agent time util-linux
 
-.PHONY: all build packages demo test lint deny docs install uninstall deb rpm test-packages clean help
+# What the guests of the tests need beside these, and the packages.
+VM_PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs
+
+.PHONY: all build packages demo test test-vm test-arm lint deny docs install uninstall deb rpm test-packages clean help
 
 all: build
 
@@ -24,6 +27,8 @@ help:
 	@echo 'make deb      the Debian package, target/deb (ARCH= and BINARY= for one that was built elsewhere)'
 	@echo 'make rpm      the rpm packages, target/rpm'
 	@echo 'make test-packages  build both, and check what is in them'
+	@echo 'make test-vm  run the package in real VMs, of three kernels (QEMU; a quarter of an hour)'
+	@echo 'make test-arm the same on aarch64, cross-built and emulated (half an hour)'
 	@echo 'make lint     formatting and clippy, warnings as errors'
 	@echo 'make deny     licences, duplicates and sources of dependencies'
 
@@ -48,14 +53,35 @@ demo: packages
 	@$(CARGO) build --release --locked --workspace --bins
 	@target/release/demo target/release/kylin-vr
 
-# Without root, tests that need namespaces are left out, and counted as ignored or filtered out.
-test: packages lint deny
-	@if [ "$$(id -u)" = 0 ]; then \
-		set -x; $(CARGO) test --workspace --locked --no-fail-fast; \
+# Everything but aarch64, cheapest first; what fails does not keep the rest from being run. Without root, tests that
+# need namespaces are left out, and counted as ignored or filtered out.
+test: PACKAGES += $(VM_PACKAGES) rpm
+test: packages lint deny deb rpm
+	@failed=; run() { echo "+ $$*"; "$$@" || failed="$$failed ($$*)"; }; \
+	if [ "$$(id -u)" = 0 ]; then \
+		run $(CARGO) test --workspace --locked --no-fail-fast; \
+		run tests/packages/run.sh target/deb target/rpm; \
+		run $(CARGO) test --locked --test vm; \
 	else \
 		echo 'not root: the tests on a real kernel are left out'; \
-		set -x; $(CARGO) test --locked --no-fail-fast -- --skip kernel::nftables::tests; \
-	fi
+		run $(CARGO) test --locked --no-fail-fast -- --skip kernel::nftables::tests; \
+	fi; \
+	[ -z "$$failed" ] || { echo "FAILED:$$failed"; exit 1; }; \
+	echo 'all tests passed'
+
+# The package, installed in a Debian guest of its own, on the network of the lab. The image is built once and kept
+# (target/vm). The processor is emulated, KYLIN_VR_TEST_KVM=1 has KVM do it.
+test-vm: PACKAGES += $(VM_PACKAGES)
+test-vm: packages deb
+	$(CARGO) test --locked --test vm
+
+# The package for aarch64, cross-built, in a guest that is emulated; both are built once and kept. Half an hour.
+test-arm: PACKAGES += $(VM_PACKAGES) qemu-system-arm qemu-user-static binfmt-support arch-test
+test-arm: packages
+	packaging/cross/build
+	$(MAKE) deb ARCH=arm64 BINARY=target/cross/aarch64-unknown-linux-gnu/release/kylin-vr
+	tests/vm/image/emulate-aarch64.sh
+	$(CARGO) test --locked --test vm -- --ignored aarch64
 
 lint: packages
 	$(CARGO) fmt --all --check

@@ -13,6 +13,7 @@ mod lock;
 mod monitor;
 mod rows;
 mod scale;
+mod table;
 mod unchanged;
 
 use std::process::ExitCode;

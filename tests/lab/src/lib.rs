@@ -15,7 +15,8 @@
 //! The line through it: [`Namespace`] (a namespace without a name, gone with its last user) -> [`Host`] (a
 //! VM) -> [`Vpc`] (the topology of the design note) -> [`probe`] (one packet, one [`Outcome`]). Beside the
 //! line stand flows that live through reloads ([`TcpFlow`], [`UdpFlow`]), ARP ([`ArpWatch`], [`arping`]) and
-//! the text of a whole namespace ([`Snapshot`]).
+//! the text of a whole namespace ([`Snapshot`]). Where a namespace is not enough of a router, the router is a real VM:
+//! [`guest`].
 //!
 //! It is test code: whatever it cannot do it reports by a panic that names the command or the call.
 //! It must never touch the namespace it was started in, nor leave anything behind.
@@ -24,6 +25,7 @@ mod agent;
 mod arp;
 mod diff;
 mod flow;
+pub mod guest;
 mod host;
 mod icmp;
 mod listener;

@@ -52,7 +52,7 @@ impl Nic {
     }
 
     /// Its bridge in the switch; the port in it is called after the bridge.
-    fn bridge(self) -> &'static str {
+    pub(crate) fn bridge(self) -> &'static str {
         match self {
             Nic::External => "ext",
             Nic::SubnetA => "net-a",

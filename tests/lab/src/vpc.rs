@@ -18,6 +18,9 @@ use crate::topology::{Machines, Nic};
 /// neighbour must be asked for, some milliseconds; a SYN that was dropped is sent again after a second.
 const TIMEOUT: Duration = Duration::from_millis(700);
 
+/// The same through an emulated router on a busy machine. It costs time only where a loss is expected.
+const EMULATED_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A VPC of the design note's example, with a router whose NICs are there, down and without an address. It is
 /// gone when dropped, with all its namespaces, processes and files.
 #[derive(Debug)]
@@ -119,6 +122,14 @@ impl Vpc {
             missing: Vec::new(),
             timeout: TIMEOUT,
         }
+    }
+
+    /// A VPC whose router is a machine of its own ([`Machine`](crate::guest::Machine)): `router` is an empty
+    /// namespace, and probes wait longer, for a router that may be emulated.
+    pub fn without_router() -> Vpc {
+        let all = Nic::ALL.into_iter();
+        let builder = all.fold(Vpc::builder("no-agent"), Builder::without);
+        builder.timeout(EMULATED_TIMEOUT).build()
     }
 
     /// Plugs a NIC in, as the hypervisor would: a new link appears, down.

@@ -1,0 +1,84 @@
+//! kylin-vr as the package installs it, in a real VM: a kernel, systemd, udev and a guest agent of its own.
+//!
+//! Each test has a machine and a VPC of its own; two run beside each other. What is missing to run them at all is
+//! printed, and they are counted as ignored.
+
+mod bench;
+mod boot;
+mod clones;
+#[path = "../netns/configs.rs"]
+#[allow(dead_code)] // Some are for a router in a namespace.
+mod configs;
+mod drift;
+mod hotplug;
+mod kernels;
+mod neighbours;
+mod package;
+mod power;
+mod pushes;
+mod rows;
+#[path = "../netns/table.rs"]
+mod table;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use lab::guest::uses_kvm;
+use libtest_mimic::{Arguments, Trial, run};
+
+use bench::Bench;
+
+/// The tests of these modules, each under its own name.
+macro_rules! tests {
+    ($($module:ident: $($name:ident),+;)+) => {
+        vec![$($((concat!(stringify!($module), "::", stringify!($name)), $module::$name as fn(&Bench))),+),+]
+    };
+}
+
+fn main() -> ExitCode {
+    // The longest first: the last one to end runs alone.
+    let tests = tests! {
+        power: a_cut_in_the_middle_of_a_push_leaves_the_old_or_the_new;
+        boot: with_a_file_every_row_of_the_packet_table_holds,
+              a_bad_file_and_a_missing_nic_do_not_stop_it;
+        pushes: two_hundred_pushes_leave_no_file_open,
+              broken_pushes_change_nothing_and_the_next_good_one_heals;
+        hotplug: a_nic_forwards_when_plugged_and_leaves_nothing_when_pulled,
+              a_storm_of_nics_ends_right;
+        drift: what_others_undo_is_put_right,
+              two_quarrelling_programs_do_not_spin;
+        clones: a_clone_of_a_template_comes_up_empty_and_takes_its_first_push;
+        package: an_upgrade_loses_no_packet_and_a_purge_leaves_nothing;
+        neighbours: networkd_leaves_configured_nics_alone,
+              network_manager_and_firewalld_leave_configured_nics_alone;
+        kernels: linux_5_10_boots_plugs_takes_pushes_and_repairs,
+              linux_6_12_boots_plugs_takes_pushes_and_repairs,
+              linux_6_12_on_aarch64_boots_plugs_takes_pushes_and_repairs;
+    };
+    let mut arguments = Arguments::from_args();
+    // A machine has two processors.
+    arguments.test_threads.get_or_insert(2);
+    let missing = bench::missing();
+    if let Some(reason) = &missing {
+        eprintln!("ignored: {reason}");
+    } else if !arguments.list {
+        eprintln!(
+            "vm: the processor is {}",
+            if uses_kvm() { "KVM's" } else { "emulated" }
+        );
+    }
+    let bench = Arc::new(Bench::default());
+    let trials = tests
+        .into_iter()
+        .map(|(name, test)| {
+            let bench = bench.clone();
+            Trial::test(name, move || {
+                test(&bench);
+                Ok(())
+            })
+            // Half an hour: `make test-arm` asks for it.
+            .with_ignored_flag(missing.is_some() || name.contains("aarch64"))
+        })
+        .collect();
+    run(&arguments, trials).exit_code()
+}
