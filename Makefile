@@ -55,7 +55,7 @@ demo: packages
 
 # Everything but aarch64, cheapest first; what fails does not keep the rest from being run. Without root, tests that
 # need namespaces are left out, and counted as ignored or filtered out.
-test: PACKAGES += $(VM_PACKAGES) rpm
+test: PACKAGES += $(VM_PACKAGES) rpm systemd
 test: packages lint deny deb rpm
 	@failed=; run() { echo "+ $$*"; "$$@" || failed="$$failed ($$*)"; }; \
 	if [ "$$(id -u)" = 0 ]; then \
@@ -86,6 +86,7 @@ test-arm: packages
 lint: packages
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked --quiet -- -D warnings
+	$(CARGO) clippy --test vm --locked --quiet -- -D warnings
 
 # Without the advisories, which are a download. The tool is kept in target/tools.
 deny: packages

@@ -116,9 +116,14 @@ pub fn both_subnets() -> String {
     lines.map(|line| format!("{line}\n")).collect()
 }
 
-/// Writes the file and reloads, by the bench's own channel.
+/// A file with its end marked, as `kylin-vr push` sends it: after one that was, one that is not is cut off.
+pub fn marked(yaml: &str) -> String {
+    format!("{}...\n", yaml.strip_suffix("...\n").unwrap_or(yaml))
+}
+
+/// Writes the file, marked, and reloads, by the bench's own channel.
 pub fn configure(machine: &Machine, yaml: &str) {
-    let run = machine.try_sh(&format!("cat >{CONFIG} && kylin-vr reload"), yaml);
+    let run = machine.try_sh(&format!("cat >{CONFIG} && kylin-vr reload"), &marked(yaml));
     assert_eq!(run.code, 0, "reload:\n{}{}", run.stdout, run.stderr);
 }
 

@@ -70,6 +70,39 @@ pub fn a_nic_forwards_when_plugged_and_leaves_nothing_when_pulled(bench: &Bench)
     );
 }
 
+pub fn the_udev_rule_alone_sets_a_nic_up(bench: &Bench) {
+    let vpc = Vpc::without_router();
+    let machine = bench.booted(&vpc);
+    configure(&machine, &both_subnets());
+    let before = state(&machine);
+    machine.sh("systemctl stop kylin-vr-monitor.service");
+    machine.unplug(Nic::SubnetB);
+    machine.plug(Nic::SubnetB);
+    wait_for_subnet_b(&machine);
+    assert_eq!(state(&machine), before);
+    subnet_b_works(&vpc);
+}
+
+/// The trouble that the note had on ARM, made by taking the device from the bus: it is there, and nobody says so.
+pub fn a_nic_that_the_guest_does_not_see_is_found_by_a_rescan(bench: &Bench) {
+    let vpc = Vpc::without_router();
+    let machine = bench.booted(&vpc);
+    configure(&machine, &both_subnets());
+    let before = state(&machine);
+    let link = machine.link(Nic::SubnetB.name());
+    machine.sh(&format!("echo 1 >/sys/class/net/{link}/device/../remove"));
+    machine.wait_for("its end", &format!("! ip link show dev {link}"));
+    let blind = machine.try_sh("kylin-vr reload", "");
+    assert!(
+        blind.code == 0 && blind.stdout.contains("1 NIC pending"),
+        "{blind:?}"
+    );
+    let found = machine.try_sh("kylin-vr reload --rescan=120", "");
+    assert!(found.code == 0 && !found.stdout.contains("pending"), "{found:?}");
+    assert_eq!(state(&machine), before);
+    subnet_b_works(&vpc);
+}
+
 /// For each NIC that came, by the guest's clock, in what `ip -ts monitor` printed.
 fn milliseconds_to_the_address(log: &str) -> Vec<f64> {
     let (mut announced, mut took) = (BTreeMap::new(), Vec::new());

@@ -3,7 +3,7 @@
 use lab::Vpc;
 use lab::guest::Kernel;
 
-use crate::bench::{Bench, CONFIG};
+use crate::bench::{Bench, CONFIG, marked};
 use crate::configs::full;
 use crate::{drift, hotplug, pushes, rows};
 
@@ -25,10 +25,9 @@ fn check(bench: &Bench, kernel: Kernel) {
     let machine = bench.booted_with(&vpc, kernel);
     assert!(machine.sh("uname -r").starts_with(kernel.version()));
     hotplug::check(&vpc, &machine);
-    drift::check(&vpc, &machine);
-    // `kylin-vr push` marks the end of what it sends: from then on every file must have that.
     pushes::check(&vpc, &machine);
-    machine.copy_in(CONFIG, format!("{}...\n", full()).as_bytes());
+    drift::check(&vpc, &machine);
+    machine.copy_in(CONFIG, marked(&full()).as_bytes());
     let disk = machine.shut_down();
     let machine = bench.machine(&vpc).kernel(kernel).disk(&disk).boot();
     rows::check(&vpc, &machine);

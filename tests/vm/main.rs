@@ -44,7 +44,9 @@ fn main() -> ExitCode {
         pushes: two_hundred_pushes_leave_no_file_open,
               broken_pushes_change_nothing_and_the_next_good_one_heals;
         hotplug: a_nic_forwards_when_plugged_and_leaves_nothing_when_pulled,
-              a_storm_of_nics_ends_right;
+              a_storm_of_nics_ends_right,
+              the_udev_rule_alone_sets_a_nic_up,
+              a_nic_that_the_guest_does_not_see_is_found_by_a_rescan;
         drift: what_others_undo_is_put_right,
               two_quarrelling_programs_do_not_spin;
         clones: a_clone_of_a_template_comes_up_empty_and_takes_its_first_push;
@@ -66,6 +68,9 @@ fn main() -> ExitCode {
             "vm: the processor is {}",
             if uses_kvm() { "KVM's" } else { "emulated" }
         );
+        if !arguments.ignored && !arguments.include_ignored {
+            eprintln!("ignored: aarch64, which `make test-arm` runs");
+        }
     }
     let bench = Arc::new(Bench::default());
     let trials = tests

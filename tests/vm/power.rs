@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use lab::Vpc;
 use lab::guest::GuestAgent;
 
-use crate::bench::{Bench, CONFIG, both_subnets, configure, eip_works, state};
+use crate::bench::{Bench, CONFIG, both_subnets, configure, eip_works, marked, state};
 use crate::configs::NOTE;
 
 const CUTS: u64 = 20;
@@ -27,10 +27,9 @@ fn push(agent: &mut GuestAgent, yaml: &str) -> Result<(), String> {
 pub fn a_cut_in_the_middle_of_a_push_leaves_the_old_or_the_new(bench: &Bench) {
     let vpc = Vpc::without_router();
     let machine = bench.booted(&vpc);
-    let marked = |yaml: String| format!("{yaml}...\n");
     let pair = [
-        marked(both_subnets()),
-        marked(NOTE.replace("10.90.2.251", "10.90.2.252")),
+        marked(&both_subnets()),
+        marked(&NOTE.replace("10.90.2.251", "10.90.2.252")),
     ];
     let whole = [1, 0].map(|which| {
         configure(&machine, &pair[which]);

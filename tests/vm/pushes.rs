@@ -6,7 +6,7 @@ use std::process::Command;
 use lab::guest::{GuestAgent, Machine};
 use lab::{Nic, Run, Vpc};
 
-use crate::bench::{Bench, CONFIG, both_subnets, configure, eip_works, state};
+use crate::bench::{Bench, CONFIG, both_subnets, configure, eip_works, marked, state};
 use crate::configs::{NOTE, expect, said};
 
 const COMMAND: &str = "/usr/sbin/kylin-vr";
@@ -33,11 +33,10 @@ fn write_all(agent: &mut GuestAgent, file: lab::guest::Handle, bytes: &[u8]) {
     }
 }
 
-/// Two configurations that differ in everything a push can change, but for the first elastic IP. Both with the end
-/// marker, which `kylin-vr push` sets: after one that has it, one without is cut off.
+/// Two configurations that differ in everything a push can change, but for the first elastic IP.
 fn pair() -> [String; 2] {
     let other = NOTE.replace("10.90.2.251", "10.90.2.252");
-    [both_subnets(), other].map(|yaml| format!("{yaml}...\n"))
+    [both_subnets(), other].map(|yaml| marked(&yaml))
 }
 
 fn open_files(machine: &Machine) -> usize {
@@ -84,6 +83,20 @@ pub fn two_hundred_pushes_leave_no_file_open(bench: &Bench) {
     let machine = bench.booted(&vpc);
     check(&vpc, &machine);
     let (mut agent, mut handles) = (machine.agent(), BTreeSet::new());
+    // The package's settings allow what a push needs, and not all there is.
+    let info = agent.call("guest-info", serde_json::json!({})).unwrap();
+    let is_allowed = |name: &str| {
+        let commands = info["supported_commands"].as_array().unwrap();
+        commands.iter().find(|one| one["name"] == name).unwrap()["enabled"] == true
+    };
+    assert!(
+        is_allowed("guest-exec") && is_allowed("guest-file-write"),
+        "{info}"
+    );
+    assert!(
+        !is_allowed("guest-file-read") && !is_allowed("guest-suspend-disk"),
+        "{info}"
+    );
     let before = open_files(&machine);
     let pair = pair();
     for round in 0..200 {
@@ -102,7 +115,7 @@ pub fn two_hundred_pushes_leave_no_file_open(bench: &Bench) {
 pub fn broken_pushes_change_nothing_and_the_next_good_one_heals(bench: &Bench) {
     let vpc = Vpc::without_router();
     let machine = bench.booted(&vpc);
-    let good = format!("{}...\n", both_subnets());
+    let good = marked(&both_subnets());
     configure(&machine, &good);
     let before = state(&machine);
     let mut agent = machine.agent();
