@@ -8,11 +8,7 @@ out=$1
 rm -rf --one-file-system "$out" && mkdir -p "$out/6.12"
 here=$(cd "$(dirname "$0")" && pwd)
 
-# The first Debian mirror that this machine uses itself.
-mirror=$(cat /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list /etc/apt/sources.list 2>/dev/null |
-	sed -n -e 's/^URIs: *\([^ ]*\).*/\1/p' -e 's/^deb  *\(\[[^]]*\] *\)\{0,1\}\([^ ]*\) .*/\2/p' |
-	grep '/debian/*$' | head -n 1)
-[ -n "$mirror" ] || { echo 'no Debian mirror in /etc/apt/sources.list.d/debian.sources or sources.list' >&2; exit 1; }
+mirror=$("$here/../../../packaging/debian-mirror")
 
 "$here/emulate-aarch64.sh"
 
