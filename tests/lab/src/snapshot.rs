@@ -7,6 +7,8 @@
 use std::fmt;
 use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use crate::diff::diff;
 use crate::namespace::{Namespace, command, finish};
@@ -48,6 +50,7 @@ impl Namespace {
     pub fn snapshot(&self) -> Snapshot {
         self.settle();
         let text = self.run(|| {
+            wait_for_addresses();
             let mut text: String = COMMANDS.iter().map(|line| section(line)).collect();
             for directory in SYSCTLS {
                 text += &format!("# sysctl {directory}\n");
@@ -88,6 +91,18 @@ impl fmt::Display for Snapshot {
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\n{self}")
+    }
+}
+
+/// Waits until no IPv6 address is being checked for duplicates any more, two seconds at most: only then it gets its
+/// route in the table `local`, which would otherwise come between two snapshots.
+fn wait_for_addresses() {
+    for _ in 0..100 {
+        let output = finish(command("ip", &["-6", "address", "show", "tentative"]), "");
+        if output.stdout.is_empty() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(20));
     }
 }
 
