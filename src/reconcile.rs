@@ -9,11 +9,16 @@ use crate::owned::Owned;
 use crate::plan::{Operation, Plan, diff};
 use crate::words::plain;
 
-/// How often a plan is made anew because something else changes the kernel at the same time.
-const ATTEMPTS: usize = 8;
+/// How often a plan is made anew because something else changes the kernel at the same time: nftables, so that ours was
+/// refused and nothing is lost but the time.
+const ATTEMPTS: usize = 32;
 
-/// What the second attempt waits twice, the third one four times, and so on: half a second in all.
+/// How often it is carried out, and the kernel is not as planned afterwards: something undoes it.
+const QUARRELS: usize = 8;
+
+/// What the third attempt waits four times, the next one eight times, and so on, up to [`LONGEST`]: two seconds in all.
 const PATIENCE: Duration = Duration::from_millis(2);
+const LONGEST: Duration = Duration::from_millis(64);
 
 /// Why the kernel does not match.
 #[derive(Debug, thiserror::Error)]
@@ -60,11 +65,12 @@ pub fn reconcile(
     let mut done = Vec::new();
     let mut announcements = Vec::new();
     let mut failed = Vec::new();
+    let mut quarrels = 0;
     for attempt in 0..ATTEMPTS {
         if attempt > 1 {
             // The first run of the loop does the work, the second one verifies. Whatever comes then is somebody
             // else's doing, or a hash table of the kernel's that is still growing: given a little time.
-            std::thread::sleep(PATIENCE * (1 << attempt));
+            std::thread::sleep(PATIENCE.saturating_mul(1 << attempt.min(16)).min(LONGEST));
         }
         let mut plan = diff(desired, &now, &ours);
         if plan.is_empty() {
@@ -81,6 +87,9 @@ pub fn reconcile(
                 before,
             });
         }
+        if quarrels == QUARRELS {
+            break;
+        }
         ours = ours.with(desired, &now);
         if let Err(error) = record(&ours) {
             failed = vec![not_recorded(&error)];
@@ -88,7 +97,10 @@ pub fn reconcile(
         }
         announcements.append(&mut plan.announcements);
         match kernel.apply(&plan.operations) {
-            Ok(()) => done.extend(plan.operations),
+            Ok(()) => {
+                quarrels += 1;
+                done.extend(plan.operations);
+            }
             Err(Incomplete { begun, failures }) => {
                 let final_ones: Vec<String> = failures
                     .iter()
