@@ -69,7 +69,7 @@ pub fn a_bad_file_and_a_missing_nic_do_not_stop_it(bench: &Bench) {
     let vpc = Vpc::without_router();
     let machine = bench.booted(&vpc);
     crate::bench::configure(&machine, &full());
-    machine.copy_in(CONFIG, b"if_list: 5\n");
+    machine.copy_in(CONFIG, b"if_list: 5\n...\n");
     let disk = machine.shut_down();
 
     let machine = bench.machine(&vpc).disk(&disk).without(Nic::SubnetB).boot();
