@@ -1,6 +1,8 @@
 //! The scenes around the packet table: from the first file to the removal.
 
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use lab::{Icmp, Nic, Tcp, Udp, Vpc};
 
@@ -152,7 +154,12 @@ pub fn what_goes_wrong(page: &mut Page, vpc: &Vpc) {
     page.check(is_up, "the monitor has set the NIC up by itself");
     try_all(page, vpc, &[CLIENT_TO_B1, A3_TO_B2]);
 
-    page.say("Somebody restarts a firewall that begins with an empty ruleset. Our translation goes with it:");
+    page.say(
+        "Somebody restarts a firewall that begins with an empty ruleset. Our translation goes with it. What comes in just \
+         that moment finds no translation; a connection that is quiet lives on:",
+    );
+    // Its last acknowledgement may be delayed (40 ms): in the gap the router would answer it itself, with a reset.
+    thread::sleep(Duration::from_millis(200));
     page.command("nft flush ruleset");
     vpc.router.nft("flush ruleset");
     let is_back = monitor.has_put_right(page, "table ip kylin_vr");
