@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::{env, fs};
 
 use lab::guest::{Image, Kernel, Machine, MachineBuilder};
@@ -11,43 +11,65 @@ use lab::{Tcp, Vpc};
 /// Where the file lies in the guest.
 pub const CONFIG: &str = "/etc/kylin-vr/kylin-vr.yaml";
 
-/// What all tests share; the image is made by the first.
-#[derive(Default)]
+/// What a test gets its machines from. Those of one [`Kernel`]; the images are shared by all.
+#[derive(Clone)]
 pub struct Bench {
-    /// For aarch64 instead.
-    aarch64: bool,
-    image: OnceLock<Image>,
+    kernel: Kernel,
+    images: Arc<Images>,
+}
+
+/// Each is made by the first test that needs it.
+#[derive(Default)]
+struct Images {
+    x86_64: OnceLock<Image>,
+    aarch64: OnceLock<Image>,
     making: Mutex<()>,
 }
 
 impl Bench {
-    /// A bench whose machines are emulated aarch64.
-    pub fn aarch64() -> Bench {
+    pub fn new() -> Bench {
         Bench {
-            aarch64: true,
-            ..Bench::default()
+            kernel: Kernel::Linux6_1,
+            images: Arc::default(),
         }
+    }
+
+    /// The same with machines of another kernel.
+    pub fn with(&self, kernel: Kernel) -> Bench {
+        Bench {
+            kernel,
+            images: self.images.clone(),
+        }
+    }
+
+    pub fn kernel(&self) -> Kernel {
+        self.kernel
+    }
+
+    fn is_aarch64(&self) -> bool {
+        self.kernel == Kernel::Linux6_12Aarch64
     }
 
     fn image(&self) -> &Image {
         // Poisoned: another test could not make it. This one tries for itself, and says why not.
-        let _one = self.making.lock();
-        self.image.get_or_init(|| {
-            let (script, cache) = if self.aarch64 {
-                (
-                    "tests/vm/image/build-aarch64.sh",
-                    cache().with_extension("aarch64"),
-                )
-            } else {
-                ("tests/vm/image/build.sh", cache())
-            };
+        let _one = self.images.making.lock();
+        let (image, script, cache) = if self.is_aarch64() {
+            (
+                &self.images.aarch64,
+                "tests/vm/image/build-aarch64.sh",
+                cache().with_extension("aarch64"),
+            )
+        } else {
+            (&self.images.x86_64, "tests/vm/image/build.sh", cache())
+        };
+        image.get_or_init(|| {
             let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
             Image::with_package(&cache, &recipe, &self.package())
         })
     }
 
     pub fn machine<'b>(&'b self, vpc: &Vpc) -> MachineBuilder<'b> {
-        Machine::builder(self.image(), vpc)
+        Machine::builder(self.image(), vpc).kernel(self.kernel)
     }
 
     /// A machine that has booted with all NICs, nothing configured.
@@ -55,17 +77,12 @@ impl Bench {
         self.machine(vpc).restore()
     }
 
-    /// The same with this kernel.
-    pub fn booted_with(&self, vpc: &Vpc, kernel: Kernel) -> Machine {
-        self.machine(vpc).kernel(kernel).restore()
-    }
-
     /// `KYLIN_VR_TEST_DEB`, or the newest that `make deb` made.
     ///
     /// # Panics
     /// If there is none.
     pub fn package(&self) -> PathBuf {
-        let (variable, end) = if self.aarch64 {
+        let (variable, end) = if self.is_aarch64() {
             ("KYLIN_VR_TEST_DEB_ARM64", "_arm64.deb")
         } else {
             ("KYLIN_VR_TEST_DEB", "_amd64.deb")

@@ -21,9 +21,8 @@ mod rows;
 mod table;
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use lab::guest::uses_kvm;
+use lab::guest::{Kernel, uses_kvm};
 use libtest_mimic::{Arguments, Trial, run};
 
 use bench::Bench;
@@ -37,26 +36,44 @@ macro_rules! tests {
 
 fn main() -> ExitCode {
     // The longest first: the last one to end runs alone.
-    let tests = tests! {
+    let on_one_kernel = tests! {
         power: a_cut_in_the_middle_of_a_push_leaves_the_old_or_the_new;
-        boot: with_a_file_every_row_of_the_packet_table_holds,
-              a_bad_file_and_a_missing_nic_do_not_stop_it;
-        pushes: two_hundred_pushes_leave_no_file_open,
-              broken_pushes_change_nothing_and_the_next_good_one_heals;
+        pushes: two_hundred_pushes_leave_no_file_open;
+        boot: with_a_file_every_row_of_the_packet_table_holds;
         hotplug: a_nic_forwards_when_plugged_and_leaves_nothing_when_pulled,
               a_storm_of_nics_ends_right,
               the_udev_rule_alone_sets_a_nic_up,
               a_nic_that_the_guest_does_not_see_is_found_by_a_rescan;
         drift: what_others_undo_is_put_right,
               two_quarrelling_programs_do_not_spin;
-        clones: a_clone_of_a_template_comes_up_empty_and_takes_its_first_push;
-        package: an_upgrade_loses_no_packet_and_a_purge_leaves_nothing;
+    };
+    let on_every_kernel = tests! {
         neighbours: networkd_leaves_configured_nics_alone,
               network_manager_and_firewalld_leave_configured_nics_alone;
-        kernels: linux_5_10_boots_plugs_takes_pushes_and_repairs,
-              linux_6_12_boots_plugs_takes_pushes_and_repairs,
-              linux_6_12_on_aarch64_boots_plugs_takes_pushes_and_repairs;
+        pushes: broken_pushes_change_nothing_and_the_next_good_one_heals;
+        package: an_upgrade_loses_no_packet_and_a_purge_leaves_nothing;
+        boot: a_bad_file_and_a_missing_nic_do_not_stop_it;
+        clones: a_clone_of_a_template_comes_up_empty_and_takes_its_first_push;
     };
+    let in_one_life = tests! { kernels: it_plugs_takes_pushes_repairs_and_boots_with_every_row; };
+    let tests = [
+        ("", Kernel::Linux6_1, [&on_one_kernel[..], &on_every_kernel]),
+        (
+            "linux_6_12::",
+            Kernel::Linux6_12,
+            [&in_one_life[..], &on_every_kernel],
+        ),
+        (
+            "linux_5_10::",
+            Kernel::Linux5_10,
+            [&in_one_life[..], &on_every_kernel],
+        ),
+        (
+            "linux_6_12_aarch64::",
+            Kernel::Linux6_12Aarch64,
+            [&in_one_life[..], &[]],
+        ),
+    ];
     let mut arguments = Arguments::from_args();
     // A machine has two processors.
     arguments.test_threads.get_or_insert(2);
@@ -72,17 +89,23 @@ fn main() -> ExitCode {
             eprintln!("ignored: aarch64, which `make test-arm` runs");
         }
     }
-    let bench = Arc::new(Bench::default());
-    let trials = tests
-        .into_iter()
-        .map(|(name, test)| {
+    let bench = Bench::new();
+    let trials = tests.into_iter().flat_map(|(prefix, kernel, tests)| {
+        let bench = bench.with(kernel);
+        tests.concat().into_iter().map(move |(name, test)| {
             let bench = bench.clone();
-            Trial::test(name, move || {
+            Trial::test(format!("{prefix}{name}"), move || {
                 test(&bench);
                 Ok(())
             })
-            // Half an hour: `make test-arm` asks for it.
-            .with_ignored_flag(missing.is_some() || name.contains("aarch64"))
+        })
+    });
+    // Half an hour: `make test-arm` asks for it.
+    let ignored = |trial: &Trial| missing.is_some() || trial.name().contains("aarch64");
+    let trials = trials
+        .map(|trial| {
+            let ignored = ignored(&trial);
+            trial.with_ignored_flag(ignored)
         })
         .collect();
     run(&arguments, trials).exit_code()
