@@ -7,6 +7,7 @@ use crate::model::nft::TableChange;
 use crate::model::{Desired, LinkSysctl, Observed, Sysctl};
 use crate::owned::Owned;
 use crate::plan::{Operation, Plan, diff};
+use crate::timing::timed;
 use crate::words::plain;
 
 /// How often a plan is made anew because something else changes the kernel at the same time: nftables, so that ours was
@@ -72,7 +73,7 @@ pub fn reconcile(
             // else's doing, or a hash table of the kernel's that is still growing: given a little time.
             std::thread::sleep(PATIENCE.saturating_mul(1 << attempt.min(16)).min(LONGEST));
         }
-        let mut plan = diff(desired, &now, &ours);
+        let mut plan = timed("diff", || diff(desired, &now, &ours));
         if plan.is_empty() {
             let ours = ours.clone().with(desired, &now).only(desired, &now);
             if let Err(error) = record(&ours) {

@@ -12,6 +12,7 @@ use crate::lock::{self, Acquired, Lock};
 use crate::managers;
 use crate::owned::{LinkBefore, Owned};
 use crate::reconcile::{self, reconcile};
+use crate::timing::timed;
 use crate::words::plain;
 
 /// A configuration that is about to be applied.
@@ -157,7 +158,7 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
     };
     // Before the links come up: who manages NICs otherwise must know that these are not to be touched.
     let managers = managers::tell(config);
-    let desired = features::desired(config);
+    let desired = timed("desired", || features::desired(config));
     let before = owned.clone();
     let reconciled = match reconcile(&mut kernel, &desired, owned, |owned| context.state.record(owned)) {
         Ok(reconciled) => reconciled,
@@ -171,7 +172,7 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
             };
         }
     };
-    if let Err(error) = keep(context, accept.then_some(text), staged) {
+    if let Err(error) = timed("keep", || keep(context, accept.then_some(text), staged)) {
         let left_over = reconciled.undo(&mut kernel);
         let mut failed = vec![format!("keep the configuration: {}", plain(&error))];
         failed.extend(
@@ -215,7 +216,7 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
             "applied"
         );
     }
-    if let Err(error) = kernel.announce(&reconciled.plan.announcements) {
+    if let Err(error) = timed("announce", || kernel.announce(&reconciled.plan.announcements)) {
         // The router works; neighbours learn a little later.
         report.notes.push(error.to_string());
     }

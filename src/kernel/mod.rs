@@ -15,7 +15,7 @@ mod watch;
 pub use announce::send as send_announcements;
 pub use error::{Error, Failure, Incomplete};
 pub use fake::Fake;
-pub use linux::Linux;
+pub use linux::{Linux, encode};
 pub use nic::{Events as NicEvents, is_first_namespace, rescan_pci};
 pub use watch::Watch;
 

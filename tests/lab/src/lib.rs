@@ -14,8 +14,8 @@
 //!
 //! The line through it: [`Namespace`] (a namespace without a name, gone with its last user) -> [`Host`] (a
 //! VM) -> [`Vpc`] (the topology of the design note) -> [`probe`] (one packet, one [`Outcome`]). Beside the
-//! line stand flows that live through reloads ([`TcpFlow`], [`UdpFlow`]), ARP ([`ArpWatch`], [`arping`]) and
-//! the text of a whole namespace ([`Snapshot`]). Where a namespace is not enough of a router, the router is a real VM:
+//! line stand flows that live through reloads ([`TcpFlow`], [`UdpFlow`]), floods of new ones ([`Flood`]), ARP
+//! ([`ArpWatch`], [`arping`]) and the text of a whole namespace ([`Snapshot`]). Where a namespace is not enough of a router, the router is a real VM:
 //! [`guest`].
 //!
 //! It is test code: whatever it cannot do it reports by a panic that names the command or the call.
@@ -24,6 +24,7 @@
 mod agent;
 mod arp;
 mod diff;
+mod flood;
 mod flow;
 pub mod guest;
 mod host;
@@ -43,6 +44,7 @@ mod wait;
 
 pub use agent::{Daemon, Run};
 pub use arp::{ArpFrame, ArpWatch, arping};
+pub use flood::{Extent, Flood};
 pub use flow::{TcpFlow, UdpFlow};
 pub use host::Host;
 pub use listener::Listener;
