@@ -14,6 +14,7 @@ mod loading;
 mod machine;
 mod others;
 mod plot;
+mod profile;
 mod result;
 mod settings;
 mod site;
@@ -33,12 +34,13 @@ struct Bench {
 }
 
 /// The groups, by the names that they are asked for.
-const GROUPS: [(&str, fn(&mut Bench)); 5] = [
+const GROUPS: [(&str, fn(&mut Bench)); 6] = [
     ("first-packets", first_packets::measure),
     ("loading", loading::measure),
     ("changing", changing::measure),
     ("lean", lean::measure),
     ("held", held::measure),
+    ("profile", profile::measure),
 ];
 
 fn main() -> ExitCode {
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     command::adopt_orphans();
+    command::come_first();
     let mut bench = Bench {
         settings: Settings::new(),
         results: Results::default(),
@@ -82,7 +85,10 @@ fn main() -> ExitCode {
 /// Writes the table, the figures and the plot.
 fn write(results: &Results, machine: &Machine, whole: bool) -> ExitCode {
     let directory = output_directory();
-    let table = format!("{}\n\n{}", machine.description, results.markdown());
+    let mut table = format!("{}\n\n{}", machine.description, results.markdown());
+    if !results.profile.is_empty() {
+        table += &format!("\nWhere the time of a reload goes:\n\n{}", results.profile);
+    }
     println!("\n{table}\nlines that do not hold: {}", results.broken());
     let json = format!("{:#}\n", results.json(&machine.json));
     let mut files = vec![("results.md", table.clone()), ("results.json", json)];

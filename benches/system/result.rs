@@ -52,6 +52,8 @@ pub struct Results {
     lines: Vec<Line>,
     /// Series for the plot: a name, and new flows a second over the number of entries.
     pub series: Vec<(String, Vec<(usize, f64)>)>,
+    /// Where the time of a reload goes, as a table; empty if it was not measured.
+    pub profile: String,
 }
 
 impl Results {

@@ -17,7 +17,7 @@ pub struct Settings {
     pub slow_repeats: usize,
     /// Entries of the others' one rule each.
     pub rules: &'static [usize],
-    /// Entries of the notes's way with one process a rule.
+    /// Entries of the note's way with one process a rule.
     pub processes: usize,
     /// How long the monitor is watched doing nothing.
     pub idle: Duration,
@@ -32,8 +32,8 @@ impl Settings {
         if quick {
             Self {
                 quick,
-                flood_rounds: 1,
-                flood: Duration::from_millis(500),
+                flood_rounds: 3,
+                flood: Duration::from_millis(300),
                 repeats: 5,
                 slow_repeats: 1,
                 rules: &[100, 1_000],

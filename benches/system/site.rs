@@ -129,7 +129,7 @@ impl Site {
         client.ip("link set eth0 up");
         sink.ip("link set eth0 up");
         sink.nft(
-            "table netdev sink {\n chain all {\n type filter hook ingress device \"eth0\" priority 0; policy drop;\n }\n}\n",
+            "table netdev sink {\n chain incoming {\n type filter hook ingress device \"eth0\" priority 0; policy drop;\n }\n}\n",
         );
         Self { client, router, sink }
     }

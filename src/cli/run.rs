@@ -160,7 +160,9 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
     let managers = managers::tell(config);
     let desired = timed("desired", || features::desired(config));
     let before = owned.clone();
-    let reconciled = match reconcile(&mut kernel, &desired, owned, |owned| context.state.record(owned)) {
+    let reconciled = match reconcile(&mut kernel, &desired, owned, |owned| {
+        timed("record", || context.state.record(owned))
+    }) {
         Ok(reconciled) => reconciled,
         Err(error) => {
             tracing::error!(%error, "not applied");
@@ -189,24 +191,29 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
         0 => String::new(),
         pending => format!("; {} pending", count(pending, "NIC")),
     };
-    let mut report = Report::new(
+    let report = Report::new(
         command,
         source,
         Outcome::Unchanged,
         format!("nothing changed{pending}"),
-    )
-    .with_plan(&reconciled.done, &reconciled.plan)
-    .with_problems(problems.clone())
-    .with_in_force(Some((text, config)));
+    );
+    let mut report = timed("report", || {
+        report
+            .with_plan(&reconciled.done, &reconciled.plan)
+            .with_problems(problems.clone())
+            .with_in_force(Some((text, config)))
+    });
     report.notes.extend(managers);
     if !reconciled.done.is_empty() {
-        let changes: usize = reconciled.done.iter().map(|one| one.lines().len()).sum();
+        let changes = report.changes.len() - reconciled.plan.announcements.len();
         report = report.with_outcome(
             Outcome::Applied,
             format!("applied {}{pending}", count(changes, "change")),
         );
-        for line in shortened(&report.changes) {
-            tracing::info!("{line}");
+        if tracing::enabled!(tracing::Level::INFO) {
+            for line in shortened(&report.changes) {
+                tracing::info!("{line}");
+            }
         }
         tracing::info!(
             command,

@@ -6,6 +6,7 @@
 mod checklists;
 mod commands;
 mod configs;
+mod counts;
 mod failures;
 mod foreign;
 mod interfaces;
@@ -95,6 +96,7 @@ fn main() -> ExitCode {
               runs_of_udev_are_left_to_a_monitor,
               start_waits_for_a_nic_and_then_goes_on,
               an_older_generation_is_refused;
+        counts: what_a_change_writes_does_not_grow_with_the_file;
         scale: ten_thousand_eips_and_a_long_range_are_read_back_equal,
               every_port_of_a_shifted_range_goes_to_its_own_port;
         commands: old_spellings_work,
