@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use lab::Namespace;
@@ -18,7 +19,11 @@ pub struct Agent {
 impl Agent {
     /// In a new directory below `target`: on a disk, where a router's state lies; what is gone after a boot lies in memory.
     pub fn new(name: &str) -> Self {
-        let directory = crate::output_directory().join(format!("state-{}-{name}", std::process::id()));
+        // Several of one name live side by side.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let directory =
+            crate::output_directory().join(format!("state-{}-{name}-{count}", std::process::id()));
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(directory.join("lib")).expect("make a directory");
         let agent = Self { directory };
@@ -150,15 +155,6 @@ pub fn peak_memory(namespace: &Namespace, command: &Command) -> u64 {
 /// Becomes who inherits children of children.
 pub fn adopt_orphans() {
     nix::sys::prctl::set_child_subreaper(true).expect("become a subreaper");
-}
-
-/// Has this process and all that it starts come before what else runs, where the machine is not idle.
-pub fn come_first() {
-    let own = std::process::id().to_string();
-    let renice = Command::new("renice").args(["-n", "-20", "-p", &own]).output();
-    if !renice.is_ok_and(|output| output.status.success()) {
-        eprintln!("without priority: renice does not work");
-    }
 }
 
 /// Ends the processes that kylin-vr left to send gratuitous ARPs.

@@ -64,7 +64,6 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     command::adopt_orphans();
-    command::come_first();
     let mut bench = Bench {
         settings: Settings::new(),
         results: Results::default(),
