@@ -33,8 +33,11 @@ struct Bench {
     results: Results,
 }
 
+/// Measures a group, and adds its lines.
+type Measure = fn(&mut Bench);
+
 /// The groups, by the names that they are asked for.
-const GROUPS: [(&str, fn(&mut Bench)); 6] = [
+const GROUPS: [(&str, Measure); 6] = [
     ("first-packets", first_packets::measure),
     ("loading", loading::measure),
     ("changing", changing::measure),
