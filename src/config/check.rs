@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::fields::{Fields, Read, Reader, host_address, number};
+use super::fields::{Fields, Path, Read, Reader, host_address, number};
 use super::forwards;
 use super::node::{Located, Node};
 use super::problem::{Problem, Severity};
@@ -16,13 +16,16 @@ const ROOT: &[&str] = &["if_list", "eip_list", "port_forward_list", "ipv6", "gen
 const INTERFACE: &[&str] = &["ipaddr", "prefix", "mac", "gateway"];
 const EIP: &[&str] = &["eip", "vm-ip"];
 
+/// Every key that means something somewhere.
+pub(super) const KEYS: &[&[&str]] = &[ROOT, INTERFACE, EIP, forwards::FORWARD];
+
 /// The configuration as far as it could be read; it is one only if no problem is an error.
 pub(super) fn check(text: &[u8], root: &Located<'_>, problems: &mut Vec<Problem>) -> Config {
     let mut reader = Reader { text, problems };
     if matches!(root.value, Node::Null) {
         return Config::default();
     }
-    let Some(fields) = reader.mapping(root, "", ROOT) else {
+    let Some(fields) = reader.mapping(root, Path::Root, ROOT) else {
         return Config::default();
     };
 
@@ -70,13 +73,13 @@ pub(super) fn check(text: &[u8], root: &Located<'_>, problems: &mut Vec<Problem>
 fn entries<'n, T>(
     reader: &mut Reader<'_, '_>,
     fields: &Fields<'n>,
-    key: &str,
-    read: impl Fn(&mut Reader<'_, '_>, &'n Located<'n>, &str) -> Option<(T, super::Place)>,
+    key: &'static str,
+    read: impl Fn(&mut Reader<'_, '_>, &'n Located<'n>, Path) -> Option<(T, super::Place)>,
 ) -> Vec<Read<T>> {
     let mut entries = Vec::new();
     for (index, item) in reader.list(fields.get(key), key).iter().enumerate() {
-        let path = format!("{key}[{index}]");
-        if let Some((value, place)) = read(reader, item, &path) {
+        let path = Path::Item(key, index);
+        if let Some((value, place)) = read(reader, item, path.clone()) {
             entries.push(Read { value, path, place });
         }
     }
@@ -86,7 +89,7 @@ fn entries<'n, T>(
 fn interface<'n>(
     reader: &mut Reader<'_, '_>,
     item: &'n Located<'n>,
-    path: &str,
+    path: Path,
 ) -> Option<(Interface, super::Place)> {
     let fields = reader.mapping(item, path, INTERFACE)?;
     let address = fields.required(reader, "ipaddr", "an IPv4 address", host_address);
@@ -150,7 +153,7 @@ fn reserved(net: Ipv4Net, address: Ipv4Addr) -> Option<&'static str> {
     }
 }
 
-fn eip<'n>(reader: &mut Reader<'_, '_>, item: &'n Located<'n>, path: &str) -> Option<(Eip, super::Place)> {
+fn eip<'n>(reader: &mut Reader<'_, '_>, item: &'n Located<'n>, path: Path) -> Option<(Eip, super::Place)> {
     let fields = reader.mapping(item, path, EIP)?;
     let eip = fields.required(reader, "eip", "an IPv4 address", host_address);
     let vm = fields.required(reader, "vm-ip", "an IPv4 address", host_address);
@@ -331,9 +334,9 @@ impl Router<'_> {
         vm: Ipv4Addr,
         eips: &std::collections::BTreeSet<Ipv4Addr>,
     ) {
-        let path = format!("{}.vm-ip", entry.path);
         let mut problem = |severity, message: String| {
-            reader.problem(severity, path.clone(), entry.place, Some(vm.to_string()), message);
+            let path = format!("{}.vm-ip", entry.path);
+            reader.problem(severity, path, entry.place, Some(vm.to_string()), message);
         };
         if let Some(own) = self.interfaces().find(|own| own.value.address.addr() == vm) {
             problem(

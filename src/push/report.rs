@@ -56,8 +56,8 @@ struct Pending {
 struct Wrong {
     severity: String,
     path: String,
-    line: u64,
-    column: u64,
+    line: u32,
+    column: u32,
     value: Option<String>,
     message: String,
 }
