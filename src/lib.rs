@@ -34,4 +34,5 @@ pub mod owned;
 pub mod plan;
 pub mod push;
 pub mod reconcile;
+mod undo;
 pub mod words;

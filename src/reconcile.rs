@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::kernel::{Error as KernelError, Incomplete, Kernel};
-use crate::model::nft::TableChange;
-use crate::model::{Desired, LinkSysctl, Observed, Sysctl};
+use crate::model::{Desired, Observed};
 use crate::owned::Owned;
 use crate::plan::{Operation, Plan, diff};
+use crate::undo::undo;
 use crate::words::plain;
 
 /// How often a plan is made anew because something else changes the kernel at the same time: nftables, so that ours was
@@ -54,7 +54,7 @@ pub struct Reconciled {
 /// # Errors
 /// If it cannot be made to match; then it is as it was.
 pub fn reconcile(
-    kernel: &mut impl Kernel,
+    kernel: &mut dyn Kernel,
     desired: &Desired,
     owned: Owned,
     mut record: impl FnMut(&Owned) -> std::io::Result<()>,
@@ -64,6 +64,8 @@ pub fn reconcile(
     let mut ours = owned.clone();
     let mut done = Vec::new();
     let mut announcements = Vec::new();
+    // What failed: whether it was carried out all the same is not known, since an answer can be lost.
+    let mut unsure = Vec::new();
     let mut failed = Vec::new();
     let mut quarrels = 0;
     for attempt in 0..ATTEMPTS {
@@ -108,12 +110,9 @@ pub fn reconcile(
                     .map(|failure| format!("{}: {}", plan.operations[failure.index], failure.error))
                     .collect();
                 let is_failed = |index| failures.iter().any(|failure| failure.index == index);
-                let carried_out = plan.operations.into_iter().take(begun).enumerate();
-                done.extend(
-                    carried_out
-                        .filter(|(index, _)| !is_failed(*index))
-                        .map(|(_, one)| one),
-                );
+                for (index, one) in plan.operations.into_iter().take(begun).enumerate() {
+                    if is_failed(index) { &mut unsure } else { &mut done }.push(one);
+                }
                 if !final_ones.is_empty() {
                     failed = final_ones;
                     break;
@@ -136,8 +135,10 @@ pub fn reconcile(
             rest.join(", ")
         )];
     }
-    let left_over = undo(kernel, &done, &before);
-    failed.extend(record(&owned).err().map(|error| not_recorded(&error)));
+    let left_over = undo(kernel, &done, &unsure, &before);
+    // What is left over is still ours: the next run, a `reset` as well, must know of it.
+    let kept = if left_over.is_empty() { &owned } else { &ours };
+    failed.extend(record(kept).err().map(|error| not_recorded(&error)));
     failed.dedup();
     Err(Error::Failed { failed, left_over })
 }
@@ -149,73 +150,7 @@ fn not_recorded(error: &std::io::Error) -> String {
 impl Reconciled {
     /// Takes everything back, because what was to follow failed. What could not be brought back is returned.
     #[must_use]
-    pub fn undo(self, kernel: &mut impl Kernel) -> Vec<String> {
-        undo(kernel, &self.done, &self.before)
+    pub fn undo(self, kernel: &mut dyn Kernel) -> Vec<String> {
+        undo(kernel, &self.done, &[], &self.before)
     }
-}
-
-/// Undoes operations in reverse order, and names what could not be undone.
-fn undo(kernel: &mut impl Kernel, done: &[Operation], before: &Observed) -> Vec<String> {
-    let inverse: Vec<Operation> = done.iter().rev().map(Operation::inverse).collect();
-    let mut left_over = carry_out(kernel, &inverse);
-    // Inverses bring back what each operation changed itself. Two things need a second look: a sysctl that the
-    // kernel changed along with another, and the table, which somebody else may have changed in between, or a
-    // batch whose answer was lost.
-    match kernel.observe() {
-        Ok(now) => left_over.extend(carry_out(kernel, &repairs(done, &now, before))),
-        Err(error) => left_over.push(error.to_string()),
-    }
-    left_over
-}
-
-fn carry_out(kernel: &mut impl Kernel, operations: &[Operation]) -> Vec<String> {
-    let mut rest = operations;
-    let mut left_over = Vec::new();
-    while !rest.is_empty() {
-        match kernel.apply(rest) {
-            Ok(()) => break,
-            Err(Incomplete { begun, failures }) => {
-                for failure in &failures {
-                    // A table that was changed in between is what the second look is for.
-                    let table = matches!(rest[failure.index], Operation::Table(_));
-                    if !(table && matches!(failure.error, KernelError::Interrupted)) {
-                        left_over.push(format!("{}: {}", rest[failure.index], failure.error));
-                    }
-                }
-                rest = &rest[begun..];
-            }
-        }
-    }
-    left_over
-}
-
-fn repairs(done: &[Operation], now: &Observed, before: &Observed) -> Vec<Operation> {
-    let mut repairs = Vec::new();
-    let change = TableChange::between(now.table.as_ref(), before.table.as_ref());
-    repairs.extend(change.map(Operation::Table));
-    let touched = |wanted| {
-        done.iter()
-            .any(|one| matches!(one, Operation::SetSysctl { key, .. } if *key == wanted))
-    };
-    for (key, to) in &before.sysctls {
-        let along = matches!(
-            key,
-            Sysctl::Link(_, LinkSysctl::DisableIpv6) | Sysctl::DisableIpv6Default
-        ) && touched(Sysctl::DisableIpv6All);
-        let (Some(from), true) = (
-            now.sysctls.get(key).filter(|from| *from != to),
-            along || touched(*key),
-        ) else {
-            continue;
-        };
-        if let Some(path) = now.sysctl_path(*key) {
-            repairs.push(Operation::SetSysctl {
-                key: *key,
-                path,
-                from: from.clone(),
-                to: to.clone(),
-            });
-        }
-    }
-    repairs
 }

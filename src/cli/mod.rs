@@ -22,6 +22,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::intake::{Source, State};
+use crate::kernel::{self, Kernel, Linux};
 
 /// What messages call the configuration that an event is answered with.
 const LAST_ACCEPTED: &str = "the last accepted configuration";
@@ -127,7 +128,11 @@ struct Context {
     state: State,
     lock_timeout: Duration,
     json: bool,
+    open: Box<OpenKernel>,
 }
+
+/// Opens the kernel that a command works on.
+type OpenKernel = dyn Fn() -> Result<Box<dyn Kernel>, kernel::Error>;
 
 impl Context {
     /// The source that was given; `None` for the installed file.
@@ -148,6 +153,14 @@ pub fn command() -> clap::Command {
 
 /// Runs the command with these arguments, the program's name first.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    main_with(arguments, || Ok(Box::new(Linux::open()?)))
+}
+
+/// The same on a kernel that `open` opens: programs of the tests have one that fails where they say.
+pub fn main_with(
+    arguments: impl IntoIterator<Item = OsString>,
+    open: impl Fn() -> Result<Box<dyn Kernel>, kernel::Error> + 'static,
+) -> ExitCode {
     let Arguments { common, command } = Arguments::parse_from(modern(arguments));
     log_to_stderr(common.verbose.max(u8::from(matches!(command, Command::Monitor))));
     let (lasting, runtime) = directories(|variable| std::env::var_os(variable));
@@ -163,6 +176,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         state,
         lock_timeout,
         json,
+        open: Box::new(open),
     };
     let report = match command {
         Command::Start { wait } => start::run(&context, wait),
@@ -189,7 +203,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Monitor => return monitor::run(context),
         Command::Push(options) => return push::run(&context, &options),
         Command::Announce => {
-            return match crate::kernel::send_announcements(io::stdin().lock()) {
+            return match kernel::send_announcements(io::stdin().lock()) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
                     tracing::error!(%error, "gratuitous ARP");

@@ -7,7 +7,7 @@ use super::report::{Outcome, Report, count, shortened};
 use crate::config::{Config, Problem};
 use crate::features;
 use crate::intake::{Source, Staged};
-use crate::kernel::{self, Kernel, Linux, NicEvents};
+use crate::kernel::{self, NicEvents};
 use crate::lock::{self, Acquired, Lock};
 use crate::managers;
 use crate::owned::{LinkBefore, Owned};
@@ -147,7 +147,7 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
         Ok(staged) => staged,
         Err(error) => return fail(format!("write {}: {}", context.config.display(), plain(&error))),
     };
-    let mut kernel = match Linux::open() {
+    let mut kernel = match (context.open)() {
         Ok(kernel) => kernel,
         Err(error) => return fail(error.to_string()),
     };
@@ -159,7 +159,9 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
     let managers = managers::tell(config);
     let desired = features::desired(config);
     let before = owned.clone();
-    let reconciled = match reconcile(&mut kernel, &desired, owned, |owned| context.state.record(owned)) {
+    let reconciled = match reconcile(kernel.as_mut(), &desired, owned, |owned| {
+        context.state.record(owned)
+    }) {
         Ok(reconciled) => reconciled,
         Err(error) => {
             tracing::error!(%error, "not applied");
@@ -172,12 +174,13 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
         }
     };
     if let Err(error) = keep(context, accept.then_some(text), staged) {
-        let left_over = reconciled.undo(&mut kernel);
+        let ours = reconciled.owned.clone();
+        let left_over = reconciled.undo(kernel.as_mut());
         let mut failed = vec![format!("keep the configuration: {}", plain(&error))];
         failed.extend(
             context
                 .state
-                .record(&before)
+                .record(if left_over.is_empty() { &before } else { &ours })
                 .err()
                 .map(|error| format!("keep the record: {}", plain(&error))),
         );

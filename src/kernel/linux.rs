@@ -33,6 +33,12 @@ impl Linux {
     }
 }
 
+/// Whether the second of two operations goes in one system call with the first: then it is carried out even if the first
+/// fails.
+pub(super) fn go_together(first: &Operation, second: &Operation) -> bool {
+    Rtnetlink::takes(second) && Rtnetlink::takes(first) && first.takes_away() == second.takes_away()
+}
+
 impl Kernel for Linux {
     fn observe(&mut self) -> Result<Observed, Error> {
         let mut observed = self.rtnetlink.observe()?;
@@ -48,7 +54,7 @@ impl Kernel for Linux {
             // ten thousand answers. But nothing is taken away before what comes in its place is known to be there.
             let run = operations[index..]
                 .iter()
-                .take_while(|next| Rtnetlink::takes(next) && next.takes_away() == operation.takes_away())
+                .take_while(|next| go_together(operation, next))
                 .count();
             let (begun, failures) = if run > 0 {
                 self.rtnetlink.apply(&operations[index..index + run])

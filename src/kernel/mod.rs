@@ -1,10 +1,12 @@
 //! The only place with system calls: looks at the kernel, and carries out operations on it.
 //!
-//! Two implementations behave the same: [`Linux`], and [`Fake`], which keeps the state in memory for tests.
+//! Two implementations behave the same: [`Linux`], and [`Fake`], which keeps the state in memory for tests. [`Faulty`]
+//! stands around either, and fails where a test says.
 
 mod announce;
 mod error;
 mod fake;
+mod faulty;
 mod linux;
 mod nftables;
 mod nic;
@@ -15,6 +17,7 @@ mod watch;
 pub use announce::send as send_announcements;
 pub use error::{Error, Failure, Incomplete};
 pub use fake::Fake;
+pub use faulty::{Fate, Fault, Faulty, kind};
 pub use linux::Linux;
 pub use nic::{Events as NicEvents, is_first_namespace, rescan_pci};
 pub use watch::Watch;

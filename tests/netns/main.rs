@@ -7,6 +7,7 @@ mod checklists;
 mod commands;
 mod configs;
 mod failures;
+mod faults;
 mod foreign;
 mod interfaces;
 mod lock;
@@ -79,6 +80,9 @@ fn main() -> ExitCode {
               start_with_a_bad_file_uses_the_last_good_one,
               another_program_that_changes_nftables_meanwhile_does_no_harm,
               a_killed_run_heals;
+        faults: whatever_step_fails_or_is_killed_the_router_is_the_old_one_or_the_new_one,
+              an_undo_that_fails_once_as_well_holds,
+              what_an_undo_cannot_bring_back_is_named_exactly;
         lock: fifty_reloads_at_once_end_with_one_of_the_files,
               a_held_lock_times_out_with_exit_5_and_names_the_holder,
               fifty_reloads_of_the_installed_file_are_left_to_one;
@@ -105,6 +109,9 @@ fn main() -> ExitCode {
               wrong_usage_is_exit_2_and_help_is_exit_0,
               reset_removes_everything_and_keeps_the_file;
     };
+    if faults::is_command() {
+        return faults::command();
+    }
     let arguments = Arguments::from_args();
     let missing = lab::is_root_with_netns().err();
     if let Some(reason) = &missing {

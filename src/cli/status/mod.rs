@@ -12,7 +12,6 @@ use super::{Context, exit, print, run};
 use crate::config::{Config, Forward, Interface, Problem};
 use crate::features::{self, nat};
 use crate::intake::accept;
-use crate::kernel::{Kernel, Linux};
 use crate::lock::{self, Holder};
 use crate::model::{LinkId, Missing, Observed, RouteKind};
 use crate::plan::{Line, Operation, Pending, diff};
@@ -171,7 +170,7 @@ fn look(context: &Context) -> Result<Status, String> {
             Err(refusal) => (FileState::Invalid, refusal.problems),
         }
     };
-    let observed = Linux::open()
+    let observed = (context.open)()
         .and_then(|mut kernel| kernel.observe())
         .map_err(|error| error.to_string())?;
     let owned = run::owned(context, || Ok(observed.table.is_some()))?;

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
@@ -76,8 +76,7 @@ impl Vpc {
     pub fn kylin_vr_with_input(&self, arguments: &[&str], input: &str) -> Run {
         let mut command = self.command();
         command.args(arguments);
-        let output = self.router.run_with_sysfs(|| finish(command, input));
-        Run::new(output.status, &output.stdout, &output.stderr)
+        self.router.run_with_sysfs(|| finish(command, input)).into()
     }
 
     /// The command `kylin-vr --config PATH` with the environment of this VPC, for callers that need more of it;
@@ -124,6 +123,12 @@ impl Vpc {
         let run = self.kylin_vr(&["reload"]);
         assert_eq!(run.code, 0, "reload:\n{}{}", run.stdout, run.stderr);
         run
+    }
+}
+
+impl From<Output> for Run {
+    fn from(output: Output) -> Run {
+        Run::new(output.status, &output.stdout, &output.stderr)
     }
 }
 
