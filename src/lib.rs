@@ -34,5 +34,6 @@ pub mod owned;
 pub mod plan;
 pub mod push;
 pub mod reconcile;
+pub mod trusted;
 mod undo;
 pub mod words;

@@ -3,9 +3,9 @@
 //! The file's text says who holds it, so that who waits can say for whom. A run that finds another one waiting
 //! already with the same work leaves it to that one: a storm of events costs one or two runs, not fifty.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
@@ -14,7 +14,8 @@ use std::time::{Duration, SystemTime};
 use fs2::FileExt;
 use serde::{Deserialize, Serialize};
 
-use crate::words::plain;
+use crate::trusted;
+use crate::words::{plain, printable};
 
 /// Who holds the lock.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -33,7 +34,8 @@ impl std::fmt::Display for Holder {
         write!(
             f,
             "`{}` (process {}, running for {seconds} s)",
-            self.command, self.pid
+            printable(&self.command),
+            self.pid
         )
     }
 }
@@ -79,6 +81,9 @@ pub struct Lock {
     _file: File,
 }
 
+/// Everybody may look who holds a lock in it; the files themselves are root's.
+const DIRECTORY_MODE: u32 = 0o755;
+
 /// The presence of a monitor.
 pub const MONITOR: &str = "monitor";
 
@@ -89,8 +94,8 @@ pub const MONITOR: &str = "monitor";
 pub fn presence(dir: &Path, name: &str) -> Result<Option<Lock>, Error> {
     let path = dir.join(name);
     let take = || -> io::Result<Option<Lock>> {
-        fs::create_dir_all(dir)?;
-        let file = open(&path)?;
+        trusted::create_dir(dir, DIRECTORY_MODE)?;
+        let file = trusted::open_or_create(&path)?;
         if file.try_lock_exclusive().is_err() {
             return Ok(None);
         }
@@ -106,7 +111,7 @@ pub fn presence(dir: &Path, name: &str) -> Result<Option<Lock>, Error> {
 #[must_use]
 pub fn present(dir: &Path, name: &str) -> Option<Holder> {
     let path = dir.join(name);
-    let file = File::open(&path).ok()?;
+    let file = trusted::open(&path).ok()?;
     match file.try_lock_shared() {
         Ok(()) => None,
         Err(_) => read(&path),
@@ -130,8 +135,8 @@ pub fn acquire(
         let path = path.to_owned();
         |source| Error::File { path, source }
     };
-    fs::create_dir_all(dir).map_err(broken(dir))?;
-    let file = open(&path).map_err(broken(&path))?;
+    trusted::create_dir(dir, DIRECTORY_MODE).map_err(broken(dir))?;
+    let file = trusted::open_or_create(&path).map_err(broken(&path))?;
     if file.try_lock_exclusive().is_ok() && is_at(&file, &path) {
         return hold(file).map(Acquired::Lock).map_err(broken(&path));
     }
@@ -142,7 +147,7 @@ pub fn acquire(
         None => None,
         Some(work) => {
             let path = dir.join(format!("waiting-{work}"));
-            let queue = open(&path).map_err(broken(&path))?;
+            let queue = trusted::open_or_create(&path).map_err(broken(&path))?;
             if queue.try_lock_exclusive().is_err() {
                 return Ok(Acquired::LeftTo(read(&path)));
             }
@@ -164,7 +169,8 @@ fn wait(path: &Path, timeout: Duration) -> Result<Lock, Error> {
     let own_path = path.to_owned();
     thread::spawn(move || {
         let locked = loop {
-            let locked = open(&own_path).and_then(|file| file.lock_exclusive().map(|()| file));
+            let locked =
+                trusted::open_or_create(&own_path).and_then(|file| file.lock_exclusive().map(|()| file));
             match locked {
                 // Somebody deleted the file while it was held: the lock of nobody. Again.
                 Ok(file) if !is_at(&file, &own_path) => {}
@@ -183,17 +189,6 @@ fn wait(path: &Path, timeout: Duration) -> Result<Lock, Error> {
             holder: read(path),
         }),
     }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC)
-        .open(path)
 }
 
 /// Whether the path still leads to this file.
@@ -224,7 +219,11 @@ fn write_holder(mut file: &File) -> io::Result<()> {
 
 fn read(path: &Path) -> Option<Holder> {
     let mut text = String::new();
-    File::open(path).ok()?.take(4096).read_to_string(&mut text).ok()?;
+    trusted::open(path)
+        .ok()?
+        .take(4096)
+        .read_to_string(&mut text)
+        .ok()?;
     serde_json::from_str(&text).ok()
 }
 

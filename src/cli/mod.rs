@@ -23,6 +23,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::intake::{Source, State};
 use crate::kernel::{self, Kernel, Linux};
+use crate::words::printable_lines;
 
 /// What messages call the configuration that an event is answered with.
 const LAST_ACCEPTED: &str = "the last accepted configuration";
@@ -305,6 +306,16 @@ fn log_to_stderr(verbose: u8) {
 fn print(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Writes text for people to standard output: whoever named what is in it, a terminal shows it and does nothing else.
+fn say(text: &str) {
+    print(&printable_lines(text));
+}
+
+/// The same to standard error.
+fn complain(text: &str) {
+    eprint!("{}", printable_lines(text));
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{exit, print};
+use super::{complain, exit, print, say};
 use crate::config::{Config, Problem, Severity};
 use crate::plan::{Action, Line, Operation, Pending, Plan};
 
@@ -168,8 +168,8 @@ impl Report {
                 Err(error) => tracing::error!(%error, "report"),
             }
         } else {
-            eprint!("{}", self.complaints());
-            print(&self.text());
+            complain(&self.complaints());
+            say(&self.text());
         }
         ExitCode::from(self.exit_code)
     }

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::Context;
 use super::report::{Outcome, Report, count, shortened};
+use super::{Context, complain};
 use crate::config::{Config, Problem};
 use crate::features;
 use crate::intake::{Source, Staged};
@@ -12,7 +12,7 @@ use crate::lock::{self, Acquired, Lock};
 use crate::managers;
 use crate::owned::{LinkBefore, Owned};
 use crate::reconcile::{self, reconcile};
-use crate::words::plain;
+use crate::words::{plain, printable};
 
 /// A configuration that is about to be applied.
 pub(super) struct Job<'t> {
@@ -43,10 +43,10 @@ pub(super) fn lock(
     command: &'static str,
     work: Option<&str>,
 ) -> Result<Lock, Box<Report>> {
-    let source = context.config.display();
+    let source = name(context, None);
     let waiting = |holder: Option<&lock::Holder>| {
         if let (Some(holder), false) = (holder, context.json) {
-            eprintln!("kylin-vr {command}: waiting for {holder}");
+            complain(&format!("kylin-vr {command}: waiting for {holder}\n"));
         }
     };
     match lock::acquire(context.state.runtime(), context.lock_timeout, work, waiting) {
@@ -145,7 +145,7 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
     // Written before the kernel is changed: a full disk is found out while there is nothing to undo yet.
     let staged = match install.then(|| Staged::write(&context.config, text)).transpose() {
         Ok(staged) => staged,
-        Err(error) => return fail(format!("write {}: {}", context.config.display(), plain(&error))),
+        Err(error) => return fail(plain(&error)),
     };
     let mut kernel = match (context.open)() {
         Ok(kernel) => kernel,
@@ -305,5 +305,8 @@ pub(super) fn read(context: &Context, source: Option<&Source>) -> std::io::Resul
 
 /// What messages call the text that a command is about.
 pub(super) fn name(context: &Context, source: Option<&Source>) -> String {
-    source.map_or_else(|| context.config.display().to_string(), ToString::to_string)
+    source.map_or_else(
+        || printable(&context.config.to_string_lossy()).into_owned(),
+        ToString::to_string,
+    )
 }

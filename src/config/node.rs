@@ -10,6 +10,7 @@ use serde_yaml::{DuplicateKeyPolicy, Location, Options, Spanned};
 use super::MAX_BYTES;
 use super::check::KEYS;
 use super::problem::{Place, Problem, Severity};
+use crate::words::printable;
 
 /// A value with its place, small: a file of 65,000 elastic IPs has 195,000 of them.
 #[derive(Debug)]
@@ -190,7 +191,7 @@ pub(super) fn read<'t>(text: &'t [u8], problems: &mut Vec<Problem>) -> Option<Lo
             let place = error.location().map(place).unwrap_or_default();
             let message = error.to_string();
             let message = message.split(" at line ").next().unwrap_or(&message);
-            refuse(place, format!("not valid YAML: {message}"));
+            refuse(place, format!("not valid YAML: {}", printable(message)));
             None
         }
     }

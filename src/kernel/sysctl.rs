@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::Error;
 use crate::model::{Link, LinkId, LinkSysctl, Sysctl};
+use crate::words::printable;
 
 const ROOT: &str = "/proc/sys/net";
 
@@ -22,7 +23,7 @@ pub(super) fn observe(links: &[Link]) -> Result<BTreeMap<Sysctl, String>, Error>
             values.extend(read(path)?.map(|value| (key, value)));
         }
     }
-    for link in links.iter().filter(|link| !link.stacked) {
+    for link in links.iter().filter(|link| !link.stacked && has_parameters(link)) {
         if let Some(LinkId::Mac(mac)) = link.id {
             for parameter in LinkSysctl::ALL {
                 let value = read(&parameter.path(&link.name))?;
@@ -33,6 +34,12 @@ pub(super) fn observe(links: &[Link]) -> Result<BTreeMap<Sysctl, String>, Error>
     Ok(values)
 }
 
+/// A link of one of these names has no directory of its own (`devinet_sysctl_register`, net/ipv4/devinet.c): what is
+/// there is everybody's.
+fn has_parameters(link: &Link) -> bool {
+    !["all", "default"].contains(&link.name.0.as_str())
+}
+
 /// A parameter's value; `None` if there is no such parameter (any more).
 fn read(path: &str) -> Result<Option<String>, Error> {
     match fs::read_to_string(Path::new(ROOT).join(path)) {
@@ -40,7 +47,7 @@ fn read(path: &str) -> Result<Option<String>, Error> {
         // ENODEV: the link went between the open and the read.
         Err(error) if gone(&error) => Ok(None),
         Err(source) => Err(Error::Read {
-            what: format!("{ROOT}/{path}"),
+            what: format!("{ROOT}/{}", printable(path)),
             source,
         }),
     }

@@ -16,7 +16,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use sd_notify::NotifyState;
 
 use crate::kernel::{self, NicEvents, Watch};
-use crate::words::plain;
+use crate::words::{plain, printable};
 
 use schedule::Schedule;
 pub use schedule::{Cause, Outcome};
@@ -112,7 +112,7 @@ pub fn run(mut look: impl FnMut(Cause) -> Look) -> Result<(), Error> {
         let now = Instant::now();
         let events = nics.drain();
         if !events.is_empty() {
-            tracing::debug!(events = events.join(", "), "NIC");
+            tracing::debug!(events = &*printable(&events.join(", ")), "NIC");
             schedule.event(now, Cause::Nic);
         }
         if watch.drain() {

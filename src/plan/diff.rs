@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::nft::TableChange;
 use crate::model::{
-    Desired, DesiredLink, Link, LinkId, LinkIndex, LinkSysctl, Missing, Observed, Route, RouteKind, Sysctl,
+    Desired, DesiredLink, Link, LinkId, LinkIndex, LinkName, LinkSysctl, Missing, Observed, Route, RouteKind,
+    Sysctl,
 };
 use crate::owned::{Owned, ROUTE_PROTOCOL};
 
@@ -212,7 +213,7 @@ fn link_ref(observed: &Observed, index: LinkIndex) -> LinkRef {
     observed.link(index).map_or_else(
         || LinkRef {
             index,
-            name: crate::model::LinkName(format!("if{}", index.0)),
+            name: LinkName(format!("if{}", index.0)),
         },
         LinkRef::from,
     )
@@ -282,7 +283,7 @@ fn is_ipv6_of_link(key: Sysctl) -> bool {
 }
 
 /// A link beside ours that would lose addresses if IPv6 went off everywhere.
-fn foreign_ipv6<'a>(desired: &Desired, observed: &'a Observed, owned: &Owned) -> Option<&'a str> {
+fn foreign_ipv6<'a>(desired: &Desired, observed: &'a Observed, owned: &Owned) -> Option<&'a LinkName> {
     observed
         .links
         .iter()
@@ -294,7 +295,7 @@ fn foreign_ipv6<'a>(desired: &Desired, observed: &'a Observed, owned: &Owned) ->
             Some(LinkId::Loopback) => false,
             _ => true,
         })
-        .map(|link| link.name.0.as_str())
+        .map(|link| &link.name)
 }
 
 /// Who must hear of what is new: elastic IPs that came, on the external link; an address that came, on its own

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lab::{Tcp, Vpc};
+use lab::{Run, Tcp, Vpc};
 
 use crate::configs::{NOTE, expect, full, said, vpc, vpc_with};
 
@@ -90,13 +90,22 @@ pub fn a_file_that_cannot_be_installed_rolls_everything_back() {
     let vpc = vpc_with(NOTE);
     let before = vpc.router.snapshot();
     let flow = vpc.tcp_flow(&vpc.client, "10.90.2.250:22", &[]).unwrap();
-    // A folder in the place of the file: found out by the rename, after the kernel was changed.
-    fs::remove_file(vpc.config_path()).unwrap();
-    fs::create_dir(vpc.config_path()).unwrap();
-    let run = vpc.kylin_vr_with_input(
-        &["reload", "-"],
-        &full().replace("192.168.100.254", "192.168.100.253"),
-    );
+    // A file that something is mounted on: found out by the rename, after the kernel was changed.
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", r#"mount --bind "$0" "$0" && exec "$@""#]);
+    command.arg(vpc.config_path());
+    let real = vpc.command();
+    command
+        .arg(real.get_program())
+        .args(real.get_args())
+        .args(["reload", "-"]);
+    for (name, value) in real.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    let text = vpc.directory().join("other.yaml");
+    fs::write(&text, full().replace("192.168.100.254", "192.168.100.253")).unwrap();
+    command.stdin(fs::File::open(&text).unwrap());
+    let run = Run::from(vpc.router.run(|| command.output()).unwrap());
     expect(&run, 4, "everything is as it was");
     expect(&run, 4, "keep the configuration");
     before.assert_same(&vpc.router.snapshot());
@@ -109,7 +118,6 @@ pub fn a_file_that_cannot_be_installed_rolls_everything_back() {
     // Nor is it taken for the last good one.
     expect(&vpc.kylin_vr(&["start"]), 0, "nothing changed");
 
-    fs::remove_dir(vpc.config_path()).unwrap();
     expect(&vpc.kylin_vr_with_input(&["reload", "-"], &full()), 0, "applied");
     assert_eq!(
         vpc.probe(&vpc.b1, Tcp, "10.90.2.250:22", &[]),

@@ -139,17 +139,21 @@ const CHANGES: [Change; 4] = [
         new: |vpc| vpc.write_config(OTHER),
         arguments: &["reload", "--json"],
     },
-    // A table that somebody else put a chain into is not edited but replaced.
+    // A table that somebody else put a chain into is not edited but replaced. (nft lists chains as they were made, and
+    // we make them by name: the last one.)
     Change {
         old: |vpc| {
             old(vpc);
-            vpc.router.nft("add chain ip kylin_vr foreign");
+            vpc.router
+                .nft("add chain ip kylin_vr zzz { type filter hook input priority 5; policy accept; }");
         },
         new: |_| (),
         arguments: &["reload", "--json"],
     },
     Change {
         old: |vpc| {
+            // From nothing: nft lists maps as they were made.
+            expect(&vpc.kylin_vr(&["reset"]), 0, "");
             vpc.reload_ok(&full());
         },
         new: |_| (),

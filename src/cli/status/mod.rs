@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::report::{count, fingerprint};
-use super::{Context, exit, print, run};
+use super::{Context, complain, exit, print, run, say};
 use crate::config::{Config, Forward, Interface, Problem};
 use crate::features::{self, nat};
 use crate::intake::accept;
@@ -134,7 +134,7 @@ pub(super) fn run(context: &Context) -> ExitCode {
                     Err(error) => tracing::error!(%error, "status"),
                 }
             } else {
-                print(&status.text());
+                say(&status.text());
             }
             ExitCode::from(status.exit_code)
         }
@@ -145,7 +145,7 @@ pub(super) fn run(context: &Context) -> ExitCode {
                     serde_json::json!({ "exit_code": exit::OTHER, "message": error })
                 ));
             }
-            eprintln!("kylin-vr status: {error}");
+            complain(&format!("kylin-vr status: {error}\n"));
             ExitCode::from(exit::OTHER)
         }
     }
@@ -153,7 +153,7 @@ pub(super) fn run(context: &Context) -> ExitCode {
 
 fn look(context: &Context) -> Result<Status, String> {
     let installed = run::read(context, None)
-        .map_err(|error| format!("read {}: {}", context.config.display(), plain(&error)))?;
+        .map_err(|error| format!("read {}: {}", run::name(context, None), plain(&error)))?;
     let state = |error: std::io::Error| format!("read the state: {}", plain(&error));
     let accepted = context.state.accepted().map_err(state)?;
     let config = accepted
@@ -186,7 +186,7 @@ fn look(context: &Context) -> Result<Status, String> {
             _ => exit::OTHER,
         },
         summary: Vec::new(),
-        config: context.config.display().to_string(),
+        config: run::name(context, None),
         file,
         configuration: accepted.as_deref().map(fingerprint),
         generation: config.generation().map(|generation| generation.number),
@@ -222,7 +222,7 @@ fn interfaces(config: &Config, observed: &Observed) -> Vec<InterfaceStatus> {
                 Err(Missing::Ambiguous(links)) => Some(
                     links
                         .iter()
-                        .map(|link| link.name.0.as_str())
+                        .map(|link| link.name.to_string())
                         .collect::<Vec<_>>()
                         .join("|"),
                 ),

@@ -4,6 +4,7 @@
 //! the machine's own /etc, /var/lib and /run are never given to it.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -40,7 +41,11 @@ impl Agent {
     pub(crate) fn new(binary: PathBuf) -> Agent {
         let directory = Scratch::new();
         for part in ["etc", "state", "run"] {
-            fs::create_dir(directory.path().join(part)).expect("make a directory");
+            let path = directory.path().join(part);
+            fs::create_dir(&path).expect("make a directory");
+            // As the packages make them.
+            let mode = if part == "run" { 0o755 } else { 0o700 };
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("set a mode");
         }
         Agent { binary, directory }
     }
