@@ -79,6 +79,9 @@ pub enum Acquired {
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
+    /// Its directory is locked as well: should somebody delete the file, the next run makes another one and has that, but
+    /// not this.
+    _dir: Option<File>,
 }
 
 /// Everybody may look who holds a lock in it; the files themselves are root's.
@@ -99,7 +102,7 @@ pub fn presence(dir: &Path, name: &str) -> Result<Option<Lock>, Error> {
         if file.try_lock_exclusive().is_err() {
             return Ok(None);
         }
-        hold(file).map(Some)
+        hold(file, None).map(Some)
     };
     take().map_err(|source| Error::File {
         path: path.clone(),
@@ -137,10 +140,13 @@ pub fn acquire(
     };
     trusted::create_dir(dir, DIRECTORY_MODE).map_err(broken(dir))?;
     let file = trusted::open_or_create(&path).map_err(broken(&path))?;
-    if file.try_lock_exclusive().is_ok() && is_at(&file, &path) {
-        return hold(file).map(Acquired::Lock).map_err(broken(&path));
+    let directory = File::open(dir).map_err(broken(dir))?;
+    if file.try_lock_exclusive().is_ok() && is_at(&file, &path) && directory.try_lock_exclusive().is_ok() {
+        return hold(file, Some(directory))
+            .map(Acquired::Lock)
+            .map_err(broken(&path));
     }
-    drop(file);
+    drop((file, directory));
 
     // The queue is a lock as well: whoever has it waits for the lock, and does this work next.
     let queue = match work {
@@ -156,7 +162,7 @@ pub fn acquire(
         }
     };
     waiting(read(&path).as_ref());
-    let lock = wait(&path, timeout)?;
+    let lock = wait(dir, &path, timeout)?;
     // Who asks from now on must wait for itself: this run is about to look at what there is to do.
     drop(queue);
     Ok(Acquired::Lock(lock))
@@ -164,26 +170,31 @@ pub fn acquire(
 
 /// Waits in a thread of its own, since flock(2) knows no time limit. After a timeout the process ends soon, and
 /// the thread with it; should it get the lock before that, it lets go of it at once.
-fn wait(path: &Path, timeout: Duration) -> Result<Lock, Error> {
+fn wait(dir: &Path, path: &Path, timeout: Duration) -> Result<Lock, Error> {
     let (sender, receiver) = mpsc::channel();
-    let own_path = path.to_owned();
-    thread::spawn(move || {
-        let locked = loop {
-            let locked =
-                trusted::open_or_create(&own_path).and_then(|file| file.lock_exclusive().map(|()| file));
-            match locked {
-                // Somebody deleted the file while it was held: the lock of nobody. Again.
-                Ok(file) if !is_at(&file, &own_path) => {}
-                locked => break locked,
+    let (own_dir, own_path) = (dir.to_owned(), path.to_owned());
+    let lock_both = move || -> io::Result<(File, File)> {
+        loop {
+            let file = trusted::open_or_create(&own_path)?;
+            file.lock_exclusive()?;
+            let directory = File::open(&own_dir)?;
+            directory.lock_exclusive()?;
+            // Else somebody deleted them while they were held: the locks of nobody. Again.
+            if is_at(&file, &own_path) && is_at(&directory, &own_dir) {
+                return Ok((file, directory));
             }
-        };
-        let _ = sender.send(locked);
+        }
+    };
+    thread::spawn(move || {
+        let _ = sender.send(lock_both());
     });
     match receiver.recv_timeout(timeout) {
-        Ok(locked) => locked.and_then(hold).map_err(|source| Error::File {
-            path: path.to_owned(),
-            source,
-        }),
+        Ok(locked) => locked
+            .and_then(|(file, dir)| hold(file, Some(dir)))
+            .map_err(|source| Error::File {
+                path: path.to_owned(),
+                source,
+            }),
         Err(_) => Err(Error::TimedOut {
             waited: timeout,
             holder: read(path),
@@ -193,15 +204,18 @@ fn wait(path: &Path, timeout: Duration) -> Result<Lock, Error> {
 
 /// Whether the path still leads to this file.
 fn is_at(file: &File, path: &Path) -> bool {
-    match (file.metadata(), fs::symlink_metadata(path)) {
+    match (file.metadata(), fs::metadata(path)) {
         (Ok(own), Ok(there)) => (own.dev(), own.ino()) == (there.dev(), there.ino()),
         _ => false,
     }
 }
 
-fn hold(file: File) -> io::Result<Lock> {
+fn hold(file: File, dir: Option<File>) -> io::Result<Lock> {
     write_holder(&file)?;
-    Ok(Lock { _file: file })
+    Ok(Lock {
+        _file: file,
+        _dir: dir,
+    })
 }
 
 fn write_holder(mut file: &File) -> io::Result<()> {
@@ -299,16 +313,44 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_file_that_was_deleted_locks_nobody_out_and_nobody_in() {
+    fn a_lock_file_that_was_deleted_still_locks() {
         let dir = Dir::new("deleted");
-        let Acquired::Lock(_first) = take(&dir, None).unwrap() else {
+        let Acquired::Lock(first) = take(&dir, None).unwrap() else {
             panic!("free")
         };
         fs::remove_file(dir.0.join("lock")).unwrap();
-        let Acquired::Lock(_second) = take(&dir, None).unwrap() else {
-            panic!("a new file")
+        assert!(matches!(take(&dir, None), Err(Error::TimedOut { .. })));
+        // Who waited for the deleted one, and who waits for the new one: one after the other.
+        let both: Vec<_> = (0..2)
+            .map(|_| {
+                let dir = dir.0.clone();
+                thread::spawn(move || acquire(&dir, Duration::from_secs(30), None, |_| {}).unwrap())
+            })
+            .collect();
+        drop(first);
+        for one in both {
+            let Acquired::Lock(lock) = one.join().unwrap() else {
+                panic!("its own work")
+            };
+            drop(lock);
+        }
+        let Acquired::Lock(_new) = take(&dir, None).unwrap() else {
+            panic!("free")
         };
         assert!(matches!(take(&dir, None), Err(Error::TimedOut { .. })));
+    }
+
+    #[test]
+    fn a_clock_that_goes_backwards_is_no_negative_time() {
+        let holder = Holder {
+            pid: 7,
+            command: "kylin-vr\u{1b}[31m reload".to_owned(),
+            since: now() + 1_000,
+        };
+        assert_eq!(
+            holder.to_string(),
+            "`kylin-vr\\u{1b}[31m reload` (process 7, running for 0 s)"
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use lab::{Run, Tcp, Vpc};
 
-use crate::configs::{NOTE, expect, full, said, vpc, vpc_with};
+use crate::configs::{NOTE, by, expect, full, said, vpc, vpc_with};
 
 pub fn every_bad_file_is_refused_and_the_kernel_is_unchanged() {
     let vpc = vpc_with(&full());
@@ -91,17 +91,10 @@ pub fn a_file_that_cannot_be_installed_rolls_everything_back() {
     let before = vpc.router.snapshot();
     let flow = vpc.tcp_flow(&vpc.client, "10.90.2.250:22", &[]).unwrap();
     // A file that something is mounted on: found out by the rename, after the kernel was changed.
-    let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-c", r#"mount --bind "$0" "$0" && exec "$@""#]);
-    command.arg(vpc.config_path());
-    let real = vpc.command();
-    command
-        .arg(real.get_program())
-        .args(real.get_args())
-        .args(["reload", "-"]);
-    for (name, value) in real.get_envs() {
-        command.env(name, value.unwrap_or_default());
-    }
+    let path = vpc.config_path();
+    let mounted = r#"mount --bind "$0" "$0" && exec "$@""#;
+    let program = ["unshare", "-m", "sh", "-c", mounted, path.to_str().unwrap()];
+    let mut command = by(&vpc, &program, &["reload", "-"]);
     let text = vpc.directory().join("other.yaml");
     fs::write(&text, full().replace("192.168.100.254", "192.168.100.253")).unwrap();
     command.stdin(fs::File::open(&text).unwrap());

@@ -13,7 +13,7 @@ use kylin_vr::kernel::{Fate, Faulty, Linux};
 use lab::{Nic, Run, Snapshot, Vpc};
 use serde_json::Value;
 
-use crate::configs::{NOTE, expect, full, said, vpc};
+use crate::configs::{NOTE, expect, full, said, set_environment, vpc};
 
 /// Makes this program the command: the file that gets a line for each step.
 const STEPS: &str = "KYLIN_VR_TEST_STEPS";
@@ -60,12 +60,7 @@ fn faulty(vpc: &Vpc, arguments: &[&str], faults: &str) -> (Run, Vec<(String, Str
     let real = vpc.command();
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(real.get_args()).args(arguments);
-    for (name, value) in real.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
+    set_environment(&mut command, &real);
     command.env(STEPS, &steps).env(FAULTS, faults);
     let run = Run::from(vpc.router.output(command));
     let steps = fs::read_to_string(&steps).unwrap_or_default();

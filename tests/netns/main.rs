@@ -6,12 +6,15 @@
 mod checklists;
 mod commands;
 mod configs;
+mod disks;
 mod failures;
 mod faults;
 mod foreign;
 mod interfaces;
 mod lock;
 mod monitor;
+mod names;
+mod rights;
 mod rows;
 mod scale;
 mod table;
@@ -83,9 +86,19 @@ fn main() -> ExitCode {
         faults: whatever_step_fails_or_is_killed_the_router_is_the_old_one_or_the_new_one,
               an_undo_that_fails_once_as_well_holds,
               what_an_undo_cannot_bring_back_is_named_exactly;
+        disks: a_full_disk_changes_nothing_and_space_heals,
+              a_read_only_disk_changes_nothing,
+              directories_that_are_missing_are_made_again;
+        rights: two_capabilities_are_enough_and_the_units_give_no_more,
+              what_a_run_writes_is_roots_whatever_the_umask,
+              what_others_could_have_written_is_refused,
+              a_file_that_is_given_may_be_a_link_or_a_pipe;
+        names: a_nic_may_have_any_name_that_the_kernel_takes,
+              a_nic_that_is_called_all_changes_nothing_for_all;
         lock: fifty_reloads_at_once_end_with_one_of_the_files,
               a_held_lock_times_out_with_exit_5_and_names_the_holder,
-              fifty_reloads_of_the_installed_file_are_left_to_one;
+              fifty_reloads_of_the_installed_file_are_left_to_one,
+              a_lock_that_was_deleted_while_held_still_holds;
         monitor: a_nic_that_comes_after_its_configuration_is_set_up,
               a_nic_that_comes_before_its_configuration_ends_up_the_same,
               a_nic_under_another_name_is_the_same_nic,

@@ -46,7 +46,7 @@ pub use arp::{ArpFrame, ArpWatch, arping};
 pub use flow::{TcpFlow, UdpFlow};
 pub use host::Host;
 pub use listener::Listener;
-pub use namespace::{Namespace, is_root_with_netns};
+pub use namespace::{Namespace, is_root_with_netns, with_own_mounts};
 pub use outcome::{Arrival, Outcome};
 pub use probe::{Icmp, Protocol, Tcp, Udp, probe, spoof};
 pub use snapshot::Snapshot;
