@@ -23,7 +23,7 @@ pub(super) fn observe(links: &[Link]) -> Result<BTreeMap<Sysctl, String>, Error>
             values.extend(read(path)?.map(|value| (key, value)));
         }
     }
-    for link in links.iter().filter(|link| !link.stacked && has_parameters(link)) {
+    for link in links.iter().filter(|link| !link.stacked) {
         if let Some(LinkId::Mac(mac)) = link.id {
             for parameter in LinkSysctl::ALL {
                 let value = read(&parameter.path(&link.name))?;
@@ -32,12 +32,6 @@ pub(super) fn observe(links: &[Link]) -> Result<BTreeMap<Sysctl, String>, Error>
         }
     }
     Ok(values)
-}
-
-/// A link of one of these names has no directory of its own (`devinet_sysctl_register`, net/ipv4/devinet.c): what is
-/// there is everybody's.
-fn has_parameters(link: &Link) -> bool {
-    !["all", "default"].contains(&link.name.0.as_str())
 }
 
 /// A parameter's value; `None` if there is no such parameter (any more).

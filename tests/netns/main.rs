@@ -93,8 +93,7 @@ fn main() -> ExitCode {
               what_a_run_writes_is_roots_whatever_the_umask,
               what_others_could_have_written_is_refused,
               a_file_that_is_given_may_be_a_link_or_a_pipe;
-        names: a_nic_may_have_any_name_that_the_kernel_takes,
-              a_nic_that_is_called_all_changes_nothing_for_all;
+        names: a_nic_may_have_any_name_that_the_kernel_takes;
         lock: fifty_reloads_at_once_end_with_one_of_the_files,
               a_held_lock_times_out_with_exit_5_and_names_the_holder,
               fifty_reloads_of_the_installed_file_are_left_to_one,
