@@ -12,6 +12,7 @@
 //! - [`features`] turn that into what the kernel should have; [`model`] holds these values.
 //! - [`kernel`] looks at what it has; [`plan`] is the difference, as operations; [`owned`] says what is ours.
 //! - [`reconcile`] walks the line once: it carries the plan out, looks again, and undoes what failed.
+//! - [`trusted`] opens files that only root can have written; [`words`] says what went wrong.
 //! - [`intake`] is how a text comes in and what is kept of it; [`lock`] lets one run work at a time; [`cli`] is
 //!   the command.
 //!

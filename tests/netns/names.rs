@@ -23,12 +23,11 @@ fn rename(vpc: &Vpc, from: &[u8], to: &[u8]) {
 
 pub fn a_nic_may_have_any_name_that_the_kernel_takes() {
     let vpc = vpc();
-    // A terminal's escape, dots as in a path, bytes that are no UTF-8, a right-to-left override.
-    let names: [(&str, &[u8], &str); 4] = [
+    // A terminal's escape, dots as in a path, a right-to-left override.
+    let names: [(&str, &[u8], &str); 3] = [
         ("escape", b"n\x1b[31m\x07", "n\\u{1b}[31m\\u{7}"),
         ("dots", b"..a.b", "..a.b"),
         ("bidi", "\u{202e}0hte".as_bytes(), "\\u{202e}0hte"),
-        ("bytes", b"k\xff\xfe", ""),
     ];
     for (what, name, shown) in names {
         vpc.reload_ok("if_list: []\n");
@@ -59,4 +58,19 @@ pub fn a_nic_may_have_any_name_that_the_kernel_takes() {
         vpc.reload_ok("if_list: []\n");
         rename(&vpc, name, b"lan3");
     }
+
+    // What is no text cannot be named in a report, and counts as missing; everybody else is as before.
+    rename(&vpc, b"lan4", b"k\xff\xfe");
+    rename(&vpc, b"lan3", b"x\xff");
+    rename(&vpc, b"x\xff", b"lan3");
+    let run = vpc.reload_ok(NOTE);
+    assert!(!run.stdout.contains("? pending"), "{}", said(&run));
+    expect(&vpc.kylin_vr(&["status"]), 0, "ok");
+    expect(
+        &vpc.kylin_vr_with_input(&["reload", "-"], &full()),
+        0,
+        "? pending  52:54:84:11:00:04",
+    );
+    rename(&vpc, b"k\xff\xfe", b"lan4");
+    expect(&vpc.kylin_vr(&["reload"]), 0, "192.168.101.254/24 dev lan4");
 }
