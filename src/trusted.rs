@@ -310,6 +310,6 @@ mod tests {
         );
         let made = open_or_create(&dir.0.join("new")).unwrap();
         assert_eq!(made.metadata().unwrap().mode() & 0o777, 0o600);
-        assert_eq!(check(&dir.0.join("none/none")).is_ok(), true);
+        assert!(check(&dir.0.join("none/none")).is_ok());
     }
 }
