@@ -90,3 +90,66 @@ impl Kernel for Linux {
         announce::begin(announcements)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{LinkIndex, LinkName, Route, RouteKind};
+    use crate::owned::ROUTE_PROTOCOL;
+    use crate::plan::LinkRef;
+    use crate::undo::undo;
+
+    /// `ENOBUFS` as the kernel gives it, not as a test says: the receive queue is full, and the answer gone.
+    #[test]
+    fn routes_whose_answer_was_lost_are_there_and_are_taken_back() {
+        if !nix::unistd::geteuid().is_root() {
+            println!("skipped: routes_whose_answer_was_lost_are_there_and_are_taken_back: needs root");
+            return;
+        }
+        let test = || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            let link = LinkRef {
+                index: LinkIndex(1),
+                name: LinkName("lo".to_owned()),
+            };
+            let mut kernel = Linux::open().unwrap();
+            let up = Operation::SetLink {
+                link: link.clone(),
+                up: true,
+            };
+            kernel.apply(&[up]).unwrap();
+            let operation = |subnet, host| Operation::AddRoute {
+                link: link.clone(),
+                route: Route {
+                    destination: format!("10.9.{subnet}.{host}/32").parse().unwrap(),
+                    table: 255,
+                    kind: RouteKind::Local,
+                    gateway: None,
+                    link: link.index,
+                    metric: 0,
+                    protocol: ROUTE_PROTOCOL,
+                },
+            };
+            // What is there already is answered with an error each: too many for the queue.
+            let there: Vec<_> = (1..=100).map(|host| operation(0, host)).collect();
+            kernel.apply(&there).unwrap();
+            let before = kernel.observe().unwrap();
+            let mut done: Vec<_> = (1..=100).map(|host| operation(1, host)).collect();
+            done.splice(0..0, there);
+            kernel.rtnetlink.shrink();
+            let Incomplete { begun, failures } = kernel.apply(&done).unwrap_err();
+            assert_eq!((begun, failures.len()), (200, 1));
+            assert!(
+                failures[0].error.to_string().contains("no buffer space"),
+                "{}",
+                failures[0].error
+            );
+            assert_eq!(kernel.observe().unwrap().routes.len(), 200, "and yet all is done");
+            let unsure = vec![done.remove(failures[0].index)];
+            done.drain(..100);
+            assert_eq!(undo(&mut kernel, &done, &unsure, &before), Vec::<String>::new());
+            assert_eq!(kernel.observe().unwrap(), before);
+        };
+        std::thread::spawn(test).join().unwrap();
+    }
+}

@@ -7,6 +7,8 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPaylo
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
+use nix::libc;
+
 use super::message::{encode, verdict};
 use super::{Error, Failure};
 use crate::plan::Operation;
@@ -90,8 +92,21 @@ impl Batch {
             buffer.resize(start + message.buffer_len().next_multiple_of(4), 0);
             message.serialize(&mut buffer[start..]);
         }
+        self.drain();
         self.socket.send(&buffer, 0)?;
         self.answers(operations, first)
+    }
+
+    /// Forgets answers to an earlier send that was given up on. As long as they fill the queue, the kernel drops the next
+    /// ones, and without a word: it told of that once (`NETLINK_S_CONGESTED`, net/netlink/af_netlink.c).
+    fn drain(&mut self) {
+        loop {
+            self.answer.clear();
+            match self.socket.recv(&mut self.answer, libc::MSG_DONTWAIT) {
+                Err(error) if error.raw_os_error() != Some(libc::ENOBUFS) => return,
+                _ => {}
+            }
+        }
     }
 
     /// Reads answers up to the last operation's.
@@ -99,7 +114,14 @@ impl Batch {
         let mut failures = Vec::new();
         loop {
             self.answer.clear();
-            self.socket.recv(&mut self.answer, 0)?;
+            // The kernel works while a send lasts: what is not here by now was lost, and would be waited for for ever.
+            match self.socket.recv(&mut self.answer, libc::MSG_DONTWAIT) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
+                }
+                received => received?,
+            };
             let mut rest = self.answer.as_slice();
             while !rest.is_empty() {
                 let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
@@ -122,5 +144,12 @@ impl Batch {
                 rest = rest.get(length.max(16)..).unwrap_or_default();
             }
         }
+    }
+
+    /// The smallest receive queue that the kernel knows.
+    #[cfg(test)]
+    pub(super) fn shrink(&mut self) {
+        use nix::sys::socket::{setsockopt, sockopt};
+        setsockopt(&self.socket, sockopt::RcvBuf, &0).unwrap();
     }
 }

@@ -64,4 +64,10 @@ impl Rtnetlink {
     pub(super) fn apply(&mut self, operations: &[Operation]) -> (usize, Vec<Failure>) {
         self.batch.apply(operations)
     }
+
+    /// Has room for a few answers only.
+    #[cfg(test)]
+    pub(super) fn shrink(&mut self) {
+        self.batch.shrink();
+    }
 }
