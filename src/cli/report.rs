@@ -4,10 +4,10 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::{exit, print};
 use crate::config::{Config, Problem, Severity};
+use crate::intake::fingerprint;
 use crate::plan::{Action, Line, Operation, Pending, Plan};
 
 /// How it ended.
@@ -218,16 +218,6 @@ impl Report {
         }
         text
     }
-}
-
-/// What tells one text from another: its SHA-256 in hexadecimal digits.
-pub(super) fn fingerprint(text: &[u8]) -> String {
-    Sha256::digest(text)
-        .iter()
-        .fold(String::new(), |mut digits, byte| {
-            let _ = write!(digits, "{byte:02x}");
-            digits
-        })
 }
 
 /// A number of things: `1 NIC`, `2 NICs`.

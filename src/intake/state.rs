@@ -14,7 +14,7 @@ const PRODUCT_UUID: &str = "/sys/class/dmi/id/product_uuid";
 /// The two directories of state.
 #[derive(Clone, Debug)]
 pub struct State {
-    lasting: PathBuf,
+    pub(super) lasting: PathBuf,
     runtime: PathBuf,
     machine: String,
 }
@@ -62,12 +62,28 @@ impl State {
     /// # Errors
     /// If it cannot be written; then the one before it is kept.
     pub fn stage(&self, text: &[u8]) -> io::Result<Option<Staged>> {
-        if !self.is_this_machine()? {
-            // In this order a power cut leaves no text of another VM under this one's name.
-            remove(&self.accepted_path())?;
-            replace(&self.machine_path(), self.machine.as_bytes())?;
-        }
+        self.claim()?;
         stage(&self.accepted_path(), text)
+    }
+
+    /// Makes the lasting state this VM's: that of another one is removed.
+    pub(super) fn claim(&self) -> io::Result<()> {
+        if self.is_this_machine()? {
+            return Ok(());
+        }
+        // In this order a power cut leaves no text of another VM under this one's name.
+        self.remove_texts()?;
+        replace(&self.machine_path(), self.machine.as_bytes())
+    }
+
+    fn remove_texts(&self) -> io::Result<()> {
+        // The window first: without the rest it would bring back what is to be forgotten.
+        self.close_window()?;
+        remove(&self.accepted_path())?;
+        match fs::remove_dir_all(self.history_path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Forgets everything that outlives a reboot.
@@ -75,7 +91,7 @@ impl State {
     /// # Errors
     /// If it cannot be removed.
     pub fn forget(&self) -> io::Result<()> {
-        remove(&self.accepted_path())?;
+        self.remove_texts()?;
         remove(&self.machine_path())
     }
 
@@ -100,11 +116,11 @@ impl State {
         replace(&self.owned_path(), &serde_json::to_vec_pretty(owned)?)
     }
 
-    fn is_this_machine(&self) -> io::Result<bool> {
+    pub(super) fn is_this_machine(&self) -> io::Result<bool> {
         Ok(super::read_if_there(&self.machine_path())?.as_deref() == Some(self.machine.as_bytes()))
     }
 
-    fn accepted_path(&self) -> PathBuf {
+    pub(super) fn accepted_path(&self) -> PathBuf {
         self.lasting.join("accepted.yaml")
     }
 

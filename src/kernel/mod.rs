@@ -8,6 +8,7 @@ mod fake;
 mod linux;
 mod nftables;
 mod nic;
+mod probe;
 mod rtnetlink;
 mod sysctl;
 mod watch;
@@ -17,6 +18,7 @@ pub use error::{Error, Failure, Incomplete};
 pub use fake::Fake;
 pub use linux::Linux;
 pub use nic::{Events as NicEvents, is_first_namespace, rescan_pci};
+pub use probe::{connect, ping};
 pub use watch::Watch;
 
 use crate::model::Observed;

@@ -7,11 +7,11 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::report::{count, fingerprint};
+use super::report::count;
 use super::{Context, exit, print, run};
 use crate::config::{Config, Forward, Interface, Problem};
 use crate::features::{self, nat};
-use crate::intake::accept;
+use crate::intake::{accept, fingerprint};
 use crate::kernel::{Kernel, Linux};
 use crate::lock::{self, Holder};
 use crate::model::{LinkId, Missing, Observed, RouteKind};
