@@ -44,6 +44,12 @@ impl State {
         &self.runtime
     }
 
+    /// The directory of what outlives a reboot.
+    #[must_use]
+    pub fn lasting(&self) -> &Path {
+        &self.lasting
+    }
+
     /// The text that was accepted last on this VM; `None` if none was. That of another VM, whose disk this one
     /// was copied from, does not count.
     ///
