@@ -55,7 +55,8 @@ fn nothing_waits(history: &History) -> (Outcome, String) {
             (Outcome::TakenBack, message)
         }
         _ => {
-            let message = "nothing waits to be confirmed: what is in force was applied without --confirm-within";
+            let message =
+                "nothing waits to be confirmed: what is in force was applied without --confirm-within";
             (Outcome::Failed, message.to_owned())
         }
     }

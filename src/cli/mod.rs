@@ -418,7 +418,18 @@ mod tests {
             assert_eq!(window(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         for bad in [
-            "", "s", "0", "0s", "-1", "1.5m", "5 m", "25h", "60S", "1d", "99999999999999999999", "1ms",
+            "",
+            "s",
+            "0",
+            "0s",
+            "-1",
+            "1.5m",
+            "5 m",
+            "25h",
+            "60S",
+            "1d",
+            "99999999999999999999",
+            "1ms",
         ] {
             assert!(window(bad).is_err(), "{bad}");
         }

@@ -143,10 +143,7 @@ pub(super) fn run(context: &Context, mut report: Report, opened: &Unconfirmed, t
         }
         _ => {
             let message = "another configuration was put in its place while it waited to be confirmed";
-            run::still_in_force(
-                context,
-                report.with_outcome(Outcome::Failed, message.to_owned()),
-            )
+            run::still_in_force(context, report.with_outcome(Outcome::Failed, message.to_owned()))
         }
     }
 }
@@ -160,7 +157,14 @@ mod tests {
         assert_eq!("gateway".parse(), Ok(Probe::Gateway));
         let tcp = Probe::Tcp(SocketAddrV4::new([10, 90, 3, 1].into(), 443));
         assert_eq!("10.90.3.1:443".parse(), Ok(tcp));
-        for bad in ["", "10.90.3.1", "10.90.3.1:0", "gateway:80", "[::1]:80", "host:80"] {
+        for bad in [
+            "",
+            "10.90.3.1",
+            "10.90.3.1:0",
+            "gateway:80",
+            "[::1]:80",
+            "host:80",
+        ] {
             assert!(bad.parse::<Probe>().is_err(), "{bad}");
         }
     }

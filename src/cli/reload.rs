@@ -89,9 +89,7 @@ pub(super) fn run(
         text: &text,
         config,
         problems,
-        install: source
-            .as_ref()
-            .map_or(Install::Nothing, |_| Install::Text(&text)),
+        install: source.as_ref().map_or(Install::Nothing, |_| Install::Text(&text)),
         accept: true,
         ends: Standing::Replaced,
     };
@@ -109,9 +107,7 @@ pub(super) fn run(
         }
         None => report,
         Some(opened) if report.exit_code != 0 => {
-            report
-                .left_over
-                .extend(window::abandon(context, opened).err());
+            report.left_over.extend(window::abandon(context, opened).err());
             report
         }
         Some(_) if targets.is_empty() => report,

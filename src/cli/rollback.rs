@@ -19,15 +19,16 @@ pub(super) fn run(context: &Context, number: usize) -> Report {
     let history = match context.state.history() {
         Ok(history) => history,
         Err(error) => {
-            return Report::failed(
-                COMMAND,
-                name,
-                format!("read the history: {}", plain(&error)),
-            );
+            return Report::failed(COMMAND, name, format!("read the history: {}", plain(&error)));
         }
     };
     let Some(kept) = history.back(number) else {
-        return Report::new(COMMAND, &name, Outcome::WrongUsage, what_there_is(&history, number));
+        return Report::new(
+            COMMAND,
+            &name,
+            Outcome::WrongUsage,
+            what_there_is(&history, number),
+        );
     };
     let text = match context.state.history_text(kept) {
         Ok(text) => text,

@@ -183,7 +183,8 @@ fn take_back(context: &Context, lock: &Lock, window: &Unconfirmed) -> Report {
         Err(error) => return failed(context, &error),
     };
     let Some(config) = Config::parse(&target.accepted).config else {
-        let message = "the configuration to go back to is not valid for this version of kylin-vr: reload a valid file";
+        let message =
+            "the configuration to go back to is not valid for this version of kylin-vr: reload a valid file";
         return Report::failed(COMMAND, context.config.display(), message);
     };
     // What was written there meanwhile by others is theirs, and the next reload's.

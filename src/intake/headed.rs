@@ -45,7 +45,9 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<(T, Ve
     };
     let mut texts = Vec::new();
     // Two texts at most, of which each is bounded.
-    rest.by_ref().take(2 * MAX_BYTES as u64 + 2).read_to_end(&mut texts)?;
+    rest.by_ref()
+        .take(2 * MAX_BYTES as u64 + 2)
+        .read_to_end(&mut texts)?;
     Ok(Some((head, texts)))
 }
 

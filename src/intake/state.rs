@@ -141,7 +141,11 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::clock::Moment;
+    use crate::intake::{Entry, History, Standing, Summary, Target, fingerprint};
 
     #[test]
     fn a_clone_does_not_see_what_its_template_accepted() {
@@ -157,11 +161,40 @@ mod tests {
         accept(&template, b"eip_list: []\n").unwrap();
         assert_eq!(template.accepted().unwrap().unwrap(), b"eip_list: []\n");
         assert_eq!(clone.accepted().unwrap(), None);
+        let entry = Entry {
+            when: String::new(),
+            command: "reload".to_owned(),
+            source: String::new(),
+            generation: None,
+            sha256: fingerprint(b"eip_list: []\n"),
+            result: Standing::Unconfirmed,
+            changes: Summary::default(),
+        };
+        template.add_to_history(&entry, b"eip_list: []\n").unwrap();
+        let target = Target {
+            accepted: b"a".to_vec(),
+            file: None,
+        };
+        let (now, minute) = (Moment::now().unwrap(), Duration::from_secs(60));
+        template
+            .open_window(now, minute, b"eip_list: []\n", String::new(), &target)
+            .unwrap();
+        assert_eq!(template.history().unwrap().entries.len(), 1);
+        assert!(template.target().unwrap().is_some());
+        assert_eq!(clone.history().unwrap(), History::default());
+        assert_eq!(
+            (clone.unconfirmed().unwrap(), clone.target().unwrap()),
+            (None, None)
+        );
         accept(&clone, b"if_list: []\n").unwrap();
         assert_eq!(clone.accepted().unwrap().unwrap(), b"if_list: []\n");
         assert_eq!(template.accepted().unwrap(), None);
+        // Not even if the disk goes back to the VM that it came from.
+        assert!(!template.history_path().exists() && !template.unconfirmed_path().exists());
+        clone.add_to_history(&entry, b"eip_list: []\n").unwrap();
         clone.forget().unwrap();
         assert_eq!(clone.accepted().unwrap(), None);
+        assert!(!clone.history_path().exists());
         fs::remove_dir_all(&dir).unwrap();
     }
 }

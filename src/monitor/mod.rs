@@ -63,11 +63,7 @@ pub struct Look {
 ///
 /// # Errors
 /// If there are no events to be had.
-pub fn run(
-    directory: &Path,
-    file: &'static str,
-    mut look: impl FnMut(Cause) -> Look,
-) -> Result<(), Error> {
+pub fn run(directory: &Path, file: &'static str, mut look: impl FnMut(Cause) -> Look) -> Result<(), Error> {
     let mut mask = SigSet::empty();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         mask.add(signal);
