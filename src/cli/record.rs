@@ -53,6 +53,11 @@ impl Record {
             } else {
                 Standing::Applied
             };
+            if is_waiting {
+                // One that waited before, and whose window goes on with this text.
+                let settled = context.state.settle_history(Standing::Replaced);
+                self.notes.extend(settled.err().map(|error| not_kept(&error)));
+            }
             let added = context
                 .state
                 .add_to_history(&entry(job, result, summary(changes)), job.text);

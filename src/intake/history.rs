@@ -148,8 +148,8 @@ impl History {
         }
     }
 
-    /// The numbers of the files that are too many. `kept` names texts that stay whatever comes.
-    fn surplus(&self, kept: &[&str]) -> Vec<u64> {
+    /// The numbers of the files that are too many. The newest entry of each text in `kept` stays whatever comes.
+    fn surplus(&self, mut kept: Vec<String>) -> Vec<u64> {
         let (mut held, mut failed, mut bytes) = (0, self.damaged.len(), 0);
         let mut surplus = Vec::new();
         for one in &self.entries {
@@ -160,7 +160,9 @@ impl History {
             };
             *number += 1;
             let is_too_many = *number > KEPT || bytes + one.bytes > MAX_TEXTS;
-            if is_too_many && !kept.contains(&one.entry.sha256.as_str()) {
+            let texts = kept.len();
+            kept.retain(|text| *text != one.entry.sha256);
+            if is_too_many && kept.len() == texts {
                 surplus.push(one.file);
             } else {
                 bytes += one.bytes;
@@ -240,8 +242,7 @@ impl State {
         let window = self.unconfirmed().ok().flatten();
         let mut kept = vec![fingerprint(&self.accepted()?.unwrap_or_default())];
         kept.extend(window.map(|window| window.target));
-        let kept: Vec<&str> = kept.iter().map(String::as_str).collect();
-        for file in self.history()?.surplus(&kept) {
+        for file in self.history()?.surplus(kept) {
             remove(&self.entry_path(file))?;
         }
         // What killed runs left behind: the lock is ours, so nobody is writing.
