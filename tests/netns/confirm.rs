@@ -548,6 +548,7 @@ pub fn killed_at_any_moment_nothing_unconfirmed_stays_without_a_deadline() {
         wait_until_taken_back(&vpc);
         before.assert_same(&vpc);
     }
+    println!("killed within {usual:?}: {old} times the old one, {new} times the new one");
     assert!(
         old > 0 && new > 0,
         "{old} times the old one, {new} times the new one"
