@@ -2,6 +2,7 @@
 
 mod check;
 mod confirm;
+mod duration;
 mod history;
 mod monitor;
 mod plan;
@@ -28,6 +29,8 @@ use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::intake::{Source, State};
+
+use duration::{seconds, window_to_confirm};
 
 /// What messages call the configuration that an event is answered with.
 const LAST_ACCEPTED: &str = "the last accepted configuration";
@@ -96,7 +99,7 @@ enum Command {
               value_parser = seconds)]
         rescan: Option<Duration>,
         /// Apply it, and take it back by itself unless `kylin-vr confirm` comes within this time: 60s, 5m, 90
-        #[arg(long, value_name = "DURATION", value_parser = window, conflicts_with = "last_accepted")]
+        #[arg(long, value_name = "DURATION", value_parser = window_to_confirm, conflicts_with = "last_accepted")]
         confirm_within: Option<Duration>,
         /// Stay, and confirm it once this was reached: gateway (by ping), or IP:PORT (by TCP); may be repeated
         #[arg(long = "probe", value_name = "gateway|IP:PORT", requires = "confirm_within")]
@@ -307,35 +310,6 @@ fn directories(variable: impl Fn(&str) -> Option<OsString>) -> (PathBuf, PathBuf
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
-    text.parse()
-        .ok()
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .ok_or_else(|| "expected seconds, as in 60 or 0.5".to_owned())
-}
-
-/// The longest window to confirm in.
-const LONGEST_WINDOW: Duration = Duration::from_secs(24 * 3600);
-
-/// A time to confirm in: seconds, or a number with `s`, `m` or `h`.
-fn window(text: &str) -> Result<Duration, String> {
-    let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
-        Some(number) => (number, &text[number.len()..]),
-        None => (text, "s"),
-    };
-    let unit = match unit {
-        "h" => 3600,
-        "m" => 60,
-        _ => 1,
-    };
-    let whole: Option<u64> = number.parse().ok();
-    whole
-        .and_then(|number| number.checked_mul(unit))
-        .map(Duration::from_secs)
-        .filter(|window| !window.is_zero() && *window <= LONGEST_WINDOW)
-        .ok_or_else(|| "expected a time from 1s to 24h, as in 60s, 5m or 90".to_owned())
-}
-
 /// To the journal under systemd (its stream is standard error) what is done; to people only what is wrong: they
 /// read the report.
 fn log_to_stderr(verbose: u8) {
@@ -410,29 +384,6 @@ mod tests {
         assert_eq!(of("/a/state", "/a/run:/b"), ["/a/state", "/a/run"]);
         assert_eq!(of("", "/run/qemu-ga"), ["/var/lib/kylin-vr", "/run/kylin-vr"]);
         assert_eq!(of("/srv/kylin-vr", ""), ["/srv/kylin-vr", "/run/kylin-vr"]);
-    }
-
-    #[test]
-    fn a_window_is_a_time_with_or_without_a_unit() {
-        for (text, seconds) in [("60s", 60), ("5m", 300), ("90", 90), ("24h", 86_400)] {
-            assert_eq!(window(text), Ok(Duration::from_secs(seconds)), "{text}");
-        }
-        for bad in [
-            "",
-            "s",
-            "0",
-            "0s",
-            "-1",
-            "1.5m",
-            "5 m",
-            "25h",
-            "60S",
-            "1d",
-            "99999999999999999999",
-            "1ms",
-        ] {
-            assert!(window(bad).is_err(), "{bad}");
-        }
     }
 
     #[test]
