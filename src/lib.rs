@@ -23,7 +23,9 @@
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod cli;
+pub mod clock;
 pub mod config;
+pub mod detached;
 pub mod features;
 pub mod intake;
 pub mod kernel;

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use super::record::{self, Record};
 use super::report::{Outcome, Report, count, shortened};
 use super::{Context, complain};
 use crate::config::{Config, Problem};
 use crate::features;
-use crate::intake::{Source, Staged};
+use crate::intake::{Source, Staged, Standing};
 use crate::kernel::{self, NicEvents};
 use crate::lock::{self, Acquired, Lock};
 use crate::managers;
@@ -22,10 +23,23 @@ pub(super) struct Job<'t> {
     pub(super) text: &'t [u8],
     pub(super) config: Config,
     pub(super) problems: Vec<Problem>,
-    /// Whether to install the text as the configuration file, once it is applied.
-    pub(super) install: bool,
+    /// What becomes of the configuration file, once the text is applied.
+    pub(super) install: Install<'t>,
     /// Whether to keep the text as the one accepted last, once it is applied.
     pub(super) accept: bool,
+    /// What becomes of another configuration that waits to be confirmed.
+    pub(super) ends: Standing,
+}
+
+/// What becomes of the configuration file.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Install<'t> {
+    /// It stays as it is.
+    Nothing,
+    /// It gets this text.
+    Text(&'t [u8]),
+    /// It goes.
+    Remove,
 }
 
 /// How long a run waits for configured NICs that are not there.
@@ -139,11 +153,16 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
         ref problems,
         install,
         accept,
+        ends: _,
     } = *job;
     let fail = |error: String| Report::failed(command, source, error);
 
     // Written before the kernel is changed: a full disk is found out while there is nothing to undo yet.
-    let staged = match install.then(|| Staged::write(&context.config, text)).transpose() {
+    let staged = match install {
+        Install::Text(text) => Staged::write(&context.config, text).map(Some),
+        Install::Nothing | Install::Remove => Ok(None),
+    };
+    let staged = match staged {
         Ok(staged) => staged,
         Err(error) => return fail(plain(&error)),
     };
@@ -167,13 +186,16 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
             tracing::error!(%error, "not applied");
             return match error {
                 reconcile::Error::Failed { failed, left_over } => {
+                    record::failed(context, job, &failed);
                     rolled_back(command, source, failed, left_over).with_problems(problems.clone())
                 }
                 error => fail(error.to_string()).with_problems(problems.clone()),
             };
         }
     };
-    if let Err(error) = keep(context, accept.then_some(text), staged) {
+    let mut record = Record::begin(context, job);
+    let is_removed = matches!(install, Install::Remove);
+    if let Err(error) = keep(context, accept.then_some(text), staged, is_removed) {
         let ours = reconciled.owned.clone();
         let left_over = reconciled.undo(kernel.as_mut());
         let mut failed = vec![format!("keep the configuration: {}", plain(&error))];
@@ -184,6 +206,7 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
                 .err()
                 .map(|error| format!("keep the record: {}", plain(&error))),
         );
+        record::failed(context, job, &failed);
         return rolled_back(command, source, failed, left_over).with_problems(problems.clone());
     }
 
@@ -218,6 +241,7 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
             "applied"
         );
     }
+    report.notes.extend(record.end(context, job, &report.changes));
     if let Err(error) = kernel.announce(&reconciled.plan.announcements) {
         // The router works; neighbours learn a little later.
         report.notes.push(error.to_string());
@@ -233,22 +257,32 @@ pub(super) fn still_in_force(context: &Context, report: Report) -> Report {
 }
 
 /// Keeps a text that was applied, as the installed file and as the one accepted last: both or neither.
-fn keep(context: &Context, accept: Option<&[u8]>, staged: Option<Staged>) -> std::io::Result<()> {
+fn keep(
+    context: &Context,
+    accept: Option<&[u8]>,
+    staged: Option<Staged>,
+    is_removed: bool,
+) -> std::io::Result<()> {
     // Both are on the disk before either takes its place: what is left to do needs no space.
     let accepted = match accept {
         Some(text) => context.state.stage(text)?,
         None => None,
     };
-    let before = match staged {
-        Some(_) => crate::intake::read_if_there(&context.config)?,
-        None => None,
+    let is_changed = staged.is_some() || is_removed;
+    let before = if is_changed {
+        crate::intake::read_if_there(&context.config)?
+    } else {
+        None
     };
-    let is_installed = staged.is_some();
     // The file first: should the power go between the two, the boot finds the new file, and accepts it.
+    if is_removed && before.is_some() {
+        std::fs::remove_file(&context.config)?;
+    }
     staged.map_or(Ok(()), Staged::install)?;
     let kept = accepted.map_or(Ok(()), Staged::install);
-    if kept.is_err() && is_installed {
+    if kept.is_err() && is_changed {
         match before {
+            None if is_removed => {}
             Some(text) => Staged::write(&context.config, &text)?.install()?,
             None => std::fs::remove_file(&context.config)?,
         }

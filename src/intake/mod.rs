@@ -1,16 +1,24 @@
 //! How a configuration comes in, and what is kept of it from run to run.
 
 mod accept;
+mod headed;
+mod history;
 mod state;
 mod store;
+mod unconfirmed;
 
+use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub use accept::{Refusal, accept, is_blank, with_end_marker};
+pub use history::{Counts, Entry, History, Kept, Standing, Summary};
 pub use state::State;
 pub use store::Staged;
+pub use unconfirmed::{Before, Target, UNCONFIRMED, Unconfirmed};
+
+use sha2::{Digest, Sha256};
 
 use crate::config::MAX_BYTES;
 use crate::trusted;
@@ -97,4 +105,15 @@ pub fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// What tells one text from another: its SHA-256 in hexadecimal digits.
+#[must_use]
+pub fn fingerprint(text: &[u8]) -> String {
+    Sha256::digest(text)
+        .iter()
+        .fold(String::new(), |mut digits, byte| {
+            let _ = write!(digits, "{byte:02x}");
+            digits
+        })
 }

@@ -10,6 +10,7 @@ mod faulty;
 mod linux;
 mod nftables;
 mod nic;
+mod probe;
 mod rtnetlink;
 mod sysctl;
 mod watch;
@@ -20,6 +21,7 @@ pub use fake::Fake;
 pub use faulty::{Fate, Fault, Faulty, kind};
 pub use linux::Linux;
 pub use nic::{Events as NicEvents, is_first_namespace, rescan_pci};
+pub use probe::{connect, ping};
 pub use watch::Watch;
 
 use crate::model::Observed;

@@ -6,6 +6,7 @@
 mod checklists;
 mod commands;
 mod configs;
+mod confirm;
 mod disks;
 mod failures;
 mod faults;
@@ -15,8 +16,10 @@ mod lock;
 mod monitor;
 mod names;
 mod rights;
+mod rollback;
 mod rows;
 mod scale;
+mod survival;
 mod table;
 mod unchanged;
 
@@ -111,6 +114,23 @@ fn main() -> ExitCode {
               runs_of_udev_are_left_to_a_monitor,
               start_waits_for_a_nic_and_then_goes_on,
               an_older_generation_is_refused;
+        confirm: what_is_confirmed_in_time_stays,
+              what_is_not_confirmed_is_taken_back,
+              an_installed_file_that_is_not_confirmed_goes_back_as_well,
+              the_first_configuration_ever_goes_back_to_an_empty_router,
+              a_window_that_is_renewed_leads_back_to_what_was_confirmed,
+              a_reload_of_another_file_is_a_decision_of_its_own,
+              what_cannot_be_applied_opens_no_window,
+              probes_that_pass_confirm,
+              probes_that_fail_take_back;
+        survival: the_monitor_takes_back_where_nobody_else_is_left,
+              whoever_comes_next_takes_back_what_is_due,
+              a_window_goes_on_after_a_reboot,
+              killed_at_any_moment_nothing_unconfirmed_stays_without_a_deadline;
+        rollback: rollback_goes_back_by_number_whatever_the_generation,
+              only_what_is_newly_accepted_or_fails_is_in_the_history,
+              fifty_reloads_leave_a_bounded_history,
+              a_history_that_cannot_be_written_is_said_and_stops_nothing;
         scale: ten_thousand_eips_and_a_long_range_are_read_back_equal,
               every_port_of_a_shifted_range_goes_to_its_own_port;
         commands: old_spellings_work,

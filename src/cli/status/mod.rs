@@ -7,11 +7,11 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::report::{count, fingerprint};
-use super::{Context, complain, exit, print, run, say};
+use super::report::count;
+use super::{Context, complain, exit, print, run, say, window};
 use crate::config::{Config, Forward, Interface, Problem};
 use crate::features::{self, nat};
-use crate::intake::accept;
+use crate::intake::{accept, fingerprint};
 use crate::lock::{self, Holder};
 use crate::model::{LinkId, Missing, Observed, RouteKind};
 use crate::plan::{Line, Operation, Pending, diff};
@@ -31,6 +31,8 @@ struct Status {
     /// What is in effect: the SHA-256 of its text, and its generation.
     configuration: Option<String>,
     generation: Option<u64>,
+    /// When what is in effect is taken back unless it is confirmed, in UTC; `None`: nothing waits.
+    unconfirmed_until: Option<String>,
     /// The monitor that runs.
     monitor: Option<Holder>,
     interfaces: Vec<InterfaceStatus>,
@@ -190,6 +192,7 @@ fn look(context: &Context) -> Result<Status, String> {
         file,
         configuration: accepted.as_deref().map(fingerprint),
         generation: config.generation().map(|generation| generation.number),
+        unconfirmed_until: None,
         monitor: lock::present(context.state.runtime(), lock::MONITOR),
         interfaces: interfaces(&config, &observed),
         elastic_ips: eips(&config, &observed),
@@ -199,6 +202,19 @@ fn look(context: &Context) -> Result<Status, String> {
         notes: plan.notes,
         problems,
     };
+    match window::look(context) {
+        Ok(None) => {}
+        Ok(Some(open)) => {
+            status.summary.push(format!(
+                "UNCONFIRMED: {} is taken back at {} (in {} s); `kylin-vr confirm` keeps it",
+                window::short(&open.window.waiting),
+                open.until,
+                open.left.as_secs_f64().ceil()
+            ));
+            status.unconfirmed_until = Some(open.until);
+        }
+        Err(error) => status.notes.push(error),
+    }
     status.summarise(config.is_empty());
     Ok(status)
 }
