@@ -62,6 +62,8 @@ pub(super) struct Report {
     /// Its generation, if it has one.
     pub(super) generation: Option<u64>,
     pub(super) changes: Vec<Line>,
+    /// How many tracked flows ended, since their translation changed.
+    pub(super) flows_ended: usize,
     pub(super) pending: Vec<Pending>,
     pub(super) notes: Vec<String>,
     pub(super) problems: Vec<Problem>,
@@ -87,6 +89,7 @@ impl Report {
             configuration: None,
             generation: None,
             changes: Vec::new(),
+            flows_ended: 0,
             pending: Vec::new(),
             notes: Vec::new(),
             problems: Vec::new(),
@@ -127,6 +130,7 @@ impl Report {
         }
         self.changes.append(&mut next.changes);
         next.changes = self.changes;
+        next.flows_ended += self.flows_ended;
         if next.result == Outcome::Applied {
             let pending = match next.pending.len() {
                 0 => String::new(),
@@ -198,6 +202,13 @@ impl Report {
     fn text(&self) -> String {
         let mut text = String::new();
         write_changes(&mut text, &self.changes);
+        if self.flows_ended > 0 {
+            let _ = writeln!(
+                text,
+                "- {:<8} {} ended, whose translation changed",
+                "flow", self.flows_ended
+            );
+        }
         for pending in &self.pending {
             let addresses = pending.addresses.join(", ");
             let _ = write!(

@@ -34,7 +34,7 @@ pub enum FormerSet {
     Whole(Set),
     /// The one after the change, but for these elements.
     Elements {
-        /// What it did not hold.
+        /// What it did not hold, sorted.
         without: Vec<Element>,
         /// What it held.
         with: Vec<(Element, Tuple)>,
@@ -94,9 +94,8 @@ impl Former {
                 }
                 FormerSet::Elements { without, with } => {
                     if let Some(set) = table.sets.get_mut(name) {
-                        without
-                            .iter()
-                            .for_each(|element| drop(set.elements.remove(element)));
+                        set.elements
+                            .retain(|element, _| without.binary_search(element).is_err());
                         set.elements.extend(with.iter().copied());
                     }
                 }
