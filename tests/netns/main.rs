@@ -6,6 +6,7 @@
 mod checklists;
 mod commands;
 mod configs;
+mod conntrack;
 mod failures;
 mod foreign;
 mod interfaces;
@@ -13,7 +14,9 @@ mod lock;
 mod monitor;
 mod rows;
 mod scale;
+mod streams;
 mod table;
+mod tracked;
 mod unchanged;
 
 use std::process::ExitCode;
@@ -95,8 +98,18 @@ fn main() -> ExitCode {
               runs_of_udev_are_left_to_a_monitor,
               start_waits_for_a_nic_and_then_goes_on,
               an_older_generation_is_refused;
+        conntrack: tcp_flows_end_with_their_translation,
+              udp_flows_end_with_their_translation,
+              icmp_flows_end_with_their_translation,
+              after_an_eip_moved_its_new_vm_answers_at_once,
+              flows_that_began_before_the_translation_was_there_end_when_it_comes,
+              flows_that_others_translate_live_on,
+              conntrack_keep_lets_every_flow_go_on,
+              the_flows_of_a_killed_run_end_with_the_next,
+              of_many_flows_few_end;
         scale: ten_thousand_eips_and_a_long_range_are_read_back_equal,
               every_port_of_a_shifted_range_goes_to_its_own_port;
+        streams: streams_run_through_200_reloads_that_change_others;
         commands: old_spellings_work,
               plan_changes_nothing_and_tells_what_a_reload_does,
               status_tells_ok_pending_and_missing,
