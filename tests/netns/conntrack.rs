@@ -262,7 +262,9 @@ pub fn icmp_flows_end_with_their_translation() {
     each(&vpc, "icmp", ADDRESSES, |case| {
         let (from, to) = ((case.from)(&vpc), case.to.split(':').next().unwrap());
         assert!(ping(from, to));
-        Box::new(move || drop(ping(from, to)))
+        Box::new(move || {
+            let _ = ping(from, to);
+        })
     });
 }
 
@@ -362,10 +364,6 @@ pub fn flows_that_others_translate_live_on() {
         (EIP_A1, "eip: 10.90.2.250\n    vm-ip: 192.168.100.192"),
         ("port: 2222", "port: 2223"),
         ("end_port: 39999", "end_port: 29999"),
-        (
-            "prefix: 24\n     mac: 52:54:84:11:00:04",
-            "prefix: 25\n     mac: 52:54:84:11:00:04",
-        ),
     ] {
         assert!(base().contains(change.0), "{change:?}");
         vpc.reload_ok(&base().replace(change.0, change.1));

@@ -23,7 +23,7 @@ const BUFFER: usize = 256 * 1024 * 1024;
 /// A file of the round: entries that come and go, move and shift, beside those of the streams.
 fn text(round: u32) -> String {
     let head = NOTE.split("eip_list:").next().unwrap();
-    let (moves, shift) = (190 + 2 * (round % 2), 100 + round % 7);
+    let (moves, shift) = (190 + 3 * (round % 2), 100 + round % 7);
     let comes = if round.is_multiple_of(2) {
         String::new()
     } else {
@@ -113,7 +113,9 @@ pub fn streams_run_through_200_reloads_that_change_others() {
         let listener = listen.run(|| TcpListener::bind(at)).unwrap();
         let stream = from.run(|| TcpStream::connect(to)).unwrap();
         stream.set_nodelay(true).unwrap();
-        (stream, listener.accept().unwrap().0)
+        let accepted = listener.accept().unwrap().0;
+        accepted.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        (stream, accepted)
     };
     let (in_stream, in_sink) = connect(&vpc.a2, "0.0.0.0:7001", &vpc.client, "10.90.2.254:7000");
     let (out_stream, out_sink) = connect(&vpc.client, "0.0.0.0:7002", &vpc.a3, "198.51.100.10:7002");
