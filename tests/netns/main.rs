@@ -7,6 +7,7 @@ mod checklists;
 mod commands;
 mod configs;
 mod conntrack;
+mod conntrack_cases;
 mod failures;
 mod foreign;
 mod interfaces;
