@@ -10,7 +10,7 @@ use crate::conntrack_cases::{ADDRESSES, Case, EIP_A1, TCP_FORWARDS, UDP_FORWARDS
 use crate::tracked::{ping, replies, tracked};
 
 /// Runs each case beside flows that nothing changes for: `open` begins its flow, and gives what sends the next packet.
-fn each(vpc: &Vpc, protocol: &str, cases: &[Case], open: impl Fn(&Case) -> Box<dyn Fn() + '_>) {
+fn each<F: Fn()>(vpc: &Vpc, protocol: &str, cases: &[Case], open: impl Fn(&Case) -> F) {
     for case in cases {
         let text = base();
         let changed = text.replace(case.change.0, case.change.1);
@@ -66,7 +66,7 @@ pub fn tcp_flows_end_with_their_translation() {
     for cases in [ADDRESSES, TCP_FORWARDS] {
         each(&vpc, "tcp", cases, |case| {
             let flow = vpc.tcp_flow((case.from)(&vpc), case.to, case.at).unwrap();
-            Box::new(move || assert!(!flow.ping_pong(), "the old connection lives"))
+            move || assert!(!flow.ping_pong(), "the old connection lives")
         });
     }
 }
@@ -76,10 +76,10 @@ pub fn udp_flows_end_with_their_translation() {
     for cases in [ADDRESSES, UDP_FORWARDS] {
         each(&vpc, "udp", cases, |case| {
             let flow = vpc.udp_flow((case.from)(&vpc), case.to, case.at).unwrap();
-            Box::new(move || {
+            move || {
                 // Answered or not: where it goes is asked of the kernel.
                 let _ = flow.ping_pong();
-            })
+            }
         });
     }
 }
@@ -89,9 +89,9 @@ pub fn icmp_flows_end_with_their_translation() {
     each(&vpc, "icmp", ADDRESSES, |case| {
         let (from, to) = ((case.from)(&vpc), case.to.split(':').next().unwrap());
         assert!(ping(from, to));
-        Box::new(move || {
+        move || {
             let _ = ping(from, to);
-        })
+        }
     });
 }
 
