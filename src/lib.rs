@@ -11,7 +11,8 @@
 //! - [`config`] reads the file and refuses it whole, with every problem named, or makes a valid [`config::Config`].
 //! - [`features`] turn that into what the kernel should have; [`model`] holds these values.
 //! - [`kernel`] looks at what it has; [`plan`] is the difference, as operations; [`owned`] says what is ours.
-//! - [`reconcile`] walks the line once: it carries the plan out, looks again, and undoes what failed.
+//! - [`reconcile`] walks the line once: it carries the plan out, looks again, and undoes what failed; [`flows`] says which
+//!   tracked flows end with it.
 //! - [`trusted`] opens files that only root can have written; [`words`] says what went wrong.
 //! - [`intake`] is how a text comes in and what is kept of it; [`lock`] lets one run work at a time; [`cli`] is
 //!   the command.
@@ -27,6 +28,7 @@ pub mod clock;
 pub mod config;
 pub mod detached;
 pub mod features;
+pub mod flows;
 pub mod intake;
 pub mod kernel;
 pub mod lock;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::flows::{self, Judge, Ruling};
 use crate::kernel::{Error as KernelError, Incomplete, Kernel};
-use crate::model::{Desired, Observed};
+use crate::model::{Conntrack, Desired, Observed};
 use crate::owned::Owned;
 use crate::plan::{Operation, Plan, diff};
 use crate::undo::undo;
@@ -45,8 +46,12 @@ pub struct Reconciled {
     pub plan: Plan,
     /// What is ours from now on.
     pub owned: Owned,
+    /// How many tracked flows ended, since their translation changed.
+    pub flows_ended: usize,
     /// How the kernel was before.
     before: Observed,
+    /// How it is now, if flows ended by that.
+    after: Option<Ruling>,
 }
 
 /// Makes the kernel match. `record` keeps what is ours, and is called before the kernel is changed and after.
@@ -68,6 +73,9 @@ pub fn reconcile(
     let mut unsure = Vec::new();
     let mut failed = Vec::new();
     let mut quarrels = 0;
+    let mut is_translated_anew = false;
+    // What was in force in between, where something else changed the table during the run.
+    let mut between: Vec<Ruling> = Vec::new();
     for attempt in 0..ATTEMPTS {
         if attempt > 1 {
             // The first run of the loop does the work, the second one verifies. Whatever comes then is somebody
@@ -76,7 +84,20 @@ pub fn reconcile(
         }
         let mut plan = diff(desired, &now, &ours);
         if plan.is_empty() {
-            let ours = ours.clone().with(desired, &now).only(desired, &now);
+            let mut flows_ended = 0;
+            if !ours.unsettled.is_empty() && desired.conntrack == Conntrack::Delete {
+                between.extend(flows::former(&before, &owned.unsettled));
+                match settle(kernel, Judge::of(&before), &between, &Judge::of(&now)) {
+                    Ok(Ok(number)) => flows_ended = number,
+                    Ok(Err(note)) => plan.notes.push(note),
+                    Err(error) => {
+                        failed = vec![error];
+                        break;
+                    }
+                }
+            }
+            let mut ours = ours.clone().with(desired, &now).only(desired, &now);
+            ours.unsettled.clear();
             if let Err(error) = record(&ours) {
                 failed = vec![not_recorded(&error)];
                 break;
@@ -86,13 +107,21 @@ pub fn reconcile(
                 done,
                 plan,
                 owned: ours,
+                flows_ended,
                 before,
+                after: is_translated_anew.then(|| now.into()),
             });
         }
         if quarrels == QUARRELS {
             break;
         }
         ours = ours.with(desired, &now);
+        if desired.conntrack == Conntrack::Delete
+            && let Some(change) = flows::unsettled(&plan.operations)
+        {
+            ours.note(change);
+            is_translated_anew = true;
+        }
         if let Err(error) = record(&ours) {
             failed = vec![not_recorded(&error)];
             break;
@@ -119,13 +148,16 @@ pub fn reconcile(
                 }
             }
         }
-        now = match kernel.observe() {
-            Ok(now) => now,
+        let last = match kernel.observe() {
+            Ok(next) => std::mem::replace(&mut now, next),
             Err(error) => {
                 failed = vec![error.to_string()];
                 break;
             }
         };
+        if attempt > 0 && last.table != now.table && last.table != before.table {
+            between.push(last.into());
+        }
     }
     if failed.is_empty() {
         let rest = diff(desired, &now, &ours).operations;
@@ -135,12 +167,46 @@ pub fn reconcile(
             rest.join(", ")
         )];
     }
-    let left_over = undo(kernel, &done, &unsure, &before);
+    let local = flows::local_after(&before, &ours.unsettled[owned.unsettled.len()..]);
+    if is_translated_anew {
+        // Flows that began under the new table, too, are looked at by the next run if this one is killed meanwhile.
+        let begun = done.iter().chain(&unsure).rev();
+        let inverse: Vec<Operation> = begun.map(Operation::inverse).collect();
+        if let Some(change) = flows::unsettled(&inverse) {
+            ours.note(change);
+            let _ = record(&ours);
+        }
+    }
+    let mut left_over = undo(kernel, &done, &unsure, &before);
+    if is_translated_anew {
+        between.push(now.into());
+        let tried = Judge::new(desired.table.as_ref(), local);
+        left_over.extend(settle(kernel, tried, &between, &Judge::of(&before)).err());
+    }
     // What is left over is still ours: the next run, a `reset` as well, must know of it.
     let kept = if left_over.is_empty() { &owned } else { &ours };
     failed.extend(record(kept).err().map(|error| not_recorded(&error)));
     failed.dedup();
     Err(Error::Failed { failed, left_over })
+}
+
+/// Ends the flows whose translation changed, and says how many; or, where the kernel has no means for it, why not.
+fn settle(
+    kernel: &mut dyn Kernel,
+    before: Judge<'_>,
+    between: &[Ruling],
+    now: &Judge<'_>,
+) -> Result<Result<usize, String>, String> {
+    let judges: Vec<Judge<'_>> = std::iter::once(before)
+        .chain(between.iter().map(Judge::from))
+        .collect();
+    match kernel.end_flows(&mut |flow| flows::is_stale(flow, &judges, now)) {
+        Ok(ended) => Ok(Ok(ended)),
+        Err(error @ KernelError::Unsupported { .. }) => {
+            Ok(Err(format!("flows whose translation changed go on: {error}")))
+        }
+        Err(error) => Err(format!("end the flows whose translation changed: {error}")),
+    }
 }
 
 fn not_recorded(error: &std::io::Error) -> String {
@@ -151,6 +217,11 @@ impl Reconciled {
     /// Takes everything back, because what was to follow failed. What could not be brought back is returned.
     #[must_use]
     pub fn undo(self, kernel: &mut dyn Kernel) -> Vec<String> {
-        undo(kernel, &self.done, &[], &self.before)
+        let mut left_over = undo(kernel, &self.done, &[], &self.before);
+        if let Some(after) = &self.after {
+            let settled = settle(kernel, after.into(), &[], &Judge::of(&self.before));
+            left_over.extend(settled.err());
+        }
+        left_over
     }
 }

@@ -76,6 +76,8 @@ pub(super) struct Report {
     /// When what is in force is taken back unless it is confirmed, in UTC; `None`: nothing waits.
     pub(super) unconfirmed_until: Option<String>,
     pub(super) changes: Vec<Line>,
+    /// How many tracked flows ended, since their translation changed.
+    pub(super) flows_ended: usize,
     pub(super) pending: Vec<Pending>,
     pub(super) notes: Vec<String>,
     pub(super) problems: Vec<Problem>,
@@ -102,6 +104,7 @@ impl Report {
             generation: None,
             unconfirmed_until: None,
             changes: Vec::new(),
+            flows_ended: 0,
             pending: Vec::new(),
             notes: Vec::new(),
             problems: Vec::new(),
@@ -142,6 +145,7 @@ impl Report {
         }
         self.changes.append(&mut next.changes);
         next.changes = self.changes;
+        next.flows_ended += self.flows_ended;
         if next.result == Outcome::Applied {
             let pending = match next.pending.len() {
                 0 => String::new(),
@@ -213,6 +217,13 @@ impl Report {
     fn text(&self) -> String {
         let mut text = String::new();
         write_changes(&mut text, &self.changes);
+        if self.flows_ended > 0 {
+            let _ = writeln!(
+                text,
+                "- {:<8} {} ended, whose translation changed",
+                "flow", self.flows_ended
+            );
+        }
         for pending in &self.pending {
             let addresses = pending.addresses.join(", ");
             let _ = write!(

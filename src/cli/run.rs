@@ -224,6 +224,13 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
     .with_problems(problems.clone())
     .with_in_force(Some((text, config)));
     report.notes.extend(managers);
+    report.flows_ended = reconciled.flows_ended;
+    if report.flows_ended > 0 {
+        tracing::info!(
+            flows = report.flows_ended,
+            "ended flows whose translation changed"
+        );
+    }
     if !reconciled.done.is_empty() {
         let changes: usize = reconciled.done.iter().map(|one| one.lines().len()).sum();
         report = report.with_outcome(

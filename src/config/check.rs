@@ -10,9 +10,16 @@ use super::forwards;
 use super::node::{Located, Node};
 use super::problem::{Problem, Severity};
 use super::{Config, Eip, Generation, Interface};
-use crate::model::MacAddr;
+use crate::model::{Conntrack, MacAddr};
 
-const ROOT: &[&str] = &["if_list", "eip_list", "port_forward_list", "ipv6", "generation"];
+const ROOT: &[&str] = &[
+    "if_list",
+    "eip_list",
+    "port_forward_list",
+    "ipv6",
+    "conntrack",
+    "generation",
+];
 const INTERFACE: &[&str] = &["ipaddr", "prefix", "mac", "gateway"];
 const EIP: &[&str] = &["eip", "vm-ip"];
 
@@ -39,6 +46,12 @@ pub(super) fn check(text: &[u8], root: &Located<'_>, problems: &mut Vec<Problem>
         _ => Err(expected.to_owned()),
     });
 
+    let expected = "delete or keep";
+    let conntrack = fields.optional(&mut reader, "conntrack", expected, |text| match text {
+        "delete" => Ok(Conntrack::Delete),
+        "keep" => Ok(Conntrack::Keep),
+        _ => Err(expected.to_owned()),
+    });
     let expected = "a whole number, 0 to 18446744073709551615";
     let generation = fields.optional(&mut reader, "generation", expected, |text| {
         number(text, &(0..=u64::MAX), expected)
@@ -62,6 +75,7 @@ pub(super) fn check(text: &[u8], root: &Located<'_>, problems: &mut Vec<Problem>
         eips: eips.into_iter().map(|entry| entry.value).collect(),
         forwards: forwards.into_iter().map(|entry| entry.value).collect(),
         ipv6: ipv6.is_some_and(|ipv6| ipv6.value),
+        conntrack: conntrack.map(|conntrack| conntrack.value).unwrap_or_default(),
         generation: generation.map(|generation| Generation {
             number: generation.value,
             place: generation.place,

@@ -119,7 +119,8 @@ impl State {
         if *owned == Owned::default() {
             return remove(&self.owned_path());
         }
-        replace(&self.owned_path(), &serde_json::to_vec_pretty(owned)?)
+        // For nobody to read: with changes whose flows were not looked at yet it may be large.
+        replace(&self.owned_path(), &serde_json::to_vec(owned)?)
     }
 
     pub(super) fn is_this_machine(&self) -> io::Result<bool> {

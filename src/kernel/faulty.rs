@@ -9,8 +9,8 @@ use nix::libc::{ENODEV, ERESTART};
 
 use super::linux::go_together;
 use super::{Error, Failure, Incomplete, Kernel};
-use crate::model::Observed;
 use crate::model::nft::TableChange;
+use crate::model::{Flow, Observed};
 use crate::plan::{Announcement, Operation};
 
 /// What goes wrong at a step.
@@ -81,7 +81,7 @@ pub struct Faulty<K, F> {
 }
 
 impl<K: Kernel, F: FnMut(&'static str, Option<Fate>)> Faulty<K, F> {
-    /// `tell` hears of every step before it: its kind ([`kind`], `observe`, `announce`), and what will happen to it.
+    /// `tell` hears of every step before it: its kind ([`kind`], `observe`, `announce`, `end-flows`), and what will happen to it.
     pub fn new(kernel: K, faults: Vec<Fault>, tell: F) -> Self {
         Self {
             kernel,
@@ -201,6 +201,10 @@ impl<K: Kernel, F: FnMut(&'static str, Option<Fate>)> Kernel for Faulty<K, F> {
 
     fn announce(&mut self, announcements: &[Announcement]) -> Result<(), Error> {
         self.step("announce", |kernel| kernel.announce(announcements))
+    }
+
+    fn end_flows(&mut self, is_stale: &mut dyn FnMut(&Flow) -> bool) -> Result<usize, Error> {
+        self.step("end-flows", |kernel| kernel.end_flows(is_stale))
     }
 }
 

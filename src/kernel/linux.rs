@@ -1,15 +1,18 @@
 //! The running kernel: one look at all its parts, and operations handed to the part that they are for.
 
+use super::conntrack::Conntrack;
 use super::nftables::Nftables;
 use super::rtnetlink::Rtnetlink;
 use super::{Error, Failure, Incomplete, Kernel, announce, sysctl};
-use crate::model::Observed;
+use crate::model::{Flow, Observed};
 use crate::plan::{Announcement, Operation};
 
 /// The kernel of the network namespace that the process runs in.
 pub struct Linux {
     rtnetlink: Rtnetlink,
     nftables: Nftables,
+    /// Opened when it is needed first.
+    conntrack: Option<Conntrack>,
 }
 
 impl Linux {
@@ -21,6 +24,7 @@ impl Linux {
         Ok(Self {
             rtnetlink: Rtnetlink::open()?,
             nftables: Nftables::open()?,
+            conntrack: None,
         })
     }
 
@@ -84,6 +88,14 @@ impl Kernel for Linux {
             index += begun;
         }
         Ok(())
+    }
+
+    fn end_flows(&mut self, is_stale: &mut dyn FnMut(&Flow) -> bool) -> Result<usize, Error> {
+        let conntrack = match &mut self.conntrack {
+            Some(conntrack) => conntrack,
+            none => none.insert(Conntrack::open()?),
+        };
+        conntrack.end_flows(is_stale)
     }
 
     fn announce(&mut self, announcements: &[Announcement]) -> Result<(), Error> {

@@ -4,10 +4,12 @@
 //! stands around either, and fails where a test says.
 
 mod announce;
+mod conntrack;
 mod error;
 mod fake;
 mod faulty;
 mod linux;
+mod netfilter;
 mod nftables;
 mod nic;
 mod probe;
@@ -24,7 +26,7 @@ pub use nic::{Events as NicEvents, is_first_namespace, rescan_pci};
 pub use probe::{connect, ping};
 pub use watch::Watch;
 
-use crate::model::Observed;
+use crate::model::{Flow, Observed};
 use crate::plan::{Announcement, Operation};
 
 /// A kernel that can be looked at and changed.
@@ -44,6 +46,13 @@ pub trait Kernel {
     /// # Errors
     /// What failed, and how far it got.
     fn apply(&mut self, operations: &[Operation]) -> Result<(), Incomplete>;
+
+    /// Ends those of all tracked IPv4 flows of which `is_stale` says so: the kernel forgets them, and their next packet is
+    /// looked at as the first one of a flow. Returns how many.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if it cannot be asked for its flows; else if it refuses, and some may have ended then.
+    fn end_flows(&mut self, is_stale: &mut dyn FnMut(&Flow) -> bool) -> Result<usize, Error>;
 
     /// Tells neighbours of addresses, more than once, without waiting for the end of it.
     ///

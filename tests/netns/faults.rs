@@ -74,7 +74,7 @@ fn faulty(vpc: &Vpc, arguments: &[&str], faults: &str) -> (Run, Vec<(String, Str
 }
 
 /// Every kind of step, and words of the report where one of it failed.
-const KINDS: [(&str, &str); 14] = [
+const KINDS: [(&str, &str); 15] = [
     ("observe", ""),
     ("create-table", "create nftables table"),
     ("edit-table", "change nftables table"),
@@ -88,6 +88,7 @@ const KINDS: [(&str, &str); 14] = [
     ("replace-route", "replace route"),
     ("delete-route", "delete route"),
     ("set-sysctl", "set sysctl"),
+    ("end-flows", "end the flows"),
     ("announce", ""),
 ];
 

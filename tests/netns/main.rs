@@ -7,6 +7,8 @@ mod checklists;
 mod commands;
 mod configs;
 mod confirm;
+mod conntrack;
+mod conntrack_cases;
 mod disks;
 mod failures;
 mod faults;
@@ -19,8 +21,10 @@ mod rights;
 mod rollback;
 mod rows;
 mod scale;
+mod streams;
 mod survival;
 mod table;
+mod tracked;
 mod unchanged;
 
 use std::process::ExitCode;
@@ -131,8 +135,18 @@ fn main() -> ExitCode {
               only_what_is_newly_accepted_or_fails_is_in_the_history,
               fifty_reloads_leave_a_bounded_history,
               a_history_that_cannot_be_written_is_said_and_stops_nothing;
+        conntrack: tcp_flows_end_with_their_translation,
+              udp_flows_end_with_their_translation,
+              icmp_flows_end_with_their_translation,
+              after_an_eip_moved_its_new_vm_answers_at_once,
+              flows_that_began_before_the_translation_was_there_end_when_it_comes,
+              flows_that_others_translate_live_on,
+              conntrack_keep_lets_every_flow_go_on,
+              the_flows_of_a_killed_run_end_with_the_next,
+              of_many_flows_few_end;
         scale: ten_thousand_eips_and_a_long_range_are_read_back_equal,
               every_port_of_a_shifted_range_goes_to_its_own_port;
+        streams: streams_run_through_200_reloads_that_change_others;
         commands: old_spellings_work,
               plan_changes_nothing_and_tells_what_a_reload_does,
               status_tells_ok_pending_and_missing,

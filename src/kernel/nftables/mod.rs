@@ -3,7 +3,7 @@
 //! The only code that talks to nf_tables. It looks at and writes [`NFT_TABLE`] of family `ip` alone; a batch is
 //! carried out only on the very ruleset that was looked at, whoever changed it since (`NFNL_BATCH_GENID`).
 //!
-//! - `socket`, `message`: netlink without meaning; `uapi`, `types`: the numbers of the kernel and of nft(8)
+//! - `uapi`, `types`: the numbers of the kernel and of nft(8)
 //! - `elements`, `expression`, `statement`: the parts of a table, each in both directions
 //! - `encode`: a change into a batch, by way of nftnl and (`shim`) what that lacks; `decode`: dumps into a table
 
@@ -11,9 +11,7 @@ mod decode;
 mod elements;
 mod encode;
 mod expression;
-mod message;
 mod shim;
-mod socket;
 mod statement;
 #[cfg(test)]
 mod tests;
@@ -27,11 +25,17 @@ use std::time::Duration;
 use nix::libc;
 
 use self::encode::Batch;
-use self::message::Attributes;
-use self::socket::{Answers, NetfilterSocket, Request};
 use super::error::Error;
+use super::netfilter::message::{self, Attributes};
+use super::netfilter::socket::{Answers, NetfilterSocket, Request, Subsystem};
 use crate::model::nft::{Chain, Set, Table, TableChange};
 use crate::owned::NFT_TABLE;
+
+/// Whom we ask; the table is [`NFT_TABLE`].
+const TO: Subsystem = Subsystem {
+    number: libc::NFNL_SUBSYS_NFTABLES,
+    holds: "nftables table ip kylin_vr",
+};
 
 /// How often a look is repeated that others disturb before that is an error.
 const TRIES: u64 = 16;
@@ -143,6 +147,7 @@ impl Nftables {
     fn ask_generation(&mut self) -> Result<u32, Error> {
         let what = "get the generation";
         let request = Request {
+            to: &TO,
             what,
             kind: libc::NFT_MSG_GETGEN,
             flags: 0,
@@ -187,6 +192,7 @@ impl Nftables {
     fn look_at_table(&mut self) -> Result<Option<Option<Chain>>, Error> {
         let names = [(uapi::table::NAME, NFT_TABLE)];
         let request = Request {
+            to: &TO,
             what: "get the table",
             kind: libc::NFT_MSG_GETTABLE,
             flags: 0,
@@ -206,6 +212,7 @@ impl Nftables {
     fn look_at_sets(&mut self) -> Result<Option<BTreeMap<String, Set>>, Error> {
         let names = [(uapi::set::TABLE, NFT_TABLE)];
         let request = Request {
+            to: &TO,
             what: "list the sets",
             kind: libc::NFT_MSG_GETSET,
             flags: libc::NLM_F_DUMP,
@@ -234,6 +241,7 @@ impl Nftables {
     fn look_at_elements(&mut self, name: &str, set: &mut Set) -> Result<bool, Error> {
         let names = [(uapi::element::TABLE, NFT_TABLE), (uapi::element::SET, name)];
         let request = Request {
+            to: &TO,
             what: "list the elements of a set",
             kind: libc::NFT_MSG_GETSETELEM,
             flags: libc::NLM_F_DUMP,
@@ -256,6 +264,7 @@ impl Nftables {
         sets: &BTreeMap<String, Set>,
     ) -> Result<Option<BTreeMap<String, Chain>>, Error> {
         let request = Request {
+            to: &TO,
             what: "list the chains",
             kind: libc::NFT_MSG_GETCHAIN,
             flags: libc::NLM_F_DUMP,
@@ -270,6 +279,7 @@ impl Nftables {
             Ok(())
         })?;
         let request = Request {
+            to: &TO,
             what: "list the rules",
             kind: libc::NFT_MSG_GETRULE,
             flags: libc::NLM_F_DUMP,

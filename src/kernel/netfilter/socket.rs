@@ -12,7 +12,6 @@ use nix::sys::time::TimeVal;
 
 use super::message::{Answer, Content, Messages, answers};
 use crate::kernel::error::Error;
-use crate::owned::NFT_TABLE;
 
 /// The kernel fills at most 32 KiB at a time (`netlink_dump`, af_netlink.c); an error carries its request, which
 /// may have 64 KiB, where `NETLINK_CAP_ACK` is not known.
@@ -23,7 +22,7 @@ const RECEIVE_QUEUE: usize = 1024 * 1024;
 const PATIENCE: TimeVal = TimeVal::new(10, 0);
 
 /// A socket to the netfilter subsystems of the network namespace that it was opened in.
-pub(super) struct NetfilterSocket {
+pub(in crate::kernel) struct NetfilterSocket {
     socket: Socket,
     buffer: Vec<u8>,
     /// The number of the next message. Each has its own, so that a late answer is known as such.
@@ -32,20 +31,30 @@ pub(super) struct NetfilterSocket {
     room: usize,
 }
 
-/// A question to nf_tables.
-pub(super) struct Request<'a> {
+/// A netfilter subsystem.
+pub(in crate::kernel) struct Subsystem {
+    /// `NFNL_SUBSYS_*`
+    pub(in crate::kernel) number: libc::c_int,
+    /// In words, what is read from it.
+    pub(in crate::kernel) holds: &'static str,
+}
+
+/// A question to a netfilter subsystem.
+pub(in crate::kernel) struct Request<'a> {
     /// In words, for an answer that cannot be read.
-    pub(super) what: &'static str,
-    /// `NFT_MSG_GET*`
-    pub(super) kind: libc::c_int,
+    pub(in crate::kernel) what: &'static str,
+    /// Who is asked.
+    pub(in crate::kernel) to: &'a Subsystem,
+    /// The subsystem's number of what is asked for: `NFT_MSG_GET*`, `IPCTNL_MSG_CT_GET`
+    pub(in crate::kernel) kind: libc::c_int,
     /// `NLM_F_DUMP` for all objects, 0 for one.
-    pub(super) flags: libc::c_int,
+    pub(in crate::kernel) flags: libc::c_int,
     /// Names that say which.
-    pub(super) names: &'a [(u16, &'a str)],
+    pub(in crate::kernel) names: &'a [(u16, &'a str)],
 }
 
 /// The kernel's answers to a batch.
-pub(super) enum Answers {
+pub(in crate::kernel) enum Answers {
     /// It was carried out.
     Acknowledged,
     /// It was not: this message (by its sequence number) was answered with this error number.
@@ -55,7 +64,7 @@ pub(super) enum Answers {
 }
 
 impl NetfilterSocket {
-    pub(super) fn open() -> io::Result<Self> {
+    pub(in crate::kernel) fn open() -> io::Result<Self> {
         let socket = Socket::new(NETLINK_NETFILTER)?;
         // Errors without a copy of the request, which may have 64 KiB. Not known to every kernel, so not needed.
         let _ = socket.set_cap_ack(true);
@@ -77,7 +86,7 @@ impl NetfilterSocket {
     ///
     /// # Errors
     /// The kernel's (with its error number), or the first of `each`.
-    pub(super) fn ask(
+    pub(in crate::kernel) fn ask(
         &mut self,
         request: &Request<'_>,
         mut each: impl FnMut(u8, &[u8]) -> Result<(), String>,
@@ -85,7 +94,8 @@ impl NetfilterSocket {
         let sequence = self.numbers(1);
         let mut message = Messages::default();
         // An acknowledgement ends what is no dump; a dump has its own end.
-        message.message(
+        message.message_to(
+            request.to.number,
             request.kind,
             libc::NLM_F_REQUEST | libc::NLM_F_ACK | request.flags,
             sequence,
@@ -96,7 +106,7 @@ impl NetfilterSocket {
             },
         );
         let failed = |source| Error::Read {
-            what: format!("nftables table ip {NFT_TABLE}"),
+            what: request.to.holds.to_owned(),
             source,
         };
         let garbled = |problem| Error::Garbled {
@@ -129,7 +139,7 @@ impl NetfilterSocket {
     }
 
     /// Sequence numbers for `count` messages: the first of them.
-    pub(super) fn numbers(&mut self, count: u32) -> u32 {
+    pub(in crate::kernel) fn numbers(&mut self, count: u32) -> u32 {
         let first = self.sequence;
         self.sequence = self.sequence.wrapping_add(count);
         first
@@ -139,53 +149,74 @@ impl NetfilterSocket {
     ///
     /// # Errors
     /// If it could not be sent.
-    pub(super) fn batch(&mut self, bytes: &[u8], has: impl Fn(u32) -> bool) -> io::Result<Answers> {
+    pub(in crate::kernel) fn batch(
+        &mut self,
+        bytes: &[u8],
+        has: impl Fn(u32) -> bool,
+    ) -> io::Result<Answers> {
+        let (mut acknowledged, mut failed) = (false, None);
+        let whole = self.send_all(bytes, |sequence, errno| match errno {
+            _ if !has(sequence) => {}
+            // The first error is the cause; later ones may be its consequences.
+            Some(errno) => failed = failed.or(Some((sequence, errno))),
+            None => acknowledged = true,
+        })?;
+        Ok(match failed {
+            Some((sequence, errno)) => Answers::Failed(sequence, errno),
+            // Each message is answered for itself: an error to another one may be among what was lost.
+            None if acknowledged && whole => Answers::Acknowledged,
+            None => Answers::Lost,
+        })
+    }
+
+    /// Sends messages, and calls `each` with the sequence number and the error number (`None`: carried out) of every
+    /// answer. Returns whether all answers were received.
+    ///
+    /// # Errors
+    /// If they could not be sent.
+    pub(in crate::kernel) fn send_all(
+        &mut self,
+        bytes: &[u8],
+        mut each: impl FnMut(u32, Option<i32>),
+    ) -> io::Result<bool> {
         self.make_room(bytes.len());
         self.send(bytes)?;
-        let (mut acknowledged, mut lost, mut failed) = (false, false, None);
+        let mut whole = true;
         loop {
             match self.receive(libc::MSG_DONTWAIT) {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(whole),
                 // The queue was full. What is in it counts, but it is not all.
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    lost = true;
+                    whole = false;
                     continue;
                 }
                 Err(error) => return Err(error),
             }
             for answer in answers(&self.buffer) {
                 let Ok(answer @ Answer { sequence, .. }) = answer else {
-                    lost = true;
+                    whole = false;
                     break;
                 };
                 match answer.content() {
-                    _ if !has(sequence) => {}
-                    // The first error is the cause; later ones may be its consequences.
-                    Ok(Content::Failed(errno)) => failed = failed.or(Some((sequence, errno))),
-                    Ok(Content::Done) => acknowledged = true,
+                    Ok(Content::Failed(errno)) => each(sequence, Some(errno)),
+                    Ok(Content::Done) => each(sequence, None),
                     Ok(Content::Object(..)) => {}
-                    Err(_) => lost = true,
+                    Err(_) => whole = false,
                 }
             }
         }
-        Ok(match failed {
-            Some((sequence, errno)) => Answers::Failed(sequence, errno),
-            // Each message is answered for itself: an error to another one may be among what was lost.
-            None if acknowledged && !lost => Answers::Acknowledged,
-            None => Answers::Lost,
-        })
     }
 
     /// As if the socket's buffer could not grow.
     #[cfg(test)]
-    pub(super) fn limit_room(&mut self) {
+    pub(in crate::kernel) fn limit_room(&mut self) {
         self.room = usize::MAX;
     }
 
     /// Fills the receive queue, so that the next answers are lost.
     #[cfg(test)]
-    pub(super) fn clog(&mut self) {
+    pub(in crate::kernel) fn clog(&mut self) {
         setsockopt(&self.socket, sockopt::RcvBuf, &0).unwrap();
         for _ in 0..16 {
             let mut message = Messages::default();

@@ -5,7 +5,8 @@
 use netlink_packet_core::NlasIterator;
 use nix::libc;
 
-use super::uapi::FAMILY;
+/// `nfgen_family`: all that we ask for is of IPv4.
+const FAMILY: u8 = libc::NFPROTO_IPV4 as u8;
 
 /// Header of a netlink message (`struct nlmsghdr`).
 const HEADER: usize = 16;
@@ -18,33 +19,50 @@ const NESTED: u16 = 0x8000;
 
 /// Messages one after another, as one send takes them.
 #[derive(Default)]
-pub(super) struct Messages {
+pub(in crate::kernel) struct Messages {
     bytes: Vec<u8>,
     /// Where the last one starts.
     last: usize,
 }
 
 impl Messages {
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(in crate::kernel) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     /// Adds a message to nf_tables about our family; `write` adds its attributes.
-    pub(super) fn message(
+    pub(in crate::kernel) fn message(
         &mut self,
         kind: libc::c_int,
         flags: libc::c_int,
         sequence: u32,
         write: impl FnOnce(&mut Self),
     ) {
-        let kind = ((libc::NFNL_SUBSYS_NFTABLES << 8) | kind) as u16;
+        self.message_to(libc::NFNL_SUBSYS_NFTABLES, kind, flags, sequence, write);
+    }
+
+    /// Adds a message to a subsystem (`NFNL_SUBSYS_*`) about our family; `write` adds its attributes.
+    pub(in crate::kernel) fn message_to(
+        &mut self,
+        subsystem: libc::c_int,
+        kind: libc::c_int,
+        flags: libc::c_int,
+        sequence: u32,
+        write: impl FnOnce(&mut Self),
+    ) {
+        let kind = ((subsystem << 8) | kind) as u16;
         self.open(kind, flags as u16, sequence, FAMILY, 0);
         write(self);
         self.close();
     }
 
     /// Adds the first or the last message of a batch, which says for which subsystem it is.
-    pub(super) fn batch_edge(&mut self, kind: libc::c_int, sequence: u32, write: impl FnOnce(&mut Self)) {
+    pub(in crate::kernel) fn batch_edge(
+        &mut self,
+        kind: libc::c_int,
+        sequence: u32,
+        write: impl FnOnce(&mut Self),
+    ) {
         let resource = libc::NFNL_SUBSYS_NFTABLES as u16;
         self.open(
             kind as u16,
@@ -71,7 +89,12 @@ impl Messages {
 
     /// Adds a message that somebody else wrote, with its own header but for the sequence number and the
     /// request for an acknowledgement.
-    pub(super) fn foreign(&mut self, message: &[u8], sequence: u32, write: impl FnOnce(&mut Self)) {
+    pub(in crate::kernel) fn foreign(
+        &mut self,
+        message: &[u8],
+        sequence: u32,
+        write: impl FnOnce(&mut Self),
+    ) {
         self.last = self.bytes.len();
         self.bytes.extend_from_slice(message);
         self.bytes[self.last + 8..self.last + 12].copy_from_slice(&sequence.to_ne_bytes());
@@ -81,7 +104,7 @@ impl Messages {
     }
 
     /// Asks for an acknowledgement of the last message.
-    pub(super) fn acknowledge_last(&mut self) {
+    pub(in crate::kernel) fn acknowledge_last(&mut self) {
         self.set_flags(|flags| flags | libc::NLM_F_ACK as u16);
     }
 
@@ -96,7 +119,7 @@ impl Messages {
         self.bytes[self.last..self.last + 4].copy_from_slice(&length.to_ne_bytes());
     }
 
-    pub(super) fn attribute(&mut self, kind: u16, value: &[u8]) {
+    pub(in crate::kernel) fn attribute(&mut self, kind: u16, value: &[u8]) {
         let length = (ATTRIBUTE_HEADER + value.len()) as u16;
         self.bytes.extend_from_slice(&length.to_ne_bytes());
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
@@ -105,17 +128,17 @@ impl Messages {
     }
 
     /// A number as nf_tables has them all: big-endian.
-    pub(super) fn number(&mut self, kind: u16, value: u32) {
+    pub(in crate::kernel) fn number(&mut self, kind: u16, value: u32) {
         self.attribute(kind, &value.to_be_bytes());
     }
 
     /// A zero-terminated string.
-    pub(super) fn text(&mut self, kind: u16, value: &str) {
+    pub(in crate::kernel) fn text(&mut self, kind: u16, value: &str) {
         self.attribute(kind, &[value.as_bytes(), &[0]].concat());
     }
 
     /// An attribute made of attributes, at most [`u16::MAX`] bytes of them.
-    pub(super) fn nested(&mut self, kind: u16, write: impl FnOnce(&mut Self)) {
+    pub(in crate::kernel) fn nested(&mut self, kind: u16, write: impl FnOnce(&mut Self)) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&[0; 2]);
         self.bytes.extend_from_slice(&(kind | NESTED).to_ne_bytes());
@@ -128,24 +151,29 @@ impl Messages {
         self.bytes[start..start + 2].copy_from_slice(&(length as u16).to_ne_bytes());
     }
 
-    pub(super) fn len(&self) -> usize {
+    /// An attribute made of attributes that somebody else wrote.
+    pub(in crate::kernel) fn nested_bytes(&mut self, kind: u16, value: &[u8]) {
+        self.attribute(kind | NESTED, value);
+    }
+
+    pub(in crate::kernel) fn len(&self) -> usize {
         self.bytes.len()
     }
 }
 
 /// One message of the kernel's answer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Answer<'a> {
+pub(in crate::kernel) struct Answer<'a> {
     kind: u16,
     flags: u16,
     /// The sequence number of what it answers.
-    pub(super) sequence: u32,
+    pub(in crate::kernel) sequence: u32,
     payload: &'a [u8],
 }
 
 /// What a message of an answer says.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Content<'a> {
+pub(in crate::kernel) enum Content<'a> {
     /// An object: the attributes, and its family.
     Object(u8, &'a [u8]),
     /// The request was carried out, or (for a dump) all was said.
@@ -156,11 +184,11 @@ pub(super) enum Content<'a> {
 
 impl<'a> Answer<'a> {
     /// Whether the kernel's state changed while it was dumped (`NLM_F_DUMP_INTR`).
-    pub(super) fn interrupted(&self) -> bool {
+    pub(in crate::kernel) fn interrupted(&self) -> bool {
         self.flags & libc::NLM_F_DUMP_INTR as u16 != 0
     }
 
-    pub(super) fn content(&self) -> Result<Content<'a>, String> {
+    pub(in crate::kernel) fn content(&self) -> Result<Content<'a>, String> {
         match libc::c_int::from(self.kind) {
             libc::NLMSG_ERROR | libc::NLMSG_DONE => match self.payload.first_chunk() {
                 Some(&code) => match i32::from_ne_bytes(code) {
@@ -179,7 +207,7 @@ impl<'a> Answer<'a> {
 }
 
 /// The messages in what one receive brought.
-pub(super) fn answers(mut bytes: &[u8]) -> impl Iterator<Item = Result<Answer<'_>, String>> {
+pub(in crate::kernel) fn answers(mut bytes: &[u8]) -> impl Iterator<Item = Result<Answer<'_>, String>> {
     std::iter::from_fn(move || {
         if bytes.is_empty() {
             return None;
@@ -206,7 +234,7 @@ pub(super) fn answers(mut bytes: &[u8]) -> impl Iterator<Item = Result<Answer<'_
 }
 
 /// The attributes in `bytes`, one by one, in order.
-pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = Result<(u16, &[u8]), String>> {
+pub(in crate::kernel) fn attributes(bytes: &[u8]) -> impl Iterator<Item = Result<(u16, &[u8]), String>> {
     NlasIterator::new(bytes).map(|attribute| {
         let attribute = attribute.map_err(|error| error.to_string())?;
         let (kind, length) = (attribute.kind(), attribute.value_length());
@@ -218,10 +246,10 @@ pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = Result<(u16, &[u8
 }
 
 /// Attributes by their number; those of numbers that we do not know are left out.
-pub(super) struct Attributes<'a, const N: usize>([Option<&'a [u8]>; N]);
+pub(in crate::kernel) struct Attributes<'a, const N: usize>([Option<&'a [u8]>; N]);
 
 impl<'a, const N: usize> Attributes<'a, N> {
-    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, String> {
+    pub(in crate::kernel) fn read(bytes: &'a [u8]) -> Result<Self, String> {
         let mut found = [None; N];
         for attribute in attributes(bytes) {
             let (kind, value) = attribute?;
@@ -232,22 +260,22 @@ impl<'a, const N: usize> Attributes<'a, N> {
         Ok(Self(found))
     }
 
-    pub(super) fn get(&self, kind: u16) -> Option<&'a [u8]> {
+    pub(in crate::kernel) fn get(&self, kind: u16) -> Option<&'a [u8]> {
         self.0.get(usize::from(kind)).copied().flatten()
     }
 
-    pub(super) fn has(&self, kind: u16) -> bool {
+    pub(in crate::kernel) fn has(&self, kind: u16) -> bool {
         self.get(kind).is_some()
     }
 
     /// A big-endian number of four bytes.
-    pub(super) fn number(&self, kind: u16) -> Option<u32> {
+    pub(in crate::kernel) fn number(&self, kind: u16) -> Option<u32> {
         self.get(kind)
             .and_then(|value| Some(u32::from_be_bytes(value.try_into().ok()?)))
     }
 
     /// A string up to its terminating zero.
-    pub(super) fn text(&self, kind: u16) -> Option<String> {
+    pub(in crate::kernel) fn text(&self, kind: u16) -> Option<String> {
         let value = self.get(kind)?;
         Some(String::from_utf8_lossy(value.split(|byte| *byte == 0).next()?).into_owned())
     }
