@@ -21,6 +21,9 @@ const QUARRELS: usize = 8;
 const PATIENCE: Duration = Duration::from_millis(2);
 const LONGEST: Duration = Duration::from_millis(64);
 
+/// How often an undo tries to end the flows that began meanwhile.
+const SETTLINGS: usize = 4;
+
 /// Why the kernel does not match.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -87,7 +90,12 @@ pub fn reconcile(
             let mut flows_ended = 0;
             if !ours.unsettled.is_empty() && desired.conntrack == Conntrack::Delete {
                 between.extend(flows::former(&before, &owned.unsettled));
-                match settle(kernel, Judge::of(&before), &between, &Judge::of(&now)) {
+                match settle(
+                    kernel,
+                    &earlier(Judge::of(&before), &between),
+                    &Judge::of(&now),
+                    1,
+                ) {
                     Ok(Ok(number)) => flows_ended = number,
                     Ok(Err(note)) => plan.notes.push(note),
                     Err(error) => {
@@ -181,7 +189,7 @@ pub fn reconcile(
     if is_translated_anew {
         between.push(now.into());
         let tried = Judge::new(desired.table.as_ref(), local);
-        left_over.extend(settle(kernel, tried, &between, &Judge::of(&before)).err());
+        left_over.extend(settle(kernel, &earlier(tried, &between), &Judge::of(&before), SETTLINGS).err());
     }
     // What is left over is still ours: the next run, a `reset` as well, must know of it.
     let kept = if left_over.is_empty() { &owned } else { &ours };
@@ -191,22 +199,37 @@ pub fn reconcile(
 }
 
 /// Ends the flows whose translation changed, and says how many; or, where the kernel has no means for it, why not.
+/// Tries so often, since an error may pass.
 fn settle(
     kernel: &mut dyn Kernel,
-    before: Judge<'_>,
-    between: &[Ruling],
+    earlier: &[Judge<'_>],
     now: &Judge<'_>,
+    tries: usize,
 ) -> Result<Result<usize, String>, String> {
-    let judges: Vec<Judge<'_>> = std::iter::once(before)
-        .chain(between.iter().map(Judge::from))
-        .collect();
-    match kernel.end_flows(&mut |flow| flows::is_stale(flow, &judges, now)) {
-        Ok(ended) => Ok(Ok(ended)),
-        Err(error @ KernelError::Unsupported { .. }) => {
-            Ok(Err(format!("flows whose translation changed go on: {error}")))
+    let mut result = Ok(Ok(0));
+    for attempt in 0..tries {
+        if attempt > 0 {
+            std::thread::sleep(PATIENCE);
         }
-        Err(error) => Err(format!("end the flows whose translation changed: {error}")),
+        result = match kernel.end_flows(&mut |flow| flows::is_stale(flow, earlier, now)) {
+            Ok(ended) => Ok(Ok(ended)),
+            Err(error @ KernelError::Unsupported { .. }) => {
+                Ok(Err(format!("flows whose translation changed go on: {error}")))
+            }
+            Err(error) => Err(format!("end the flows whose translation changed: {error}")),
+        };
+        if result.is_ok() {
+            break;
+        }
     }
+    result
+}
+
+/// What was in force at first, and then in between.
+fn earlier<'t>(first: Judge<'t>, between: &'t [Ruling]) -> Vec<Judge<'t>> {
+    std::iter::once(first)
+        .chain(between.iter().map(Judge::from))
+        .collect()
 }
 
 fn not_recorded(error: &std::io::Error) -> String {
@@ -219,7 +242,7 @@ impl Reconciled {
     pub fn undo(self, kernel: &mut dyn Kernel) -> Vec<String> {
         let mut left_over = undo(kernel, &self.done, &[], &self.before);
         if let Some(after) = &self.after {
-            let settled = settle(kernel, after.into(), &[], &Judge::of(&self.before));
+            let settled = settle(kernel, &[after.into()], &Judge::of(&self.before), SETTLINGS);
             left_over.extend(settled.err());
         }
         left_over
