@@ -1,6 +1,7 @@
 //! How a configuration comes in, and what is kept of it from run to run.
 
 mod accept;
+mod left_over;
 mod state;
 mod store;
 

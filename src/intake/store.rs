@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use super::left_over;
+
 /// A file that is written beside the one whose place it is to take. Dropped, it is gone.
 #[derive(Debug)]
 pub struct Staged {
@@ -27,6 +29,7 @@ impl Staged {
             .map(|name| name.to_string_lossy())
             .unwrap_or_default();
         let temporary = target.with_file_name(format!(".{name}.{}", std::process::id()));
+        left_over::remove(target);
         // What a killed run with our number left is nobody's.
         let _ = fs::remove_file(&temporary);
         let staged = Self {
@@ -70,6 +73,7 @@ impl Drop for Staged {
 /// Writes what is to replace a file's text; `None`: it is that already.
 pub(super) fn stage(target: &Path, text: &[u8]) -> io::Result<Option<Staged>> {
     if fs::read(target).is_ok_and(|old| old == text) {
+        left_over::remove(target);
         return Ok(None);
     }
     Staged::write(target, text).map(Some)
@@ -82,6 +86,7 @@ pub(super) fn replace(target: &Path, text: &[u8]) -> io::Result<()> {
 
 /// Removes a file; one that is not there is removed already.
 pub(super) fn remove(target: &Path) -> io::Result<()> {
+    left_over::remove(target);
     match fs::remove_file(target) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
