@@ -5,27 +5,29 @@
 //!
 //! | row | from | to | translation | decided by |
 //! |---|---|---|---|---|
-//! | 1 | VM | address inside the VPC | none | [`Model::new_source`] |
-//! | 2 | VM without an EIP | outside | source := the router's external address | [`Model::new_source`] |
-//! | 3 | VM with an EIP | outside | source := its EIP | [`Model::new_source`] |
-//! | 4 | outside | EIP of `eip_list` | destination := the VM | [`Model::new_destination`] |
+//! | 1 | VM | address inside the VPC | none | `Model::new_source` |
+//! | 2 | VM without an EIP | outside | source := the router's external address | `Model::new_source` |
+//! | 3 | VM with an EIP | outside | source := its EIP | `Model::new_source` |
+//! | 4 | outside | EIP of `eip_list` | destination := the VM | `Model::new_destination` |
 //! | 5 | VM | EIP of `eip_list` | as 4, and the source as in 2 and 3 | both |
-//! | 6 | outside | forwarded port | destination := the VM and its port | [`Model::new_destination`] |
+//! | 6 | outside | forwarded port | destination := the VM and its port | `Model::new_destination` |
 //! | 7 | VM | forwarded port | as 6, and the source as in 2 and 3 | both |
-//! | 8 | the router | EIP, forwarded port | destination as in 4 and 6 | [`Model::new_destination`] |
-//! | 9 | the router | anything else | none | [`Model::new_source`] |
-//! | 10 | outside | other ports of a forward's address | none: it is the router's | [`Model::route`] |
+//! | 8 | the router | EIP, forwarded port | destination as in 4 and 6 | `Model::new_destination` |
+//! | 9 | the router | anything else | none | `Model::new_source` |
+//! | 10 | outside | other ports of a forward's address | none: it is the router's | `Model::route` |
 //!
 //! Who is a VM is told by the source address: one of a VPC subnet. That it comes from there is the reverse-path filter's
-//! work ([`Model::check_source`]): strict inside, loose outside. So a packet from outside with a VM's address as source
+//! work (`Model::check_source`): strict inside, loose outside. So a packet from outside with a VM's address as source
 //! counts as that VM's.
 //!
-//! The kernel of the model is one whose sysctls of all NICs (`net.ipv4.conf.all`) are the kernel's defaults, and Linux
-//! 5.14 or later in one point: before, the first address of a subnet was a broadcast address as well.
+//! The kernel of the model is one whose sysctls of all NICs (`net.ipv4.conf.all`) are the kernel's defaults. It
+//! is Linux 5.14 or later in two points: before, the first address of a subnet was a broadcast address as well (up to
+//! 5.13), and 0.0.0.0/8 no addresses of hosts (up to 5.2).
 
 mod index;
 mod outcome;
 mod packet;
+mod routing;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +39,7 @@ use crate::model::MacAddr;
 use index::{Index, Way};
 pub use outcome::{Answer, Decision, Delivery, Entry, Fate, Outcome, Reason, Receipt, Row, WayBack};
 pub use packet::{Nic, Origin, Packet, Ports, Transport};
+use routing::Hop;
 
 /// What becomes of a packet. For many packets of one configuration a [`Model`] is made once.
 #[must_use]
@@ -148,6 +151,14 @@ impl<'c> Model<'c> {
                 return (row, Fate::Dropped(reason));
             }
         }
+        if packet.from != Origin::Router && destination.is_loopback() {
+            say(
+                decided_by,
+                format!("no packet on a wire may go to {destination}"),
+                None,
+            );
+            return (row, Fate::Dropped(Reason::MartianDestination));
+        }
         let hop = match self.route(destination, decided_by) {
             Ok(hop) => hop,
             Err(reason) => return (row, Fate::Dropped(reason)),
@@ -204,7 +215,7 @@ impl<'c> Model<'c> {
             return Err(Reason::NicMissing);
         }
         let Packet { source, .. } = packet;
-        if source.is_multicast() || source.is_broadcast() || source.is_loopback() || source.octets()[0] == 0 {
+        if source.is_multicast() || source.is_broadcast() || source.is_loopback() || source.is_unspecified() {
             say(decided_by, format!("no packet may come from {source}"), None);
             return Err(Reason::MartianSource);
         }
@@ -289,90 +300,6 @@ impl<'c> Model<'c> {
         Some(address)
     }
 
-    /// Where a packet to this address goes.
-    fn route(&self, destination: Ipv4Addr, decided_by: &mut Vec<Decision>) -> Result<Hop, Reason> {
-        if destination.is_multicast() {
-            say(decided_by, format!("{destination} is a multicast address"), None);
-            return Err(Reason::Multicast);
-        }
-        if destination.octets()[0] == 0 {
-            say(decided_by, format!("no packet may go to {destination}"), None);
-            return Err(Reason::MartianDestination);
-        }
-        match self.index.way(destination) {
-            _ if destination.is_broadcast() => {
-                say(decided_by, format!("{destination} is a broadcast address"), None);
-                Err(Reason::Broadcast)
-            }
-            Way::Local => {
-                say(
-                    decided_by,
-                    format!("{destination} is the router's own address"),
-                    None,
-                );
-                Ok(Hop::Router)
-            }
-            Way::Broadcast => {
-                say(
-                    decided_by,
-                    format!("{destination} is the broadcast address of a subnet"),
-                    None,
-                );
-                Err(Reason::Broadcast)
-            }
-            Way::OnLink(nic) => {
-                let text = format!("{destination} is in the subnet of {nic}");
-                say(decided_by, text, self.index.interface_entry(nic));
-                Ok(Hop::Leaves(nic, destination))
-            }
-            Way::Gateway(nic, gateway) => {
-                let text = format!("{destination} is reached by the gateway {gateway}");
-                say(decided_by, text, self.index.interface_entry(nic));
-                Ok(Hop::Leaves(nic, gateway))
-            }
-            Way::Pending(nic) => {
-                let text = format!("{destination} is in the subnet of {nic}, whose NIC is not there");
-                say(decided_by, text, self.index.interface_entry(nic));
-                Err(Reason::SubnetPending)
-            }
-            Way::None => {
-                let (text, entry) = match self.index.external() {
-                    Some(nic) => ("the external NIC is not there", self.index.interface_entry(nic)),
-                    None => ("no interface has a gateway", None),
-                };
-                say(decided_by, format!("no way to {destination}: {text}"), entry);
-                Err(Reason::NoRoute)
-            }
-        }
-    }
-
-    /// The reverse-path filter (RFC 3704): inside, a packet comes in by the NIC that its source is reached by; outside,
-    /// its source can be reached at all.
-    fn check_source(&self, source: Ipv4Addr, nic: Nic, decided_by: &mut Vec<Decision>) -> Result<(), Reason> {
-        let entry = || self.index.interface_entry(nic);
-        match self.index.way(source) {
-            Way::Local => {
-                say(
-                    decided_by,
-                    format!("the source {source} is the router's own address"),
-                    entry(),
-                );
-                Err(Reason::OwnSource)
-            }
-            Way::OnLink(by) | Way::Gateway(by, _) if by == nic || Some(nic) == self.index.external() => {
-                Ok(())
-            }
-            _ => {
-                say(
-                    decided_by,
-                    format!("the source {source} is not behind {nic}"),
-                    entry(),
-                );
-                Err(Reason::FalseSource)
-            }
-        }
-    }
-
     fn is_from_vm(&self, packet: &Packet) -> bool {
         packet.from != Origin::Router && self.index.vpc_subnet(packet.source).is_some()
     }
@@ -436,13 +363,6 @@ impl<'c> Model<'c> {
             None => say(decided_by, format!("{text}, and none for {protocol}"), None),
         }
     }
-}
-
-/// Where a packet goes next.
-enum Hop {
-    Router,
-    /// Out by a NIC, to this neighbour.
-    Leaves(Nic, Ipv4Addr),
 }
 
 fn receipt(address: Ipv4Addr, transport: Transport) -> Receipt {

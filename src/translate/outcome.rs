@@ -82,17 +82,17 @@ pub enum Reason {
     NoRouter,
     /// The NIC that it should come in by is not there.
     NicMissing,
-    /// A source that no packet may have: multicast, broadcast, loopback, 0.0.0.0/8.
+    /// A source that no packet may have: multicast, broadcast, loopback, 0.0.0.0.
     MartianSource,
-    /// A destination that no packet on a wire may have: loopback, 0.0.0.0/8.
+    /// A destination that no packet on a wire may have: loopback, 0.0.0.0.
     MartianDestination,
     /// The source is an address of the router's own.
     OwnSource,
     /// The reverse-path filter: what is sent to the source would not leave by the NIC that this came in by.
     FalseSource,
-    /// A broadcast: never forwarded.
+    /// A broadcast: never forwarded. (One of the router's own needs a program that asks for it.)
     Broadcast,
-    /// A multicast: never forwarded.
+    /// A multicast: never forwarded. (Of one that the router itself sends nothing is said.)
     Multicast,
     /// The destination is in a subnet whose NIC is not there.
     SubnetPending,

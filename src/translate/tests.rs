@@ -302,7 +302,9 @@ fn broadcasts_and_multicasts_are_not_forwarded() {
     assert_eq!(meets(A, "192.168.100.7", "192.168.101.255"), "-: Broadcast");
     assert_eq!(meets(A, "192.168.100.7", "255.255.255.255"), "-: Broadcast");
     assert_eq!(meets(A, "192.168.100.7", "224.0.0.5"), "-: Multicast");
-    assert_eq!(meets(A, "192.168.100.7", "0.1.2.3"), "-: MartianDestination");
+    for to in ["0.0.0.0", "127.0.0.1"] {
+        assert_eq!(meets(A, "192.168.100.7", to), "-: MartianDestination");
+    }
 }
 
 #[test]
