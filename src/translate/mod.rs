@@ -214,7 +214,14 @@ impl<'c> Model<'c> {
             );
             return Err(Reason::NicMissing);
         }
-        let Packet { source, .. } = packet;
+        let Packet {
+            source, destination, ..
+        } = packet;
+        // Who has no address yet asks everybody for one (DHCP; RFC 1122 knows 0.0.0.0 as a way to say it).
+        if source.is_unspecified() && (destination.is_broadcast() || destination.is_unspecified()) {
+            say(decided_by, "a broadcast of a host that has no address yet", None);
+            return Err(Reason::Broadcast);
+        }
         if source.is_multicast() || source.is_broadcast() || source.is_loopback() || source.is_unspecified() {
             say(decided_by, format!("no packet may come from {source}"), None);
             return Err(Reason::MartianSource);

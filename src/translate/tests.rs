@@ -302,6 +302,10 @@ fn broadcasts_and_multicasts_are_not_forwarded() {
     assert_eq!(meets(A, "192.168.100.7", "192.168.101.255"), "-: Broadcast");
     assert_eq!(meets(A, "192.168.100.7", "255.255.255.255"), "-: Broadcast");
     assert_eq!(meets(A, "192.168.100.7", "224.0.0.5"), "-: Multicast");
+    for to in ["0.0.0.0", "255.255.255.255"] {
+        assert_eq!(meets(A, "0.0.0.0", to), "-: Broadcast");
+    }
+    assert_eq!(meets(A, "0.0.0.0", "192.168.101.10"), "-: MartianSource");
     for to in ["0.0.0.0", "127.0.0.1"] {
         assert_eq!(meets(A, "192.168.100.7", to), "-: MartianDestination");
     }
