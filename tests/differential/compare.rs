@@ -375,7 +375,14 @@ fn report(
         }
         text += &format!("  expected {}\n  seen     {}\n", shown(expected), shown(seen));
     }
-    text += &format!("neighbours:\n{}", rig.router.ip("-4 neigh show nud all"));
+    for what in [
+        "address",
+        "route show table all",
+        "route show cache",
+        "neigh show nud all",
+    ] {
+        text += &format!("{what}:\n{}", rig.router.ip(&format!("-4 {what}")));
+    }
     Err(text)
 }
 

@@ -107,7 +107,10 @@ fn packets_are_as_the_model_says() {
         match result {
             Ok(()) => {}
             Err(TestError::Fail(why, case)) => {
-                panic!("{why}\nsave this below tests/differential/cases (KYLIN_VR_SEED={seed}):\n{case}")
+                let counts = counts.borrow();
+                panic!(
+                    "{why}\nafter {counts}\nsave this below tests/differential/cases (KYLIN_VR_SEED={seed}):\n{case}"
+                )
             }
             Err(error) => panic!("KYLIN_VR_SEED={seed}: {error}"),
         }

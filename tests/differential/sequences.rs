@@ -48,7 +48,7 @@ fn sequence(seed: u64, counts: &mut Counts, progress: &mut Progress) {
     let mut rig = Rig::new(env!("CARGO_BIN_EXE_kylin-vr"));
     rig.set_slots(&(0..SLOTS).collect::<Vec<_>>());
     for step in 0..STEPS {
-        let mut story = format!("KYLIN_VR_SEED={seed}, step {step}\n");
+        let mut story = format!("KYLIN_VR_SEED={seed}, step {step}, after {progress:?}\n");
         for _ in 0..dice.one(&[0, 1, 2, 3, 4]) {
             plug(&mut dice, &mut rig, progress);
             let (text, life) = (dice.file().to_string(), dice.below(LONGEST_LIFE));
