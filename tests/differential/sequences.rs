@@ -4,7 +4,7 @@
 //! was never given anything but the last configuration; after all of them nothing is left.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lab::Rig;
 use proptest::prelude::*;
@@ -19,9 +19,6 @@ const STEPS: usize = 12;
 const STATE_EVERY: usize = 3;
 /// How many packets meet each configuration: they are compared beside the state.
 const PACKETS: usize = 24;
-/// A run takes some tens of milliseconds: killed from before it does anything to after its end.
-const LONGEST_LIFE: u32 = 60_000;
-
 #[derive(Debug, Default)]
 struct Progress {
     steps: u64,
@@ -47,12 +44,15 @@ fn sequence(seed: u64, counts: &mut Counts, progress: &mut Progress) {
     let mut dice = Dice(random(seed));
     let mut rig = Rig::new(env!("CARGO_BIN_EXE_kylin-vr"));
     rig.set_slots(&(0..SLOTS).collect::<Vec<_>>());
+    // How long the last run took that was let finish, on this machine at this time.
+    let mut life = Duration::from_millis(30);
     for step in 0..STEPS {
         let mut story = format!("KYLIN_VR_SEED={seed}, step {step}, after {progress:?}\n");
         for _ in 0..dice.one(&[0, 1, 2, 3, 4]) {
             plug(&mut dice, &mut rig, progress);
-            let (text, life) = (dice.file().to_string(), dice.below(LONGEST_LIFE));
-            let life = Duration::from_micros(life.into());
+            let text = dice.file().to_string();
+            // From before it does anything to after its end.
+            let life = life.mul_f64(f64::from(dice.below(110)) / 100.0);
             match rig.kylin_vr_killed(&["reload", "-"], &text, life) {
                 true => progress.kills += 1,
                 false => progress.escaped += 1,
@@ -65,7 +65,9 @@ fn sequence(seed: u64, counts: &mut Counts, progress: &mut Progress) {
         case.probes = dice.probes(&case.file.config(), &case.slots, PACKETS);
         story += &format!("let finish:\n{case}");
         let text = case.file.to_string();
+        let begin = Instant::now();
         let run = rig.kylin_vr(&["reload", "-"], &text);
+        life = begin.elapsed();
         assert_eq!(run.code, 0, "{story}\n{}{}", run.stdout, run.stderr);
         progress.steps += 1;
         counts.configurations += 1;
