@@ -15,7 +15,7 @@ PACKAGES := gcc libc6-dev make pkg-config libmnl-dev libnftnl-dev libudev-dev \
 # What the guests of the tests need beside these, and the packages.
 VM_PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs
 
-.PHONY: all build packages demo test test-vm test-arm lint deny docs install uninstall deb rpm test-packages clean help
+.PHONY: all build packages demo test test-vm test-arm soak lint deny docs install uninstall deb rpm test-packages clean help
 
 all: build
 
@@ -29,6 +29,7 @@ help:
 	@echo 'make test-packages  build both, and check what is in them'
 	@echo 'make test-vm  run the package in real VMs, of three kernels (QEMU; a quarter of an hour)'
 	@echo 'make test-arm the same on aarch64, cross-built and emulated (half an hour)'
+	@echo 'make soak     the random tests on a real kernel for MINUTES= minutes (10)'
 	@echo 'make lint     formatting and clippy, warnings as errors'
 	@echo 'make deny     licences, duplicates and sources of dependencies'
 
@@ -82,6 +83,11 @@ test-arm: packages
 	$(MAKE) deb ARCH=arm64 BINARY=target/cross/aarch64-unknown-linux-gnu/release/kylin-vr
 	tests/vm/image/emulate-aarch64.sh
 	$(CARGO) test --locked --test vm -- --ignored aarch64
+
+# What `make test` tries a little of, by chance and for minutes. A failure prints the seed and the case.
+soak: MINUTES ?= 10
+soak: packages
+	KYLIN_VR_SOAK_MINUTES=$(MINUTES) $(CARGO) test --locked --test differential
 
 lint: packages
 	$(CARGO) fmt --all --check

@@ -17,7 +17,8 @@
 //! - [`intake`] is how a text comes in and what is kept of it; [`lock`] lets one run work at a time; [`cli`] is
 //!   the command.
 //!
-//! [`push`] stands beside the line: on the hypervisor it hands a text to the `reload` of a VM.
+//! [`push`] stands beside the line: on the hypervisor it hands a text to the `reload` of a VM. So does [`translate`]: it
+//! says what a packet meets by a configuration.
 //!
 //! Everything up to the plan is pure: no I/O, no clock, no log.
 
@@ -39,6 +40,7 @@ pub mod owned;
 pub mod plan;
 pub mod push;
 pub mod reconcile;
+pub mod translate;
 pub mod trusted;
 mod undo;
 pub mod words;

@@ -362,17 +362,19 @@ impl Router<'_> {
                 Severity::Error,
                 "is an elastic IP itself: expected the VM's own address".to_owned(),
             );
-        } else if let Some(inside) = self.internal().find(|inside| inside.value.address.contains(&vm)) {
-            let net = inside.value.address;
-            if let Some(what) = reserved(net, vm) {
-                let message = format!(
-                    "is the {what} address of the subnet of {}, {}",
-                    inside.path,
-                    net.trunc()
-                );
-                problem(Severity::Error, message);
-            }
-        } else if self.interfaces.is_some() {
+        } else if let Some(near) = self.interfaces().find(|near| near.value.address.contains(&vm))
+            && let Some(what) = reserved(near.value.address, vm)
+        {
+            // Outside as well: the router itself would send broadcasts there.
+            let message = format!(
+                "is the {what} address of the subnet of {}, {}",
+                near.path,
+                near.value.address.trunc()
+            );
+            problem(Severity::Error, message);
+        } else if self.interfaces.is_some()
+            && !self.internal().any(|inside| inside.value.address.contains(&vm))
+        {
             problem(Severity::Warning, "is in no subnet of the VPC".to_owned());
         }
     }

@@ -3,6 +3,7 @@
 mod accept;
 mod headed;
 mod history;
+mod left_over;
 mod state;
 mod store;
 mod unconfirmed;

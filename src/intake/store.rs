@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use super::left_over;
 use crate::trusted;
 use crate::words::{plain, printable};
 
@@ -35,6 +36,7 @@ impl Staged {
             .map(|name| name.to_string_lossy())
             .unwrap_or_default();
         let temporary = target.with_file_name(format!(".{name}.{}", std::process::id()));
+        left_over::remove(target);
         // What a killed run with our number left is nobody's.
         let _ = fs::remove_file(&temporary);
         let staged = Self {
@@ -93,6 +95,7 @@ fn named(verb: &str, path: &Path, error: &io::Error) -> io::Error {
 /// Writes what is to replace a file's text; `None`: it is that already.
 pub(super) fn stage(target: &Path, text: &[u8]) -> io::Result<Option<Staged>> {
     if super::read(target).is_ok_and(|old| old == text) {
+        left_over::remove(target);
         return Ok(None);
     }
     Staged::write(target, text).map(Some)
@@ -105,6 +108,7 @@ pub(super) fn replace(target: &Path, text: &[u8]) -> io::Result<()> {
 
 /// Removes a file; one that is not there is removed already.
 pub(super) fn remove(target: &Path) -> io::Result<()> {
+    left_over::remove(target);
     match fs::remove_file(target) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(named("remove", target, &error)),
         _ => Ok(()),

@@ -9,7 +9,7 @@ use crate::model::{
 };
 use crate::owned::{Owned, ROUTE_PROTOCOL};
 
-use super::{Announcement, LinkRef, Operation, Pending, Plan};
+use super::{Announcement, LinkRef, Operation, Pending, Plan, gateways};
 
 /// What makes the kernel match `desired`, given what it has and what of that is ours.
 #[must_use]
@@ -28,6 +28,7 @@ pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned) -> Plan {
     let (set_sysctls, forwarding, restore_sysctls) = sysctls(desired, observed, owned, &mut plan.notes);
     let (add_addresses, delete_addresses) = addresses(&links, &released, observed);
     let (add_routes, delete_routes) = routes(desired, observed, &links, &ours);
+    let addressing = gateways::order(add_addresses, add_routes, delete_routes, delete_addresses);
 
     let links_up = links
         .values()
@@ -47,12 +48,10 @@ pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned) -> Plan {
     plan.operations = Vec::<Operation>::from_iter(early_table);
     plan.operations.extend(links_up);
     plan.operations.extend(set_sysctls);
-    plan.operations.extend(add_addresses);
-    plan.operations.extend(add_routes);
+    plan.operations.extend(addressing.come);
     plan.operations.extend(forwarding);
     plan.operations.extend(restore_sysctls);
-    plan.operations.extend(delete_routes);
-    plan.operations.extend(delete_addresses);
+    plan.operations.extend(addressing.go);
     plan.operations.extend(links_down);
     plan.operations.extend::<Vec<_>>(late_table);
 

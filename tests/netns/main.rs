@@ -65,6 +65,7 @@ fn main() -> ExitCode {
               addresses_are_exactly_those_of_the_file,
               an_address_is_replaced_without_losing_the_new_one,
               the_default_route_is_replaced_and_no_second_one_stays,
+              a_gateway_that_was_the_routers_own_address_is_one,
               missing_external_nic_is_pending_and_the_rest_is_done,
               private_traffic_does_not_go_outside_while_a_nic_is_missing,
               eips_answer_arp_and_ping_and_are_announced,

@@ -2,6 +2,7 @@
 
 mod faults;
 mod flows;
+mod gateways;
 
 use std::collections::BTreeSet;
 

@@ -33,8 +33,8 @@ pub struct Run {
 /// The binary and the directory of its files.
 #[derive(Debug)]
 pub(crate) struct Agent {
-    binary: PathBuf,
-    directory: Scratch,
+    pub(crate) binary: PathBuf,
+    pub(crate) directory: Scratch,
 }
 
 impl Agent {
@@ -50,7 +50,7 @@ impl Agent {
         Agent { binary, directory }
     }
 
-    fn command(&self, program: &Path) -> Command {
+    pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.env("STATE_DIRECTORY", self.directory.path().join("state"));
         command.env("RUNTIME_DIRECTORY", self.directory.path().join("run"));
@@ -138,7 +138,7 @@ impl From<Output> for Run {
 }
 
 impl Run {
-    fn new(status: ExitStatus, stdout: &[u8], stderr: &[u8]) -> Run {
+    pub(crate) fn new(status: ExitStatus, stdout: &[u8], stderr: &[u8]) -> Run {
         use std::os::unix::process::ExitStatusExt;
         let code = status
             .code()
