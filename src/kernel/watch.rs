@@ -81,8 +81,7 @@ fn drain(socket: &Socket, buffer: &mut [u8], is_relevant: impl Fn(u16, &[u8]) ->
         match recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
             Ok(0) => return relevant,
             Ok(length) => {
-                relevant =
-                    relevant || messages(&buffer[..length]).any(|(kind, body)| is_relevant(kind, body));
+                relevant = relevant || has_relevant(&buffer[..length], &is_relevant);
             }
             Err(nix::Error::EINTR) => {}
             // More came than was kept (ENOBUFS): something of it may be of ours.
@@ -90,6 +89,10 @@ fn drain(socket: &Socket, buffer: &mut [u8], is_relevant: impl Fn(u16, &[u8]) ->
             Err(_) => return relevant,
         }
     }
+}
+
+fn has_relevant(datagram: &[u8], is_relevant: impl Fn(u16, &[u8]) -> bool) -> bool {
+    messages(datagram).any(|(kind, body)| is_relevant(kind, body))
 }
 
 /// The messages of one datagram: type, and what follows the header.
@@ -133,6 +136,25 @@ fn is_nftables_relevant(kind: u16, body: &[u8]) -> bool {
             .unwrap_or_default();
     }
     false
+}
+
+#[cfg(fuzzing)]
+pub mod fuzz {
+    //! The fuzzer's door: whether a datagram would wake the monitor.
+
+    use super::{has_relevant, is_nftables_relevant, is_route_relevant};
+
+    /// One of rtnetlink's groups.
+    #[must_use]
+    pub fn route(datagram: &[u8]) -> bool {
+        has_relevant(datagram, is_route_relevant)
+    }
+
+    /// One of nftables' group.
+    #[must_use]
+    pub fn nftables(datagram: &[u8]) -> bool {
+        has_relevant(datagram, is_nftables_relevant)
+    }
 }
 
 #[cfg(test)]

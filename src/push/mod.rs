@@ -18,6 +18,9 @@ mod agent;
 mod error;
 mod exec;
 mod file;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod many;
 pub mod report;
 mod socket;
@@ -153,8 +156,12 @@ impl From<Ended> for Answer {
 /// If the VM gave no answer. It may have applied the configuration all the same, where the error comes after the
 /// program was started; the message says so then.
 pub fn push(target: &Target, job: &Job, stop: &Stop) -> Result<Answer, Error> {
+    talk(Transport::new(target), job, stop)
+}
+
+fn talk(transport: Transport, job: &Job, stop: &Stop) -> Result<Answer, Error> {
     let until = Until::new(Instant::now() + job.timeout, stop);
-    let mut agent = Agent::new(Transport::new(target));
+    let mut agent = Agent::new(transport);
     agent.connect(until)?;
     let large = job.text.len() > agent.longest_input();
     let ended = match job.way {

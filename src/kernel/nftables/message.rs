@@ -136,7 +136,7 @@ impl Messages {
 /// One message of the kernel's answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Answer<'a> {
-    kind: u16,
+    pub(super) kind: u16,
     flags: u16,
     /// The sequence number of what it answers.
     pub(super) sequence: u32,

@@ -100,27 +100,37 @@ impl Batch {
         loop {
             self.answer.clear();
             self.socket.recv(&mut self.answer, 0)?;
-            let mut rest = self.answer.as_slice();
-            while !rest.is_empty() {
-                let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
-                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-                let index = message.header.sequence_number.wrapping_sub(first) as usize;
-                // An answer to an earlier send that was given up on is not ours.
-                if let (Some(operation), NetlinkPayload::Error(answer)) =
-                    (operations.get(index), &message.payload)
-                {
-                    if let Some(code) = answer.code
-                        && let Err(error) = verdict(operation, -code.get())
-                    {
-                        failures.push(Failure { index, error });
-                    }
-                    if index + 1 == operations.len() {
-                        return Ok(failures);
-                    }
-                }
-                let length = (message.header.length as usize).next_multiple_of(4);
-                rest = rest.get(length.max(16)..).unwrap_or_default();
+            if read_answers(&self.answer, operations, first, &mut failures)? {
+                return Ok(failures);
             }
         }
     }
+}
+
+/// Adds the failures that a datagram tells of, and says whether it had the answer to the last operation.
+pub(super) fn read_answers(
+    mut rest: &[u8],
+    operations: &[Operation],
+    first: u32,
+    failures: &mut Vec<Failure>,
+) -> io::Result<bool> {
+    while !rest.is_empty() {
+        let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+        let index = message.header.sequence_number.wrapping_sub(first) as usize;
+        // An answer to an earlier send that was given up on is not ours.
+        if let (Some(operation), NetlinkPayload::Error(answer)) = (operations.get(index), &message.payload) {
+            if let Some(code) = answer.code
+                && let Err(error) = verdict(operation, -code.get())
+            {
+                failures.push(Failure { index, error });
+            }
+            if index + 1 == operations.len() {
+                return Ok(true);
+            }
+        }
+        let length = (message.header.length as usize).next_multiple_of(4);
+        rest = rest.get(length.max(16)..).unwrap_or_default();
+    }
+    Ok(false)
 }
