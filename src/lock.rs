@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use fs2::FileExt;
 use serde::{Deserialize, Serialize};
 
-use crate::words::plain;
+use crate::words::{one_line, plain};
 
 /// Who holds the lock.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -33,7 +33,9 @@ impl std::fmt::Display for Holder {
         write!(
             f,
             "`{}` (process {}, running for {seconds} s)",
-            self.command, self.pid
+            // Of a command line, which may have anything in it.
+            one_line(&self.command),
+            self.pid
         )
     }
 }
@@ -321,6 +323,17 @@ mod tests {
         assert_eq!(present(&dir.0, MONITOR).unwrap().pid, std::process::id());
         drop(here);
         assert_eq!(present(&dir.0, MONITOR), None);
+    }
+
+    #[test]
+    fn a_holders_command_line_is_shown_as_one_line() {
+        let holder = Holder {
+            pid: 7,
+            command: "kylin-vr reload \u{1b}[2J\nx".to_owned(),
+            since: u64::MAX,
+        };
+        let shown = r"`kylin-vr reload \u{1b}[2J\u{a}x` (process 7, running for 0 s)";
+        assert_eq!(holder.to_string(), shown);
     }
 
     #[test]

@@ -44,6 +44,8 @@ use stop::Stop;
 use transport::Transport;
 use until::Until;
 
+use crate::words::many_lines;
+
 /// A VM, as its guest agent is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -121,7 +123,7 @@ pub struct Answer {
     pub exit_code: u8,
     /// Its report; `None`: it printed none (a version before `--json`), or the agent cut it off.
     pub report: Option<Value>,
-    /// What it printed where that was no report.
+    /// What it printed where that was no report, as it can be shown; so also the log.
     pub output: String,
     /// What it said on its standard error.
     pub log: String,
@@ -136,7 +138,7 @@ impl From<Ended> for Answer {
         let report = serde_json::from_slice(&ended.out)
             .ok()
             .filter(|report: &Value| report.is_object() && !ended.cut_off);
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let text = |bytes: &[u8]| many_lines(&String::from_utf8_lossy(bytes));
         // Half a report is of no use to anybody.
         let is_text = report.is_none() && !ended.cut_off;
         Self {
