@@ -118,7 +118,9 @@ pub(super) fn read<'t>(text: &'t [u8], problems: &mut Vec<Problem>) -> Option<Lo
     match serde_yaml::from_str_with_options(text, options()) {
         Ok(root) => Some(root),
         Err(error) => {
+            // A text that ends too early is wrong behind its last line, where nothing is: at its end.
             let place = error.location().map(place).unwrap_or_default();
+            let place = place.min(place_after(text));
             let message = error.to_string();
             let message = message.split(" at line ").next().unwrap_or(&message);
             refuse(place, format!("not valid YAML: {message}"));
@@ -166,10 +168,12 @@ pub(super) fn source<'t>(text: &'t [u8], node: &Located<'_>) -> Option<&'t str> 
 }
 
 fn place_after(text: &str) -> Place {
-    let line = text.matches('\n').count() + 1;
-    let column = text.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+    // YAML's line breaks (YAML 1.2, section 5.4).
+    let is_break = |(at, one): &(usize, &str)| *one == "\n" || !text[at + 1..].starts_with('\n');
+    let breaks = || text.match_indices(['\n', '\r']).filter(is_break);
+    let start = breaks().last().map_or(0, |(at, _)| at + 1);
     Place {
-        line: line as u64,
-        column: column as u64,
+        line: breaks().count() as u64 + 1,
+        column: text[start..].chars().count() as u64 + 1,
     }
 }

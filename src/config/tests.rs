@@ -181,3 +181,17 @@ fn ten_thousand_entries_are_read() {
         10_000
     );
 }
+
+#[test]
+fn an_error_at_the_end_of_a_text_is_told_at_its_end() {
+    for (text, expected) in [
+        ("%,", (1, 3)),
+        ("if_list: []\n%,", (2, 1)),
+        ("a: 1\r\nb: 2\r%,", (3, 3)),
+        ("ä: [", (1, 5)),
+    ] {
+        let problems = Config::parse(text.as_bytes()).problems;
+        let place = problems[0].place;
+        assert_eq!((place.line, place.column), expected, "{text:?}: {problems:?}");
+    }
+}
