@@ -67,7 +67,9 @@ pub(super) async fn observe(handle: &Handle, loopback: LinkIndex) -> Result<Obse
 
 fn failed(what: &str, error: rtnetlink::Error) -> Error {
     let source = match error {
-        rtnetlink::Error::NetlinkError(answer) => io::Error::from_raw_os_error(-answer.raw_code()),
+        rtnetlink::Error::NetlinkError(answer) => {
+            io::Error::from_raw_os_error(answer.raw_code().saturating_neg())
+        }
         other => io::Error::other(other.to_string()),
     };
     Error::Read {
