@@ -29,5 +29,8 @@ fuzz_target!(|data: &[u8]| {
         assert!(wakes || !is_news, "an event is slept through: {message:?}");
     }
     let wakes = watch::nftables(data);
-    assert!(wakes || !nftables::is_of_our_table(data), "an event of our table is slept through");
+    assert!(
+        wakes || !nftables::is_of_our_table(data),
+        "an event of our table is slept through"
+    );
 });

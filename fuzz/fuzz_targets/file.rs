@@ -13,7 +13,9 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let parsed = Config::parse(data);
-    let text = String::from_utf8_lossy(data).replace("\r\n", "\n").replace('\r', "\n");
+    let text = String::from_utf8_lossy(data)
+        .replace("\r\n", "\n")
+        .replace('\r', "\n");
     let lines: Vec<usize> = text.split('\n').map(|line| line.chars().count()).collect();
     for problem in &parsed.problems {
         assert_told(&problem.to_string());
@@ -24,11 +26,23 @@ fuzz_target!(|data: &[u8]| {
             assert!(inside, "{:?} is outside of the text: {problem}", problem.place);
         }
     }
-    let is_refused = parsed.problems.iter().any(|problem| problem.severity == Severity::Error);
-    assert_eq!(parsed.config.is_none(), is_refused, "refused without a word, or taken with an error");
+    let is_refused = parsed
+        .problems
+        .iter()
+        .any(|problem| problem.severity == Severity::Error);
+    assert_eq!(
+        parsed.config.is_none(),
+        is_refused,
+        "refused without a word, or taken with an error"
+    );
     let Some(config) = parsed.config else { return };
     let desired = desired(&config);
-    assert!(diff(&desired, &Observed::default(), &Owned::default()).operations.len() < usize::MAX);
+    assert!(
+        diff(&desired, &Observed::default(), &Owned::default())
+            .operations
+            .len()
+            < usize::MAX
+    );
     let mut kernel = fake_of(&config, data);
     let mut owned = Owned::default();
     // Applied, and taken down again: each time a second look has nothing to do.
@@ -43,7 +57,11 @@ fuzz_target!(|data: &[u8]| {
             panic!("{:?}\n{:?}", incomplete, plan.operations);
         }
         let again = diff(desired, &kernel.state, &owned);
-        assert!(again.is_empty(), "a second run has something to do: {:?}", again.operations);
+        assert!(
+            again.is_empty(),
+            "a second run has something to do: {:?}",
+            again.operations
+        );
         owned = owned.only(desired, &kernel.state);
     }
     assert_eq!(kernel.state.table, None);

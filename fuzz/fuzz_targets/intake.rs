@@ -31,10 +31,17 @@ fuzz_target!(|data: &[u8]| {
         match accept(text, last.as_deref(), allow_empty) {
             Ok((config, problems)) => {
                 let parsed = Config::parse(text);
-                assert_eq!(parsed.config.as_ref(), Some(&config), "another configuration than that of the text");
+                assert_eq!(
+                    parsed.config.as_ref(),
+                    Some(&config),
+                    "another configuration than that of the text"
+                );
                 assert_eq!(parsed.problems, problems);
                 let was_configured = before.is_some_and(|before| !before.is_empty());
-                assert!(allow_empty || !is_blank(text) || !was_configured, "a blank text took a router down");
+                assert!(
+                    allow_empty || !is_blank(text) || !was_configured,
+                    "a blank text took a router down"
+                );
                 assert!(
                     is_blank(text) || !last.as_deref().is_some_and(is_marked) || is_marked(text),
                     "a text that was cut off replaced a whole one"
@@ -44,11 +51,16 @@ fuzz_target!(|data: &[u8]| {
                 }
                 // The same again is taken, but for a blank one that was allowed and is no more.
                 if !is_blank(text) {
-                    assert!(accept(text, Some(text), false).is_ok(), "the same text again is refused");
+                    assert!(
+                        accept(text, Some(text), false).is_ok(),
+                        "the same text again is refused"
+                    );
                 }
                 // What `push` makes of it is worth the same.
                 let marked = with_end_marker(text.to_vec());
-                let pushed = Config::parse(&marked).config.expect("a marker makes no text invalid");
+                let pushed = Config::parse(&marked)
+                    .config
+                    .expect("a marker makes no text invalid");
                 assert_eq!(pushed, config);
                 last = Some(text.to_vec());
             }

@@ -24,10 +24,14 @@ fuzz_target!(|data: &[u8]| {
 
 /// Whatever the kernel says, it can be shown, replaced and taken away, and the undo of that can be written.
 fn hostile(answers: &[u8]) {
-    let Ok(Some(seen)) = nftables::read(answers) else { return };
+    let Ok(Some(seen)) = nftables::read(answers) else {
+        return;
+    };
     let ours = Table::default();
     for to in [None, Some(&ours)] {
-        let Some(change) = TableChange::between(Some(&seen), to) else { continue };
+        let Some(change) = TableChange::between(Some(&seen), to) else {
+            continue;
+        };
         for line in Operation::Table(change.clone()).lines() {
             assert_told(&line.text);
         }
@@ -43,7 +47,8 @@ fn round_trip(bytes: &mut Unstructured<'_>) -> arbitrary::Result<()> {
     tables::only_known_sets(&mut one);
     tables::only_known_sets(&mut other);
     for table in [&one, &other] {
-        let written = nftables::write(&TableChange::Create(table.clone())).expect("a valid table can be written");
+        let written =
+            nftables::write(&TableChange::Create(table.clone())).expect("a valid table can be written");
         let read = nftables::read(&written).expect("our own messages are well-formed");
         assert_eq!(read.as_ref(), Some(table));
     }
@@ -57,8 +62,13 @@ fn round_trip(bytes: &mut Unstructured<'_>) -> arbitrary::Result<()> {
         ..Observed::default()
     });
     for (change, expected) in [(change.clone(), &other), (change.inverse(), &one)] {
-        assert!(!Operation::Table(change.clone()).lines().is_empty(), "a change that is not told");
-        kernel.apply(&[Operation::Table(change)]).expect("a change fits the table that it is of");
+        assert!(
+            !Operation::Table(change.clone()).lines().is_empty(),
+            "a change that is not told"
+        );
+        kernel
+            .apply(&[Operation::Table(change)])
+            .expect("a change fits the table that it is of");
         assert_eq!(kernel.state.table.as_ref(), Some(expected));
     }
     Ok(())

@@ -12,7 +12,9 @@ use kylin_vr_fuzz::assert_told;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let Some((way, lines)) = data.split_first() else { return };
+    let Some((way, lines)) = data.split_first() else {
+        return;
+    };
     fuzz::sync(lines);
     let way = match way % 3 {
         0 => None,
@@ -27,7 +29,14 @@ fuzz_target!(|data: &[u8]| {
     };
     // All that a terminal gets of it.
     let summary = Summary::of(&outcome);
-    for line in [Some(&summary.result), Some(&summary.message), summary.error.as_ref()].into_iter().flatten() {
+    for line in [
+        Some(&summary.result),
+        Some(&summary.message),
+        summary.error.as_ref(),
+    ]
+    .into_iter()
+    .flatten()
+    {
         assert_told(line);
     }
     if let Some(report) = &summary.report {

@@ -18,10 +18,17 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(holder) = serde_json::from_slice::<Holder>(record) {
         assert_told(&holder.to_string());
     }
-    let Ok(owned) = serde_json::from_slice::<Owned>(record) else { return };
+    let Ok(owned) = serde_json::from_slice::<Owned>(record) else {
+        return;
+    };
     let written = serde_json::to_vec(&owned).expect("what was read can be written");
-    assert_eq!(serde_json::from_slice::<Owned>(&written).ok().as_ref(), Some(&owned));
-    let Some(config) = Config::parse(text).config else { return };
+    assert_eq!(
+        serde_json::from_slice::<Owned>(&written).ok().as_ref(),
+        Some(&owned)
+    );
+    let Some(config) = Config::parse(text).config else {
+        return;
+    };
     let desired = desired(&config);
     let mut kernel = fake_of(&config, text);
     let before = kernel.observe().expect("a fake looks");
@@ -31,5 +38,9 @@ fuzz_target!(|data: &[u8]| {
         panic!("{:?}\n{:?}", incomplete, plan.operations);
     }
     let again = diff(&desired, &kernel.state, &owned);
-    assert!(again.is_empty(), "a second run has something to do: {:?}", again.operations);
+    assert!(
+        again.is_empty(),
+        "a second run has something to do: {:?}",
+        again.operations
+    );
 });

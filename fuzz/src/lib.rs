@@ -10,7 +10,10 @@ pub mod tables;
 
 /// Checks that a line that is shown is one line, and moves no cursor.
 pub fn assert_told(line: &str) {
-    assert!(!line.chars().any(char::is_control), "a control character is shown: {line:?}");
+    assert!(
+        !line.chars().any(char::is_control),
+        "a control character is shown: {line:?}"
+    );
 }
 
 /// A kernel with NICs of this configuration: which of them, and whether they are up, follows from `seed`. It has a NIC
@@ -42,10 +45,19 @@ pub fn fake_of(config: &Config, seed: &[u8]) -> Fake {
         // Most are there: a missing one hides what it would do.
         if bits >> (1 + number % 60) & 7 != 0 {
             let index = number as u32 + 2;
-            add(index, format!("eth{number}"), LinkId::Mac(interface.mac), bits >> (number % 61) & 1 == 0);
+            add(
+                index,
+                format!("eth{number}"),
+                LinkId::Mac(interface.mac),
+                bits >> (number % 61) & 1 == 0,
+            );
         }
     }
-    for key in [Sysctl::IpForward, Sysctl::DisableIpv6All, Sysctl::DisableIpv6Default] {
+    for key in [
+        Sysctl::IpForward,
+        Sysctl::DisableIpv6All,
+        Sysctl::DisableIpv6Default,
+    ] {
         state.sysctls.insert(key, "0".to_owned());
     }
     if let Some(link) = state.links.get(1).filter(|_| bits & 2 == 0) {

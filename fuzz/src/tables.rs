@@ -95,7 +95,13 @@ fn set(bytes: &mut Unstructured<'_>) -> Result<Set> {
 }
 
 fn chain(bytes: &mut Unstructured<'_>) -> Result<Chain> {
-    let hook = *bytes.choose(&[Hook::Prerouting, Hook::Input, Hook::Forward, Hook::Output, Hook::Postrouting])?;
+    let hook = *bytes.choose(&[
+        Hook::Prerouting,
+        Hook::Input,
+        Hook::Forward,
+        Hook::Output,
+        Hook::Postrouting,
+    ])?;
     let priority: i32 = bytes.arbitrary()?;
     let mut chain = Chain {
         kind: *bytes.choose(&[ChainKind::Filter, ChainKind::Nat])?,

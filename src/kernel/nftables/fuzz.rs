@@ -33,7 +33,9 @@ pub fn read(bytes: &[u8]) -> Result<Option<Table>, String> {
             .filter(|(kind, ..)| *kind == Some(wanted))
             .try_for_each(|(_, family, message)| read(&mut listing, *family, message))
     };
-    each(libc::NFT_MSG_NEWTABLE, |listing, _, message| listing.table(message))?;
+    each(libc::NFT_MSG_NEWTABLE, |listing, _, message| {
+        listing.table(message)
+    })?;
     each(libc::NFT_MSG_NEWSET, Listing::set)?;
     each(libc::NFT_MSG_NEWCHAIN, Listing::chain)?;
     each(libc::NFT_MSG_NEWRULE, Listing::rule)?;
@@ -42,7 +44,9 @@ pub fn read(bytes: &[u8]) -> Result<Option<Table>, String> {
         .iter()
         .filter(|(kind, ..)| *kind == Some(libc::NFT_MSG_NEWSETELEM))
     {
-        let name = Attributes::<4>::read(message)?.text(element::SET).unwrap_or_default();
+        let name = Attributes::<4>::read(message)?
+            .text(element::SET)
+            .unwrap_or_default();
         if let Some(set) = listing.sets.get(&name).filter(|set| !set.key.is_empty()) {
             reads.entry(name).or_default().message(set, message)?;
         }
@@ -73,7 +77,9 @@ pub fn is_of_our_table(datagram: &[u8]) -> bool {
             return false;
         };
         // NFTA_*_TABLE, of every kind of object.
-        let table = attributes(message).map_while(Result::ok).find(|(kind, _)| *kind == 1);
+        let table = attributes(message)
+            .map_while(Result::ok)
+            .find(|(kind, _)| *kind == 1);
         kind(&answer).is_some() && table.is_some_and(|(_, table)| table == name)
     })
 }

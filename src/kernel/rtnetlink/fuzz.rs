@@ -43,5 +43,8 @@ pub fn answers(datagram: &[u8], operations: &[Operation]) {
     let mut failures = Vec::new();
     let ended = read_answers(datagram, operations, 1, &mut failures);
     assert!(failures.iter().all(|failure| failure.index < operations.len()));
-    assert!(failures.len() <= datagram.len() / 16, "{ended:?}: more failures than answers");
+    assert!(
+        failures.len() <= datagram.len() / 16,
+        "{ended:?}: more failures than answers"
+    );
 }
