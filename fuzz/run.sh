@@ -13,6 +13,9 @@ shift
 all=$(sed -n 's/^name = "\([a-z]*\)"$/\1/p' fuzz/Cargo.toml)
 targets=${*:-$all}
 : "${CARGO:=cargo}" "${JOBS:=$(nproc)}"
+# Short inputs are run more often, and on a busy machine all are slow; in a long run there is time for large ones.
+longest=4096 slow=30
+[ "$seconds" -lt 600 ] || longest=65536 slow=5
 target=${CARGO_TARGET_DIR:-$PWD/target}/fuzz
 host=$(rustc -vV | sed -n 's/^host: //p')
 
@@ -20,7 +23,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 coverage="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares"
-RUSTFLAGS=$coverage $CARGO build --release --locked --manifest-path fuzz/Cargo.toml \
+RUSTFLAGS=$coverage $CARGO build --quiet --release --locked --manifest-path fuzz/Cargo.toml \
 	--target "$host" --target-dir "$target"
 
 fuzz() {
@@ -31,12 +34,12 @@ fuzz() {
 	log=$target/$name.log
 	# A slow input is a bug as well, and so is one that needs much memory.
 	if "$target/$host/release/$name" "$target/corpus/$name" "fuzz/corpus/$name" $dict -artifact_prefix="$target/artifacts/$name/" \
-		-max_total_time="$seconds" -timeout=5 -rss_limit_mb=1024 -max_len=65536 -print_final_stats=1 >"$log" 2>&1; then
+		-max_total_time="$seconds" -timeout="$slow" -rss_limit_mb=1024 -max_len="$longest" -print_final_stats=1 >"$log" 2>&1; then
 		runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
 		seen=$(sed -n 's/.*\(INITED\|DONE\)  *\(cov: [0-9]* ft: [0-9]*\).*/\2/p' "$log" | paste -sd, | sed 's/,/, then /')
 		echo "fuzz $name: $runs runs; $seen"
 	else
-		tail -n 40 "$log" >&2
+		grep -v " NEW \| REDUCE \| RELOAD " "$log" | tail -n 40 >&2
 		echo "fuzz $name: FAILED: $(sed -n 's/.*Test unit written to //p' "$log" | tail -n 1)" >&2
 		return 1
 	fi

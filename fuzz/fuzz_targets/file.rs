@@ -4,11 +4,11 @@
 
 use kylin_vr::config::{Config, Severity};
 use kylin_vr::features::desired;
-use kylin_vr::kernel::{Fake, Kernel};
+use kylin_vr::kernel::Kernel;
 use kylin_vr::model::Observed;
 use kylin_vr::owned::Owned;
 use kylin_vr::plan::diff;
-use kylin_vr_fuzz::{assert_told, fake_of};
+use kylin_vr_fuzz::{assert_told, fake_of, is_large};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -36,13 +36,13 @@ fuzz_target!(|data: &[u8]| {
         "refused without a word, or taken with an error"
     );
     let Some(config) = parsed.config else { return };
+    if is_large(&config) {
+        return;
+    }
     let desired = desired(&config);
-    assert!(
-        diff(&desired, &Observed::default(), &Owned::default())
-            .operations
-            .len()
-            < usize::MAX
-    );
+    // Where there is nothing yet, not even a NIC, all that can be done is the table.
+    let nowhere = diff(&desired, &Observed::default(), &Owned::default());
+    assert_eq!(config.is_empty(), nowhere.is_empty(), "{:?}", nowhere.operations);
     let mut kernel = fake_of(&config, data);
     let mut owned = Owned::default();
     // Applied, and taken down again: each time a second look has nothing to do.
@@ -66,5 +66,4 @@ fuzz_target!(|data: &[u8]| {
     }
     assert_eq!(kernel.state.table, None);
     assert_eq!(owned, Owned::default());
-    let _ = Fake::new(kernel.state);
 });

@@ -9,7 +9,7 @@ use kylin_vr::kernel::Kernel;
 use kylin_vr::lock::Holder;
 use kylin_vr::owned::Owned;
 use kylin_vr::plan::diff;
-use kylin_vr_fuzz::{assert_told, fake_of};
+use kylin_vr_fuzz::{assert_told, fake_of, is_large};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -29,6 +29,9 @@ fuzz_target!(|data: &[u8]| {
     let Some(config) = Config::parse(text).config else {
         return;
     };
+    if is_large(&config) {
+        return;
+    }
     let desired = desired(&config);
     let mut kernel = fake_of(&config, text);
     let before = kernel.observe().expect("a fake looks");

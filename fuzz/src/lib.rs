@@ -16,6 +16,17 @@ pub fn assert_told(line: &str) {
     );
 }
 
+/// Whether the kernel's part of a configuration is so large that it would take seconds to look at it here: each port of
+/// a shifted range is an element of a map, a million of them at most. That is the price of what the file asks for.
+#[must_use]
+pub fn is_large(config: &Config) -> bool {
+    let shifted = config
+        .forwards()
+        .iter()
+        .filter(|one| !one.keeps_ports() || one.ports() < 256);
+    shifted.map(|one| one.ports()).sum::<u32>() > 2_000
+}
+
 /// A kernel with NICs of this configuration: which of them, and whether they are up, follows from `seed`. It has a NIC
 /// that no file names as well.
 #[must_use]
