@@ -171,7 +171,7 @@ fn place_after(text: &str) -> Place {
     // YAML's line breaks (YAML 1.2, section 5.4).
     let is_break = |(at, one): &(usize, &str)| *one == "\n" || !text[at + 1..].starts_with('\n');
     let breaks = || text.match_indices(['\n', '\r']).filter(is_break);
-    let start = breaks().last().map_or(0, |(at, _)| at + 1);
+    let start = breaks().next_back().map_or(0, |(at, _)| at + 1);
     Place {
         line: breaks().count() as u64 + 1,
         column: text[start..].chars().count() as u64 + 1,
