@@ -116,7 +116,14 @@ pub(super) fn read<'t>(text: &'t [u8], problems: &mut Vec<Problem>) -> Option<Lo
         }
     };
     match serde_yaml::from_str_with_options(text, options()) {
-        Ok(root) => Some(root),
+        Ok(root) => match after_end(text) {
+            None => Some(root),
+            Some(at) => {
+                let message = "expected nothing after the line `...`, which ends the file";
+                refuse(place_after(&text[..at]), message.to_owned());
+                None
+            }
+        },
         Err(error) => {
             // A text that ends too early is wrong behind its last line, where nothing is: at its end.
             let place = error.location().map(place).unwrap_or_default();
@@ -165,6 +172,23 @@ pub(super) fn source<'t>(text: &'t [u8], node: &Located<'_>) -> Option<&'t str> 
     let start = usize::try_from(span.byte_offset()?).ok()?;
     let end = start.checked_add(usize::try_from(span.byte_len()?).ok()?)?;
     std::str::from_utf8(text.get(start..end)?).ok()
+}
+
+/// Where a text goes on after YAML's document end marker. The YAML crate takes most of what follows for a second document,
+/// and refuses it, but passes over what is none.
+fn after_end(text: &str) -> Option<usize> {
+    let (mut ended, mut at) = (false, 0);
+    for line in text.split_inclusive(['\n', '\r']) {
+        let rest = line.strip_prefix("...");
+        let marker = rest.filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\n', '\r']));
+        ended |= marker.is_some();
+        let content = marker.unwrap_or(line).trim_ascii();
+        if ended && !content.is_empty() && !content.starts_with('#') {
+            return Some(at);
+        }
+        at += line.len();
+    }
+    None
 }
 
 fn place_after(text: &str) -> Place {

@@ -187,11 +187,30 @@ fn an_error_at_the_end_of_a_text_is_told_at_its_end() {
     for (text, expected) in [
         ("%,", (1, 3)),
         ("if_list: []\n%,", (2, 1)),
-        ("a: 1\r\nb: 2\r%,", (3, 3)),
-        ("ä: [", (1, 5)),
+        ("a: 1\r\nb: 2\r%,", (3, 1)),
+        ("ä: [", (1, 4)),
     ] {
         let problems = Config::parse(text.as_bytes()).problems;
         let place = problems[0].place;
         assert_eq!((place.line, place.column), expected, "{text:?}: {problems:?}");
+    }
+}
+
+#[test]
+fn after_the_end_marker_there_is_nothing_but_comments() {
+    for (end, expected) in [
+        ("...", None),
+        ("... # the end\n", None),
+        ("...\r\n\r\n# the end\r\n  # \n...\n", None),
+        ("...\n{\n", Some((3, 1))),
+        ("...\n ?", Some((3, 1))),
+        ("...\r\n\r\n ]", Some((4, 1))),
+    ] {
+        let parsed = Config::parse(format!("if_list: []\n{end}").as_bytes());
+        let place = parsed
+            .problems
+            .first()
+            .map(|one| (one.place.line, one.place.column));
+        assert_eq!(place, expected, "{end:?}: {parsed:?}");
     }
 }
