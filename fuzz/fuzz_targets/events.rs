@@ -3,22 +3,19 @@
 
 #![no_main]
 
-use bytes::BytesMut;
 use kylin_vr::kernel::fuzz::{nftables, rtnetlink, watch};
 use libfuzzer_sys::fuzz_target;
-use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NetlinkBuffer, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_proto::{NetlinkCodec, NetlinkMessageCodec};
 
 fuzz_target!(|data: &[u8]| {
     let wakes = watch::route(data);
-    let mut rest = BytesMut::from(data);
-    while let Ok(Some(message)) = NetlinkCodec::decode(&mut rest) {
-        let message: NetlinkMessage<RouteNetlinkMessage> = message;
-        // The next message begins at a multiple of four; the codec takes it that the kernel sees to that.
-        if message.header.length % 4 != 0 {
-            break;
-        }
+    let mut rest = data;
+    while let Ok(header) = NetlinkBuffer::new_checked(rest) {
+        let length = header.length() as usize;
+        let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&rest[..length]);
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        let Ok(message) = message else { continue };
         let is_news = match &message.payload {
             NetlinkPayload::InnerMessage(
                 RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route),
