@@ -10,6 +10,8 @@ cd "$(dirname "$0")/.."
 
 seconds=${1:?how many seconds for each target}
 shift
+# libFuzzer takes 0 for no end.
+[ "$seconds" -gt 0 ] || { echo 'fuzz/run.sh: at least one second' >&2; exit 2; }
 all=$(sed -n 's/^name = "\([a-z]*\)"$/\1/p' fuzz/Cargo.toml)
 targets=${*:-$all}
 : "${CARGO:=cargo}" "${JOBS:=$(nproc)}"
