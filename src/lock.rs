@@ -365,6 +365,17 @@ mod tests {
     }
 
     #[test]
+    fn a_holders_command_line_is_shown_as_one_line() {
+        let holder = Holder {
+            pid: 7,
+            command: "kylin-vr reload \u{1b}[2J\nx".to_owned(),
+            since: u64::MAX,
+        };
+        let shown = r"`kylin-vr reload \u{1b}[2J\u{a}x` (process 7, running for 0 s)";
+        assert_eq!(holder.to_string(), shown);
+    }
+
+    #[test]
     fn a_link_in_place_of_the_file_is_refused() {
         let dir = Dir::new("link");
         std::os::unix::fs::symlink("/dev/null", dir.0.join("lock")).unwrap();

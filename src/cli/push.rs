@@ -17,7 +17,7 @@ use crate::push::many::{self, Outcome};
 use crate::push::stop::Stop;
 use crate::push::summary::Summary;
 use crate::push::{Job, Target, Way, text};
-use crate::words::plain;
+use crate::words::{plain, printable_lines};
 
 const COMMAND: &str = "push";
 
@@ -253,7 +253,7 @@ fn print_one(outcome: &Outcome, source: &str) {
         text = report.map_or_else(
             || match &answer.report {
                 // Of a version whose words are not ours any more: as it is.
-                Some(report) => format!("{report:#}\n"),
+                Some(report) => printable_lines(&format!("{report:#}\n")).into_owned(),
                 None => answer.output.clone(),
             },
             |report| {

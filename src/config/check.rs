@@ -26,9 +26,19 @@ const EIP: &[&str] = &["eip", "vm-ip"];
 /// Every key that means something somewhere.
 pub(super) const KEYS: &[&[&str]] = &[ROOT, INTERFACE, EIP, forwards::FORWARD];
 
-/// The configuration as far as it could be read; it is one only if no problem is an error.
-pub(super) fn check(text: &[u8], root: &Located<'_>, problems: &mut Vec<Problem>) -> Config {
-    let mut reader = Reader { text, problems };
+/// The configuration as far as it could be read, and what stands for the problems that are not told; it is a
+/// configuration only if no problem is an error.
+pub(super) fn check(
+    text: &[u8],
+    root: &Located<'_>,
+    problems: &mut Vec<Problem>,
+) -> (Config, Option<Problem>) {
+    let mut reader = Reader::new(text, problems);
+    let config = read(&mut reader, root);
+    (config, reader.untold())
+}
+
+fn read(reader: &mut Reader<'_, '_>, root: &Located<'_>) -> Config {
     if matches!(root.value, Node::Null) {
         return Config::default();
     }
@@ -36,28 +46,28 @@ pub(super) fn check(text: &[u8], root: &Located<'_>, problems: &mut Vec<Problem>
         return Config::default();
     };
 
-    let interfaces = entries(&mut reader, &fields, "if_list", interface);
-    let eips = entries(&mut reader, &fields, "eip_list", eip);
-    let forwards = entries(&mut reader, &fields, "port_forward_list", forwards::read);
+    let interfaces = entries(reader, &fields, "if_list", interface);
+    let eips = entries(reader, &fields, "eip_list", eip);
+    let forwards = entries(reader, &fields, "port_forward_list", forwards::read);
     let expected = "true or false";
-    let ipv6 = fields.optional(&mut reader, "ipv6", expected, |text| match text {
+    let ipv6 = fields.optional(reader, "ipv6", expected, |text| match text {
         "true" => Ok(true),
         "false" => Ok(false),
         _ => Err(expected.to_owned()),
     });
 
     let expected = "delete or keep";
-    let conntrack = fields.optional(&mut reader, "conntrack", expected, |text| match text {
+    let conntrack = fields.optional(reader, "conntrack", expected, |text| match text {
         "delete" => Ok(Conntrack::Delete),
         "keep" => Ok(Conntrack::Keep),
         _ => Err(expected.to_owned()),
     });
     let expected = "a whole number, 0 to 18446744073709551615";
-    let generation = fields.optional(&mut reader, "generation", expected, |text| {
+    let generation = fields.optional(reader, "generation", expected, |text| {
         number(text, &(0..=u64::MAX), expected)
     });
 
-    check_interfaces(&mut reader, &interfaces);
+    check_interfaces(reader, &interfaces);
     // With an interface that is wrong, what it means for other entries would be a guess.
     let is_sound = !reader
         .problems
@@ -66,9 +76,9 @@ pub(super) fn check(text: &[u8], root: &Located<'_>, problems: &mut Vec<Problem>
     let router = Router {
         interfaces: is_sound.then_some(&interfaces),
     };
-    check_eips(&mut reader, &eips, &router);
-    forwards::check(&mut reader, &forwards, &eips, &router);
-    router.check_outside(&mut reader, &eips, &forwards);
+    check_eips(reader, &eips, &router);
+    forwards::check(reader, &forwards, &eips, &router);
+    router.check_outside(reader, &eips, &forwards);
 
     Config {
         interfaces: interfaces.into_iter().map(|entry| entry.value).collect(),

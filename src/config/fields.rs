@@ -9,13 +9,45 @@ use std::str::FromStr;
 use super::node::{Located, Node, source};
 use super::problem::{Place, Problem, Severity, shown};
 
+/// The most errors that are told, and the most warnings: nobody reads more, and the largest file has room for millions,
+/// which would take a gigabyte.
+const MOST_TOLD: usize = 1_000;
+
 /// Where problems go; knows the text that they are of.
 pub(super) struct Reader<'t, 'p> {
     pub(super) text: &'t [u8],
     pub(super) problems: &'p mut Vec<Problem>,
+    errors: usize,
+    warnings: usize,
 }
 
-impl<'t> Reader<'t, '_> {
+impl<'t, 'p> Reader<'t, 'p> {
+    pub(super) fn new(text: &'t [u8], problems: &'p mut Vec<Problem>) -> Self {
+        Self {
+            text,
+            problems,
+            errors: 0,
+            warnings: 0,
+        }
+    }
+
+    /// What stands for the problems that were too many; `None`: all were told.
+    pub(super) fn untold(&self) -> Option<Problem> {
+        let untold = |count: usize| count.saturating_sub(MOST_TOLD);
+        let (errors, warnings) = (untold(self.errors), untold(self.warnings));
+        (errors + warnings > 0).then(|| Problem {
+            severity: if errors > 0 {
+                Severity::Error
+            } else {
+                Severity::Warning
+            },
+            path: String::new(),
+            place: Place::default(),
+            value: None,
+            message: format!("{errors} more errors and {warnings} more warnings"),
+        })
+    }
+
     pub(super) fn problem(
         &mut self,
         severity: Severity,
@@ -24,6 +56,14 @@ impl<'t> Reader<'t, '_> {
         value: Option<String>,
         message: impl Into<String>,
     ) {
+        let count = match severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
+        *count += 1;
+        if *count > MOST_TOLD {
+            return;
+        }
         self.problems.push(Problem {
             severity,
             path: path.to_string(),

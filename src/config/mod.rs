@@ -142,8 +142,10 @@ impl Config {
     #[must_use]
     pub fn parse(text: &[u8]) -> Parsed {
         let mut problems = Vec::new();
-        let config = node::read(text, &mut problems).map(|root| check::check(text, &root, &mut problems));
+        let read = node::read(text, &mut problems).map(|root| check::check(text, &root, &mut problems));
         problems.sort_by_key(|problem| problem.place);
+        let (config, untold) = read.unzip();
+        problems.extend(untold.flatten());
         let valid = !problems.iter().any(|problem| problem.severity == Severity::Error);
         Parsed {
             config: config.filter(|_| valid),

@@ -186,9 +186,18 @@ pub(super) fn read<'t>(text: &'t [u8], problems: &mut Vec<Problem>) -> Option<Lo
         }
     };
     match serde_yaml::from_str_with_options(text, options()) {
-        Ok(root) => Some(root),
+        Ok(root) => match after_end(text) {
+            None => Some(root),
+            Some(at) => {
+                let message = "expected nothing after the line `...`, which ends the file";
+                refuse(place_after(&text[..at]), message.to_owned());
+                None
+            }
+        },
         Err(error) => {
+            // A text that ends too early is wrong behind its last line, where nothing is: at its end.
             let place = error.location().map(place).unwrap_or_default();
+            let place = place.min(place_after(text));
             let message = error.to_string();
             let message = message.split(" at line ").next().unwrap_or(&message);
             refuse(place, format!("not valid YAML: {}", printable(message)));
@@ -239,11 +248,30 @@ pub(super) fn source<'t>(text: &'t [u8], node: &Located<'_>) -> Option<&'t str> 
     std::str::from_utf8(text).ok()
 }
 
+/// Where a text goes on after YAML's document end marker. The YAML crate takes most of what follows for a second document,
+/// and refuses it, but passes over what is none.
+fn after_end(text: &str) -> Option<usize> {
+    let (mut ended, mut at) = (false, 0);
+    for line in text.split_inclusive(['\n', '\r']) {
+        let rest = line.strip_prefix("...");
+        let marker = rest.filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\n', '\r']));
+        ended |= marker.is_some();
+        let content = marker.unwrap_or(line).trim_ascii();
+        if ended && !content.is_empty() && !content.starts_with('#') {
+            return Some(at);
+        }
+        at += line.len();
+    }
+    None
+}
+
 fn place_after(text: &str) -> Place {
-    let line = text.matches('\n').count() + 1;
-    let column = text.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+    // YAML's line breaks (YAML 1.2, section 5.4).
+    let is_break = |(at, one): &(usize, &str)| *one == "\n" || !text[at + 1..].starts_with('\n');
+    let breaks = || text.match_indices(['\n', '\r']).filter(is_break);
+    let start = breaks().next_back().map_or(0, |(at, _)| at + 1);
     Place {
-        line: narrow(line as u64),
-        column: narrow(column as u64),
+        line: narrow(breaks().count() as u64 + 1),
+        column: narrow(text[start..].chars().count() as u64 + 1),
     }
 }

@@ -29,6 +29,15 @@ pub use watch::Watch;
 use crate::model::{Flow, Observed};
 use crate::plan::{Announcement, Operation};
 
+/// Doors for the fuzzer (`fuzz/`) to what reads the kernel's bytes; in no other build.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz {
+    pub use super::nftables::fuzz as nftables;
+    pub use super::rtnetlink::fuzz as rtnetlink;
+    pub use super::watch::fuzz as watch;
+}
+
 /// A kernel that can be looked at and changed.
 pub trait Kernel {
     /// What it has now.

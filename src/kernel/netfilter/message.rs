@@ -164,7 +164,7 @@ impl Messages {
 /// One message of the kernel's answer.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::kernel) struct Answer<'a> {
-    kind: u16,
+    pub(in crate::kernel) kind: u16,
     flags: u16,
     /// The sequence number of what it answers.
     pub(in crate::kernel) sequence: u32,

@@ -3,6 +3,8 @@
 //! Looking goes through the rtnetlink crate; operations go through [`batch`], which sends many in one call.
 
 mod batch;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod message;
 mod observe;
 
