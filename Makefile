@@ -29,7 +29,7 @@ help:
 	@echo 'make test-packages  build both, and check what is in them'
 	@echo 'make test-vm  run the package in real VMs, of three kernels (QEMU; a quarter of an hour)'
 	@echo 'make test-arm the same on aarch64, cross-built and emulated (half an hour)'
-	@echo 'make soak     the random tests on a real kernel for MINUTES= minutes (10)'
+	@echo 'make soak     what is tried by chance, for MINUTES=$(MINUTES) each: packets, faults, properties, bytes from outside'
 	@echo 'make fuzz     fuzz what reads bytes from outside, MINUTES=$(MINUTES) for each target; see fuzz/README.md'
 	@echo 'make lint     formatting and clippy, warnings as errors'
 	@echo 'make deny     licences, duplicates and sources of dependencies'
@@ -89,9 +89,13 @@ test-arm: packages
 
 MINUTES ?= 10
 
-# What `make test` tries a little of, by chance and for minutes. A failure prints the seed and the case.
+# What `make test` tries a little of, by chance and for MINUTES each: packets against the model, faults at every step of a
+# change, properties on the kernel in memory, and bytes from outside. A failure prints the seed and the case.
 soak: packages
 	KYLIN_VR_SOAK_MINUTES=$(MINUTES) $(CARGO) test --locked --test differential
+	KYLIN_VR_SOAK_MINUTES=$(MINUTES) $(CARGO) test --locked --test netns -- faults --nocapture
+	PROPTEST_CASES=$$(($(MINUTES) * 500)) $(CARGO) test --locked --test properties
+	CARGO='$(CARGO)' fuzz/run.sh $$(($(MINUTES) * 60 / 3))
 
 # What reads bytes from outside, with bytes by chance. MINUTES for each target; TARGETS='file push': some of them only.
 fuzz: packages

@@ -177,13 +177,7 @@ pub fn reconcile(
     }
     let local = flows::local_after(&before, &ours.unsettled[owned.unsettled.len()..]);
     if is_translated_anew {
-        // Flows that began under the new table, too, are looked at by the next run if this one is killed meanwhile.
-        let begun = done.iter().chain(&unsure).rev();
-        let inverse: Vec<Operation> = begun.map(Operation::inverse).collect();
-        if let Some(change) = flows::unsettled(&inverse) {
-            ours.note(change);
-            let _ = record(&ours);
-        }
+        note_inverse(done.iter().chain(&unsure), &mut ours, &mut record);
     }
     let mut left_over = undo(kernel, &done, &unsure, &before);
     if is_translated_anew {
@@ -196,6 +190,21 @@ pub fn reconcile(
     failed.extend(record(kept).err().map(|error| not_recorded(&error)));
     failed.dedup();
     Err(Error::Failed { failed, left_over })
+}
+
+/// Notes what an undo is about to change: flows that began under the new table, too, are looked at by the next run if
+/// this one is killed meanwhile.
+fn note_inverse<'o>(
+    begun: impl IntoIterator<Item = &'o Operation, IntoIter: DoubleEndedIterator>,
+    ours: &mut Owned,
+    mut record: impl FnMut(&Owned) -> std::io::Result<()>,
+) {
+    let inverse: Vec<Operation> = begun.into_iter().rev().map(Operation::inverse).collect();
+    if let Some(change) = flows::unsettled(&inverse) {
+        ours.note(change);
+        // What cannot be noted is undone all the same.
+        let _ = record(ours);
+    }
 }
 
 /// Ends the flows whose translation changed, and says how many; or, where the kernel has no means for it, why not.
@@ -237,9 +246,17 @@ fn not_recorded(error: &std::io::Error) -> String {
 }
 
 impl Reconciled {
-    /// Takes everything back, because what was to follow failed. What could not be brought back is returned.
+    /// Takes everything back, because what was to follow failed. What could not be brought back is returned. `record`
+    /// keeps what is ours until that is done.
     #[must_use]
-    pub fn undo(self, kernel: &mut dyn Kernel) -> Vec<String> {
+    pub fn undo(
+        self,
+        kernel: &mut dyn Kernel,
+        mut record: impl FnMut(&Owned) -> std::io::Result<()>,
+    ) -> Vec<String> {
+        if self.after.is_some() {
+            note_inverse(&self.done, &mut self.owned.clone(), &mut record);
+        }
         let mut left_over = undo(kernel, &self.done, &[], &self.before);
         if let Some(after) = &self.after {
             let settled = settle(kernel, &[after.into()], &Judge::of(&self.before), SETTLINGS);

@@ -197,7 +197,7 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
     let is_removed = matches!(install, Install::Remove);
     if let Err(error) = keep(context, accept.then_some(text), staged, is_removed) {
         let ours = reconciled.owned.clone();
-        let left_over = reconciled.undo(kernel.as_mut());
+        let left_over = reconciled.undo(kernel.as_mut(), |owned| context.state.record(owned));
         let mut failed = vec![format!("keep the configuration: {}", plain(&error))];
         failed.extend(
             context

@@ -93,7 +93,7 @@ mod tests {
                 took: Duration::ZERO,
             });
             let error = summary.error.unwrap();
-            assert!(error.contains(r"\u{d}\u{a}forged"), "{error:?}");
+            assert!(error.contains(r"\r\nforged"), "{error:?}");
             assert!(!error.contains(char::is_control) && !summary.message.contains(char::is_control));
         }
     }

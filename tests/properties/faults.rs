@@ -60,7 +60,7 @@ fn sorted(mut state: Observed) -> Observed {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 2))]
 
     #[test]
     fn whatever_fails_twice_everything_is_as_it_was(state in kernel(), first in config(), second in config(), at in 0..40usize, then in 1..40usize, lost: (bool, bool)) {
