@@ -163,7 +163,9 @@ pub(super) fn settle(context: &Context, lock: &Lock) -> Option<Report> {
         }
         return Some(report);
     }
-    if let Err(error) = watch_over(context) {
+    // A monitor waits itself.
+    let is_watched = lock::present(context.state.runtime(), lock::MONITOR).is_some();
+    if !is_watched && let Err(error) = watch_over(context) {
         tracing::error!(error = plain(&error), "start the process that takes back");
     }
     None

@@ -23,7 +23,7 @@ fn mount(arguments: &[&str], directory: &Path) {
 fn on_a_disk(part: &str) -> (Vpc, PathBuf) {
     let vpc = vpc();
     let directory = vpc.directory().join(part);
-    mount(&["-t", "tmpfs", "-o", "size=128k,mode=0700", "tmpfs"], &directory);
+    mount(&["-t", "tmpfs", "-o", "size=4m,mode=0700", "tmpfs"], &directory);
     vpc.reload_ok(NOTE);
     (vpc, directory)
 }

@@ -86,19 +86,23 @@ pub fn a_huge_file_is_refused_at_once() {
     expect(&vpc.kylin_vr(&["reload"]), 0, "nothing changed");
 }
 
+/// `reload -` where something is mounted on the file: found out by the rename, after the kernel was changed.
+pub fn reload_onto_a_mount(vpc: &Vpc, yaml: &str) -> Run {
+    let path = vpc.config_path();
+    let mounted = r#"mount --bind "$0" "$0" && exec "$@""#;
+    let program = ["unshare", "-m", "sh", "-c", mounted, path.to_str().unwrap()];
+    let mut command = by(vpc, &program, &["reload", "-"]);
+    let text = vpc.directory().join("other.yaml");
+    fs::write(&text, yaml).unwrap();
+    command.stdin(fs::File::open(&text).unwrap());
+    Run::from(vpc.router.run(|| command.output()).unwrap())
+}
+
 pub fn a_file_that_cannot_be_installed_rolls_everything_back() {
     let vpc = vpc_with(NOTE);
     let before = vpc.router.snapshot();
     let flow = vpc.tcp_flow(&vpc.client, "10.90.2.250:22", &[]).unwrap();
-    // A file that something is mounted on: found out by the rename, after the kernel was changed.
-    let path = vpc.config_path();
-    let mounted = r#"mount --bind "$0" "$0" && exec "$@""#;
-    let program = ["unshare", "-m", "sh", "-c", mounted, path.to_str().unwrap()];
-    let mut command = by(&vpc, &program, &["reload", "-"]);
-    let text = vpc.directory().join("other.yaml");
-    fs::write(&text, full().replace("192.168.100.254", "192.168.100.253")).unwrap();
-    command.stdin(fs::File::open(&text).unwrap());
-    let run = Run::from(vpc.router.run(|| command.output()).unwrap());
+    let run = reload_onto_a_mount(&vpc, &full().replace("192.168.100.254", "192.168.100.253"));
     expect(&run, 4, "everything is as it was");
     expect(&run, 4, "keep the configuration");
     before.assert_same(&vpc.router.snapshot());

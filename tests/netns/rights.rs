@@ -137,9 +137,15 @@ pub fn what_a_run_writes_is_roots_whatever_the_umask() {
                 "{part} {:o}",
                 found.mode()
             );
-            for entry in fs::read_dir(directory).unwrap() {
-                let path = entry.unwrap().path();
+            let mut directories = vec![directory];
+            while let Some(path) = directories.pop() {
                 let found = fs::symlink_metadata(&path).unwrap();
+                if found.is_dir() {
+                    assert_eq!((found.uid(), found.mode() & 0o022), (0, 0), "{}", path.display());
+                    let entries = fs::read_dir(&path).unwrap();
+                    directories.extend(entries.map(|entry| entry.unwrap().path()));
+                    continue;
+                }
                 assert_eq!(
                     (found.uid(), found.gid(), found.mode()),
                     (0, 0, 0o100_600),
@@ -152,7 +158,14 @@ pub fn what_a_run_writes_is_roots_whatever_the_umask() {
         seen.sort();
         assert_eq!(
             seen,
-            ["accepted.yaml", "kylin-vr.yaml", "lock", "machine", "owned.json"]
+            [
+                "000001.yaml",
+                "accepted.yaml",
+                "kylin-vr.yaml",
+                "lock",
+                "machine",
+                "owned.json"
+            ]
         );
     }
 }

@@ -5,6 +5,7 @@ use std::fs;
 use lab::Vpc;
 
 use crate::configs::{NOTE, expect, full, said, vpc, vpc_with};
+use crate::failures::reload_onto_a_mount;
 
 fn history(vpc: &Vpc) -> Vec<serde_json::Value> {
     let run = vpc.kylin_vr(&["history", "--json"]);
@@ -81,17 +82,13 @@ pub fn only_what_is_newly_accepted_or_fails_is_in_the_history() {
     );
     assert!(!changes["lines"].as_array().unwrap().is_empty());
 
-    // A folder in the place of the accepted text: found out after the kernel was changed.
+    // Found out after the kernel was changed.
     let accepted = vpc.directory().join("state/accepted.yaml");
     let history_before = history(&vpc);
     let text = fs::read(&accepted).unwrap();
     vpc.write_config(&full());
     let stubborn = full().replace("192.168.100.254", "192.168.100.253");
-    let directory = vpc.config_path();
-    fs::remove_file(&directory).unwrap();
-    fs::create_dir(&directory).unwrap();
-    assert_ne!(vpc.kylin_vr_with_input(&["reload", "-"], &stubborn).code, 0);
-    fs::remove_dir(&directory).unwrap();
+    expect(&reload_onto_a_mount(&vpc, &stubborn), 4, "keep the configuration");
     assert_eq!(fs::read(&accepted).unwrap(), text);
     let after = history(&vpc);
     assert_eq!(after.len(), history_before.len() + 1);
