@@ -39,7 +39,16 @@ macro_rules! tests {
 }
 
 fn main() -> ExitCode {
+    // The longest first.
     let tests = tests! {
+        faults: whatever_step_fails_or_is_killed_the_router_is_the_old_one_or_the_new_one,
+              an_undo_that_fails_once_as_well_holds,
+              what_an_undo_cannot_bring_back_is_named_exactly;
+        survival: the_monitor_takes_back_where_nobody_else_is_left,
+              whoever_comes_next_takes_back_what_is_due,
+              a_window_goes_on_after_a_reboot,
+              killed_at_any_moment_nothing_unconfirmed_stays_without_a_deadline;
+        streams: streams_run_through_200_reloads_that_change_others;
         rows: row_01_between_subnets_nothing_is_translated,
               row_02_a_vm_without_an_eip_is_seen_as_the_router,
               row_03_a_vm_with_an_eip_is_seen_as_that,
@@ -91,9 +100,6 @@ fn main() -> ExitCode {
               start_with_a_bad_file_uses_the_last_good_one,
               another_program_that_changes_nftables_meanwhile_does_no_harm,
               a_killed_run_heals;
-        faults: whatever_step_fails_or_is_killed_the_router_is_the_old_one_or_the_new_one,
-              an_undo_that_fails_once_as_well_holds,
-              what_an_undo_cannot_bring_back_is_named_exactly;
         disks: a_full_disk_changes_nothing_and_space_heals,
               a_read_only_disk_changes_nothing,
               directories_that_are_missing_are_made_again;
@@ -128,10 +134,6 @@ fn main() -> ExitCode {
               what_cannot_be_applied_opens_no_window,
               probes_that_pass_confirm,
               probes_that_fail_take_back;
-        survival: the_monitor_takes_back_where_nobody_else_is_left,
-              whoever_comes_next_takes_back_what_is_due,
-              a_window_goes_on_after_a_reboot,
-              killed_at_any_moment_nothing_unconfirmed_stays_without_a_deadline;
         rollback: rollback_goes_back_by_number_whatever_the_generation,
               only_what_is_newly_accepted_or_fails_is_in_the_history,
               fifty_reloads_leave_a_bounded_history,
@@ -147,7 +149,6 @@ fn main() -> ExitCode {
               of_many_flows_few_end;
         scale: ten_thousand_eips_and_a_long_range_are_read_back_equal,
               every_port_of_a_shifted_range_goes_to_its_own_port;
-        streams: streams_run_through_200_reloads_that_change_others;
         commands: old_spellings_work,
               plan_changes_nothing_and_tells_what_a_reload_does,
               status_tells_ok_pending_and_missing,
@@ -159,7 +160,9 @@ fn main() -> ExitCode {
     if faults::is_command() {
         return faults::command();
     }
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Much of it is waiting.
+    arguments.test_threads.get_or_insert(4);
     let missing = lab::is_root_with_netns().err();
     if let Some(reason) = &missing {
         eprintln!("ignored: {reason}");
