@@ -9,13 +9,13 @@ DOCS   := $(TARGET)/docs
 ARCH   ?= $(shell dpkg --print-architecture 2>/dev/null)
 
 # What building needs, and what the tests and the demo call. Debian's names.
-PACKAGES := gcc libc6-dev make pkg-config libmnl-dev libnftnl-dev libudev-dev \
+PACKAGES := gcc g++ libc6-dev make pkg-config libmnl-dev libnftnl-dev libudev-dev \
 	iproute2 iptables iputils-ping nftables qemu-guest-agent time util-linux
 
 # What the guests of the tests need beside these, and the packages.
 VM_PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs
 
-.PHONY: all build packages demo bench test test-vm test-arm lint deny docs install uninstall deb rpm test-packages clean help
+.PHONY: all build packages demo bench test test-vm test-arm soak fuzz fuzz-short lint deny docs install uninstall deb rpm test-packages clean help
 
 all: build
 
@@ -30,6 +30,8 @@ help:
 	@echo 'make test-packages  build both, and check what is in them'
 	@echo 'make test-vm  run the package in real VMs, of three kernels (QEMU; a quarter of an hour)'
 	@echo 'make test-arm the same on aarch64, cross-built and emulated (half an hour)'
+	@echo 'make soak     what is tried by chance, for MINUTES=$(MINUTES) each: packets, faults, properties, bytes from outside'
+	@echo 'make fuzz     fuzz what reads bytes from outside, MINUTES=$(MINUTES) for each target; see fuzz/README.md'
 	@echo 'make lint     formatting and clippy, warnings as errors'
 	@echo 'make deny     licences, duplicates and sources of dependencies'
 
@@ -68,11 +70,13 @@ test: packages lint deny deb rpm
 	@failed=; run() { echo "+ $$*"; "$$@" || failed="$$failed ($$*)"; }; \
 	if [ "$$(id -u)" = 0 ]; then \
 		run $(CARGO) test --workspace --locked --no-fail-fast; \
+		run fuzz/run.sh 10; \
 		run tests/packages/run.sh target/deb target/rpm; \
 		run $(CARGO) test --locked --test vm; \
 	else \
 		echo 'not root: the tests on a real kernel are left out'; \
 		run $(CARGO) test --locked --no-fail-fast -- --skip kernel::nftables::tests; \
+		run fuzz/run.sh 10; \
 	fi; \
 	[ -z "$$failed" ] || { echo "FAILED:$$failed"; exit 1; }; \
 	echo 'all tests passed'
@@ -91,8 +95,27 @@ test-arm: packages
 	tests/vm/image/emulate-aarch64.sh
 	$(CARGO) test --locked --test vm -- --ignored aarch64
 
+MINUTES ?= 10
+
+# What `make test` tries a little of, by chance and for MINUTES each: packets against the model, faults at every step of a
+# change, properties on the kernel in memory, and bytes from outside. A failure prints the seed and the case.
+soak: packages
+	KYLIN_VR_SOAK_MINUTES=$(MINUTES) $(CARGO) test --locked --test differential
+	KYLIN_VR_SOAK_MINUTES=$(MINUTES) $(CARGO) test --locked --test netns -- faults --nocapture
+	PROPTEST_CASES=$$(($(MINUTES) * 500)) $(CARGO) test --locked --test properties
+	CARGO='$(CARGO)' fuzz/run.sh $$(($(MINUTES) * 60 / 3))
+
+# What reads bytes from outside, with bytes by chance. MINUTES for each target; TARGETS='file push': some of them only.
+fuzz: packages
+	CARGO='$(CARGO)' fuzz/run.sh $$(($(MINUTES) * 60)) $(TARGETS)
+
+# The corpora, and a few seconds by chance.
+fuzz-short: packages
+	CARGO='$(CARGO)' fuzz/run.sh 10 $(TARGETS)
+
 lint: packages
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets --locked --quiet -- -D warnings
 	$(CARGO) clippy --test vm --locked --quiet -- -D warnings
 

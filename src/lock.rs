@@ -3,9 +3,9 @@
 //! The file's text says who holds it, so that who waits can say for whom. A run that finds another one waiting
 //! already with the same work leaves it to that one: a storm of events costs one or two runs, not fifty.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
@@ -14,7 +14,8 @@ use std::time::{Duration, SystemTime};
 use fs2::FileExt;
 use serde::{Deserialize, Serialize};
 
-use crate::words::plain;
+use crate::trusted;
+use crate::words::{plain, printable};
 
 /// Who holds the lock.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -33,7 +34,8 @@ impl std::fmt::Display for Holder {
         write!(
             f,
             "`{}` (process {}, running for {seconds} s)",
-            self.command, self.pid
+            printable(&self.command),
+            self.pid
         )
     }
 }
@@ -77,7 +79,13 @@ pub enum Acquired {
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
+    /// Its directory is locked as well: should somebody delete the file, the next run makes another one and has that, but
+    /// not this.
+    _dir: Option<File>,
 }
+
+/// Everybody may look who holds a lock in it; the files themselves are root's.
+const DIRECTORY_MODE: u32 = 0o755;
 
 /// The presence of a monitor.
 pub const MONITOR: &str = "monitor";
@@ -89,12 +97,12 @@ pub const MONITOR: &str = "monitor";
 pub fn presence(dir: &Path, name: &str) -> Result<Option<Lock>, Error> {
     let path = dir.join(name);
     let take = || -> io::Result<Option<Lock>> {
-        fs::create_dir_all(dir)?;
-        let file = open(&path)?;
+        trusted::create_dir(dir, DIRECTORY_MODE)?;
+        let file = trusted::open_or_create(&path)?;
         if file.try_lock_exclusive().is_err() {
             return Ok(None);
         }
-        hold(file).map(Some)
+        hold(file, None).map(Some)
     };
     take().map_err(|source| Error::File {
         path: path.clone(),
@@ -106,7 +114,7 @@ pub fn presence(dir: &Path, name: &str) -> Result<Option<Lock>, Error> {
 #[must_use]
 pub fn present(dir: &Path, name: &str) -> Option<Holder> {
     let path = dir.join(name);
-    let file = File::open(&path).ok()?;
+    let file = trusted::open(&path).ok()?;
     match file.try_lock_shared() {
         Ok(()) => None,
         Err(_) => read(&path),
@@ -130,19 +138,22 @@ pub fn acquire(
         let path = path.to_owned();
         |source| Error::File { path, source }
     };
-    fs::create_dir_all(dir).map_err(broken(dir))?;
-    let file = open(&path).map_err(broken(&path))?;
-    if file.try_lock_exclusive().is_ok() && is_at(&file, &path) {
-        return hold(file).map(Acquired::Lock).map_err(broken(&path));
+    trusted::create_dir(dir, DIRECTORY_MODE).map_err(broken(dir))?;
+    let file = trusted::open_or_create(&path).map_err(broken(&path))?;
+    let directory = File::open(dir).map_err(broken(dir))?;
+    if file.try_lock_exclusive().is_ok() && is_at(&file, &path) && directory.try_lock_exclusive().is_ok() {
+        return hold(file, Some(directory))
+            .map(Acquired::Lock)
+            .map_err(broken(&path));
     }
-    drop(file);
+    drop((file, directory));
 
     // The queue is a lock as well: whoever has it waits for the lock, and does this work next.
     let queue = match work {
         None => None,
         Some(work) => {
             let path = dir.join(format!("waiting-{work}"));
-            let queue = open(&path).map_err(broken(&path))?;
+            let queue = trusted::open_or_create(&path).map_err(broken(&path))?;
             if queue.try_lock_exclusive().is_err() {
                 return Ok(Acquired::LeftTo(read(&path)));
             }
@@ -151,7 +162,7 @@ pub fn acquire(
         }
     };
     waiting(read(&path).as_ref());
-    let lock = wait(&path, timeout)?;
+    let lock = wait(dir, &path, timeout)?;
     // Who asks from now on must wait for itself: this run is about to look at what there is to do.
     drop(queue);
     Ok(Acquired::Lock(lock))
@@ -159,25 +170,31 @@ pub fn acquire(
 
 /// Waits in a thread of its own, since flock(2) knows no time limit. After a timeout the process ends soon, and
 /// the thread with it; should it get the lock before that, it lets go of it at once.
-fn wait(path: &Path, timeout: Duration) -> Result<Lock, Error> {
+fn wait(dir: &Path, path: &Path, timeout: Duration) -> Result<Lock, Error> {
     let (sender, receiver) = mpsc::channel();
-    let own_path = path.to_owned();
-    thread::spawn(move || {
-        let locked = loop {
-            let locked = open(&own_path).and_then(|file| file.lock_exclusive().map(|()| file));
-            match locked {
-                // Somebody deleted the file while it was held: the lock of nobody. Again.
-                Ok(file) if !is_at(&file, &own_path) => {}
-                locked => break locked,
+    let (own_dir, own_path) = (dir.to_owned(), path.to_owned());
+    let lock_both = move || -> io::Result<(File, File)> {
+        loop {
+            let file = trusted::open_or_create(&own_path)?;
+            file.lock_exclusive()?;
+            let directory = File::open(&own_dir)?;
+            directory.lock_exclusive()?;
+            // Else somebody deleted them while they were held: the locks of nobody. Again.
+            if is_at(&file, &own_path) && is_at(&directory, &own_dir) {
+                return Ok((file, directory));
             }
-        };
-        let _ = sender.send(locked);
+        }
+    };
+    thread::spawn(move || {
+        let _ = sender.send(lock_both());
     });
     match receiver.recv_timeout(timeout) {
-        Ok(locked) => locked.and_then(hold).map_err(|source| Error::File {
-            path: path.to_owned(),
-            source,
-        }),
+        Ok(locked) => locked
+            .and_then(|(file, dir)| hold(file, Some(dir)))
+            .map_err(|source| Error::File {
+                path: path.to_owned(),
+                source,
+            }),
         Err(_) => Err(Error::TimedOut {
             waited: timeout,
             holder: read(path),
@@ -185,28 +202,20 @@ fn wait(path: &Path, timeout: Duration) -> Result<Lock, Error> {
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC)
-        .open(path)
-}
-
 /// Whether the path still leads to this file.
 fn is_at(file: &File, path: &Path) -> bool {
-    match (file.metadata(), fs::symlink_metadata(path)) {
+    match (file.metadata(), fs::metadata(path)) {
         (Ok(own), Ok(there)) => (own.dev(), own.ino()) == (there.dev(), there.ino()),
         _ => false,
     }
 }
 
-fn hold(file: File) -> io::Result<Lock> {
+fn hold(file: File, dir: Option<File>) -> io::Result<Lock> {
     write_holder(&file)?;
-    Ok(Lock { _file: file })
+    Ok(Lock {
+        _file: file,
+        _dir: dir,
+    })
 }
 
 fn write_holder(mut file: &File) -> io::Result<()> {
@@ -224,7 +233,11 @@ fn write_holder(mut file: &File) -> io::Result<()> {
 
 fn read(path: &Path) -> Option<Holder> {
     let mut text = String::new();
-    File::open(path).ok()?.take(4096).read_to_string(&mut text).ok()?;
+    trusted::open(path)
+        .ok()?
+        .take(4096)
+        .read_to_string(&mut text)
+        .ok()?;
     serde_json::from_str(&text).ok()
 }
 
@@ -300,16 +313,44 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_file_that_was_deleted_locks_nobody_out_and_nobody_in() {
+    fn a_lock_file_that_was_deleted_still_locks() {
         let dir = Dir::new("deleted");
-        let Acquired::Lock(_first) = take(&dir, None).unwrap() else {
+        let Acquired::Lock(first) = take(&dir, None).unwrap() else {
             panic!("free")
         };
         fs::remove_file(dir.0.join("lock")).unwrap();
-        let Acquired::Lock(_second) = take(&dir, None).unwrap() else {
-            panic!("a new file")
+        assert!(matches!(take(&dir, None), Err(Error::TimedOut { .. })));
+        // Who waited for the deleted one, and who waits for the new one: one after the other.
+        let both: Vec<_> = (0..2)
+            .map(|_| {
+                let dir = dir.0.clone();
+                thread::spawn(move || {
+                    let got = acquire(&dir, Duration::from_secs(30), None, |_| {}).unwrap();
+                    assert!(matches!(got, Acquired::Lock(_)), "its own work");
+                })
+            })
+            .collect();
+        drop(first);
+        for one in both {
+            one.join().unwrap();
+        }
+        let Acquired::Lock(_new) = take(&dir, None).unwrap() else {
+            panic!("free")
         };
         assert!(matches!(take(&dir, None), Err(Error::TimedOut { .. })));
+    }
+
+    #[test]
+    fn a_clock_that_goes_backwards_is_no_negative_time() {
+        let holder = Holder {
+            pid: 7,
+            command: "kylin-vr\u{1b}[31m reload".to_owned(),
+            since: now() + 1_000,
+        };
+        assert_eq!(
+            holder.to_string(),
+            "`kylin-vr\\u{1b}[31m reload` (process 7, running for 0 s)"
+        );
     }
 
     #[test]
@@ -321,6 +362,17 @@ mod tests {
         assert_eq!(present(&dir.0, MONITOR).unwrap().pid, std::process::id());
         drop(here);
         assert_eq!(present(&dir.0, MONITOR), None);
+    }
+
+    #[test]
+    fn a_holders_command_line_is_shown_as_one_line() {
+        let holder = Holder {
+            pid: 7,
+            command: "kylin-vr reload \u{1b}[2J\nx".to_owned(),
+            since: u64::MAX,
+        };
+        let shown = r"`kylin-vr reload \u{1b}[2J\nx` (process 7, running for 0 s)";
+        assert_eq!(holder.to_string(), shown);
     }
 
     #[test]

@@ -4,10 +4,12 @@
 //! addresses and the default routes of NICs whose hardware address is in the file or was in an earlier one;
 //! the sysctls of [`crate::model::Sysctl`]. Links, tables, routes and addresses beside these are never touched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::nft::Former;
 use crate::model::{Desired, LinkId, LinkSysctl, MacAddr, Observed, Sysctl};
 
 /// Our table of family `ip`. (`inet` NAT needs Linux 5.2; openEuler 20.03 has 4.19.)
@@ -30,6 +32,21 @@ pub struct Owned {
     pub links: BTreeMap<MacAddr, LinkBefore>,
     /// The values that sysctls had.
     pub sysctls: BTreeMap<Sysctl, String>,
+    /// Changes of the table whose flows were not looked at yet, oldest first: those of the run that is at work, and of
+    /// runs that were killed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unsettled: Vec<Unsettled>,
+}
+
+/// A change of the table, made or about to be made: what a flow that began before it went by.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Unsettled {
+    /// The table before it.
+    pub table: Former,
+    /// Addresses that are the router's own from then on.
+    pub come: BTreeSet<Ipv4Addr>,
+    /// Addresses that were until then.
+    pub gone: BTreeSet<Ipv4Addr>,
 }
 
 /// How a NIC was when we first saw it.
@@ -65,6 +82,14 @@ impl Owned {
             }
         }
         self
+    }
+
+    /// Adds a change whose flows must be looked at. One that was noted already, by a run that was killed or whose batch was
+    /// refused, counts once: the list does not grow with attempts.
+    pub fn note(&mut self, change: Unsettled) {
+        if !self.unsettled.contains(&change) {
+            self.unsettled.push(change);
+        }
     }
 
     /// Forgets what is not ours any more: what is not desired, and NICs that are gone with all they had.

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use crate::flows::{self, Judge, Ruling};
 use crate::kernel::{Error as KernelError, Incomplete, Kernel};
-use crate::model::nft::TableChange;
-use crate::model::{Desired, LinkSysctl, Observed, Sysctl};
+use crate::model::{Conntrack, Desired, Observed};
 use crate::owned::Owned;
 use crate::plan::{Operation, Plan, diff};
 use crate::timing::timed;
+use crate::undo::undo;
 use crate::words::plain;
 
 /// How often a plan is made anew because something else changes the kernel at the same time: nftables, so that ours was
@@ -20,6 +21,9 @@ const QUARRELS: usize = 8;
 /// What the third attempt waits four times, the next one eight times, and so on, up to [`LONGEST`]: two seconds in all.
 const PATIENCE: Duration = Duration::from_millis(2);
 const LONGEST: Duration = Duration::from_millis(64);
+
+/// How often an undo tries to end the flows that began meanwhile.
+const SETTLINGS: usize = 4;
 
 /// Why the kernel does not match.
 #[derive(Debug, thiserror::Error)]
@@ -46,8 +50,12 @@ pub struct Reconciled {
     pub plan: Plan,
     /// What is ours from now on.
     pub owned: Owned,
+    /// How many tracked flows ended, since their translation changed.
+    pub flows_ended: usize,
     /// How the kernel was before.
     before: Observed,
+    /// How it is now, if flows ended by that.
+    after: Option<Ruling>,
 }
 
 /// Makes the kernel match. `record` keeps what is ours, and is called before the kernel is changed and after.
@@ -55,7 +63,7 @@ pub struct Reconciled {
 /// # Errors
 /// If it cannot be made to match; then it is as it was.
 pub fn reconcile(
-    kernel: &mut impl Kernel,
+    kernel: &mut dyn Kernel,
     desired: &Desired,
     owned: Owned,
     mut record: impl FnMut(&Owned) -> std::io::Result<()>,
@@ -65,8 +73,13 @@ pub fn reconcile(
     let mut ours = owned.clone();
     let mut done = Vec::new();
     let mut announcements = Vec::new();
+    // What failed: whether it was carried out all the same is not known, since an answer can be lost.
+    let mut unsure = Vec::new();
     let mut failed = Vec::new();
     let mut quarrels = 0;
+    let mut is_translated_anew = false;
+    // What was in force in between, where something else changed the table during the run.
+    let mut between: Vec<Ruling> = Vec::new();
     for attempt in 0..ATTEMPTS {
         if attempt > 1 {
             // The first run of the loop does the work, the second one verifies. Whatever comes then is somebody
@@ -75,7 +88,25 @@ pub fn reconcile(
         }
         let mut plan = timed("diff", || diff(desired, &now, &ours));
         if plan.is_empty() {
-            let ours = ours.clone().with(desired, &now).only(desired, &now);
+            let mut flows_ended = 0;
+            if !ours.unsettled.is_empty() && desired.conntrack == Conntrack::Delete {
+                between.extend(flows::former(&before, &owned.unsettled));
+                match settle(
+                    kernel,
+                    &earlier(Judge::of(&before), &between),
+                    &Judge::of(&now),
+                    1,
+                ) {
+                    Ok(Ok(number)) => flows_ended = number,
+                    Ok(Err(note)) => plan.notes.push(note),
+                    Err(error) => {
+                        failed = vec![error];
+                        break;
+                    }
+                }
+            }
+            let mut ours = ours.clone().with(desired, &now).only(desired, &now);
+            ours.unsettled.clear();
             if let Err(error) = record(&ours) {
                 failed = vec![not_recorded(&error)];
                 break;
@@ -85,13 +116,21 @@ pub fn reconcile(
                 done,
                 plan,
                 owned: ours,
+                flows_ended,
                 before,
+                after: is_translated_anew.then(|| now.into()),
             });
         }
         if quarrels == QUARRELS {
             break;
         }
         ours = ours.with(desired, &now);
+        if desired.conntrack == Conntrack::Delete
+            && let Some(change) = flows::unsettled(&plan.operations)
+        {
+            ours.note(change);
+            is_translated_anew = true;
+        }
         if let Err(error) = record(&ours) {
             failed = vec![not_recorded(&error)];
             break;
@@ -109,25 +148,25 @@ pub fn reconcile(
                     .map(|failure| format!("{}: {}", plan.operations[failure.index], failure.error))
                     .collect();
                 let is_failed = |index| failures.iter().any(|failure| failure.index == index);
-                let carried_out = plan.operations.into_iter().take(begun).enumerate();
-                done.extend(
-                    carried_out
-                        .filter(|(index, _)| !is_failed(*index))
-                        .map(|(_, one)| one),
-                );
+                for (index, one) in plan.operations.into_iter().take(begun).enumerate() {
+                    if is_failed(index) { &mut unsure } else { &mut done }.push(one);
+                }
                 if !final_ones.is_empty() {
                     failed = final_ones;
                     break;
                 }
             }
         }
-        now = match kernel.observe() {
-            Ok(now) => now,
+        let last = match kernel.observe() {
+            Ok(next) => std::mem::replace(&mut now, next),
             Err(error) => {
                 failed = vec![error.to_string()];
                 break;
             }
         };
+        if attempt > 0 && last.table != now.table && last.table != before.table {
+            between.push(last.into());
+        }
     }
     if failed.is_empty() {
         let rest = diff(desired, &now, &ours).operations;
@@ -137,10 +176,70 @@ pub fn reconcile(
             rest.join(", ")
         )];
     }
-    let left_over = undo(kernel, &done, &before);
-    failed.extend(record(&owned).err().map(|error| not_recorded(&error)));
+    let local = flows::local_after(&before, &ours.unsettled[owned.unsettled.len()..]);
+    if is_translated_anew {
+        note_inverse(done.iter().chain(&unsure), &mut ours, &mut record);
+    }
+    let mut left_over = undo(kernel, &done, &unsure, &before);
+    if is_translated_anew {
+        between.push(now.into());
+        let tried = Judge::new(desired.table.as_ref(), local);
+        left_over.extend(settle(kernel, &earlier(tried, &between), &Judge::of(&before), SETTLINGS).err());
+    }
+    // What is left over is still ours: the next run, a `reset` as well, must know of it.
+    let kept = if left_over.is_empty() { &owned } else { &ours };
+    failed.extend(record(kept).err().map(|error| not_recorded(&error)));
     failed.dedup();
     Err(Error::Failed { failed, left_over })
+}
+
+/// Notes what an undo is about to change: flows that began under the new table, too, are looked at by the next run if
+/// this one is killed meanwhile.
+fn note_inverse<'o>(
+    begun: impl IntoIterator<Item = &'o Operation, IntoIter: DoubleEndedIterator>,
+    ours: &mut Owned,
+    mut record: impl FnMut(&Owned) -> std::io::Result<()>,
+) {
+    let inverse: Vec<Operation> = begun.into_iter().rev().map(Operation::inverse).collect();
+    if let Some(change) = flows::unsettled(&inverse) {
+        ours.note(change);
+        // What cannot be noted is undone all the same.
+        let _ = record(ours);
+    }
+}
+
+/// Ends the flows whose translation changed, and says how many; or, where the kernel has no means for it, why not.
+/// Tries so often, since an error may pass.
+fn settle(
+    kernel: &mut dyn Kernel,
+    earlier: &[Judge<'_>],
+    now: &Judge<'_>,
+    tries: usize,
+) -> Result<Result<usize, String>, String> {
+    let mut result = Ok(Ok(0));
+    for attempt in 0..tries {
+        if attempt > 0 {
+            std::thread::sleep(PATIENCE);
+        }
+        result = match kernel.end_flows(&mut |flow| flows::is_stale(flow, earlier, now)) {
+            Ok(ended) => Ok(Ok(ended)),
+            Err(error @ KernelError::Unsupported { .. }) => {
+                Ok(Err(format!("flows whose translation changed go on: {error}")))
+            }
+            Err(error) => Err(format!("end the flows whose translation changed: {error}")),
+        };
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+/// What was in force at first, and then in between.
+fn earlier<'t>(first: Judge<'t>, between: &'t [Ruling]) -> Vec<Judge<'t>> {
+    std::iter::once(first)
+        .chain(between.iter().map(Judge::from))
+        .collect()
 }
 
 fn not_recorded(error: &std::io::Error) -> String {
@@ -148,75 +247,22 @@ fn not_recorded(error: &std::io::Error) -> String {
 }
 
 impl Reconciled {
-    /// Takes everything back, because what was to follow failed. What could not be brought back is returned.
+    /// Takes everything back, because what was to follow failed. What could not be brought back is returned. `record`
+    /// keeps what is ours until that is done.
     #[must_use]
-    pub fn undo(self, kernel: &mut impl Kernel) -> Vec<String> {
-        undo(kernel, &self.done, &self.before)
-    }
-}
-
-/// Undoes operations in reverse order, and names what could not be undone.
-fn undo(kernel: &mut impl Kernel, done: &[Operation], before: &Observed) -> Vec<String> {
-    let inverse: Vec<Operation> = done.iter().rev().map(Operation::inverse).collect();
-    let mut left_over = carry_out(kernel, &inverse);
-    // Inverses bring back what each operation changed itself. Two things need a second look: a sysctl that the
-    // kernel changed along with another, and the table, which somebody else may have changed in between, or a
-    // batch whose answer was lost.
-    match kernel.observe() {
-        Ok(now) => left_over.extend(carry_out(kernel, &repairs(done, &now, before))),
-        Err(error) => left_over.push(error.to_string()),
-    }
-    left_over
-}
-
-fn carry_out(kernel: &mut impl Kernel, operations: &[Operation]) -> Vec<String> {
-    let mut rest = operations;
-    let mut left_over = Vec::new();
-    while !rest.is_empty() {
-        match kernel.apply(rest) {
-            Ok(()) => break,
-            Err(Incomplete { begun, failures }) => {
-                for failure in &failures {
-                    // A table that was changed in between is what the second look is for.
-                    let table = matches!(rest[failure.index], Operation::Table(_));
-                    if !(table && matches!(failure.error, KernelError::Interrupted)) {
-                        left_over.push(format!("{}: {}", rest[failure.index], failure.error));
-                    }
-                }
-                rest = &rest[begun..];
-            }
+    pub fn undo(
+        self,
+        kernel: &mut dyn Kernel,
+        mut record: impl FnMut(&Owned) -> std::io::Result<()>,
+    ) -> Vec<String> {
+        if self.after.is_some() {
+            note_inverse(&self.done, &mut self.owned.clone(), &mut record);
         }
-    }
-    left_over
-}
-
-fn repairs(done: &[Operation], now: &Observed, before: &Observed) -> Vec<Operation> {
-    let mut repairs = Vec::new();
-    let change = TableChange::between(now.table.as_ref(), before.table.as_ref());
-    repairs.extend(change.map(Operation::Table));
-    let touched = |wanted| {
-        done.iter()
-            .any(|one| matches!(one, Operation::SetSysctl { key, .. } if *key == wanted))
-    };
-    for (key, to) in &before.sysctls {
-        let along = matches!(
-            key,
-            Sysctl::Link(_, LinkSysctl::DisableIpv6) | Sysctl::DisableIpv6Default
-        ) && touched(Sysctl::DisableIpv6All);
-        let (Some(from), true) = (
-            now.sysctls.get(key).filter(|from| *from != to),
-            along || touched(*key),
-        ) else {
-            continue;
-        };
-        if let Some(path) = now.sysctl_path(*key) {
-            repairs.push(Operation::SetSysctl {
-                key: *key,
-                path,
-                from: from.clone(),
-                to: to.clone(),
-            });
+        let mut left_over = undo(kernel, &self.done, &[], &self.before);
+        if let Some(after) = &self.after {
+            let settled = settle(kernel, &[after.into()], &Judge::of(&self.before), SETTLINGS);
+            left_over.extend(settled.err());
         }
+        left_over
     }
-    repairs
 }

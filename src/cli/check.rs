@@ -11,10 +11,7 @@ pub(super) fn run(context: &Context, given: &Given) -> Report {
     let source = context.source(given);
     let name = run::name(context, source.as_ref());
     // A file that is to be checked must be there, the installed one too.
-    let text = match source.map_or_else(
-        || crate::intake::Source::File(context.config.clone()).read(),
-        |one| one.read(),
-    ) {
+    let text = match source.map_or_else(|| crate::intake::read(&context.config), |one| one.read()) {
         Ok(text) => text,
         Err(error) => return Report::failed(COMMAND, &name, format!("read {name}: {}", plain(&error))),
     };

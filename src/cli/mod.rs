@@ -1,16 +1,23 @@
 //! The command: one file per subcommand, and what they share.
 
 mod check;
+mod confirm;
+mod duration;
+mod history;
 mod monitor;
 mod plan;
+mod probe;
 mod push;
+mod record;
 mod reload;
 mod report;
 mod reset;
+mod rollback;
 mod run;
 mod start;
 mod status;
 mod table;
+mod window;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -22,15 +29,20 @@ use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::intake::{Source, State};
+use crate::kernel::{self, Kernel, Linux};
+use crate::words::printable_lines;
+
+use duration::{seconds, window_to_confirm};
 
 /// What messages call the configuration that an event is answered with.
 const LAST_ACCEPTED: &str = "the last accepted configuration";
 
 const DEFAULT_CONFIG: &str = "/etc/kylin-vr/kylin-vr.yaml";
 
-/// Exit codes beside 0 (the kernel matches the file), and clap's own 2 (wrong usage).
+/// Exit codes beside 0 (the kernel matches the file); 2 (wrong usage) is clap's as well.
 mod exit {
     pub(super) const OTHER: u8 = 1;
+    pub(super) const USAGE: u8 = 2;
     pub(super) const INVALID: u8 = 3;
     pub(super) const NOT_APPLIED: u8 = 4;
     pub(super) const BUSY: u8 = 5;
@@ -42,7 +54,7 @@ mod exit {
     name = "kylin-vr",
     version,
     after_help = "Exit codes: 0 the kernel matches the file (NICs may be pending); 1 anything else; 2 wrong usage;\n\
-                  3 the configuration is invalid, nothing was touched; 4 could not be applied, rolled back;\n\
+                  3 the configuration is invalid, nothing was touched; 4 could not be applied, rolled back, or was not confirmed in time and taken back;\n\
                   5 another run held the lock past --lock-timeout.\n\n\
                   --start, --reload and -c reload are accepted as well."
 )]
@@ -88,6 +100,26 @@ enum Command {
         #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "10",
               value_parser = seconds)]
         rescan: Option<Duration>,
+        /// Apply it, and take it back by itself unless `kylin-vr confirm` comes within this time: 60s, 5m, 90
+        #[arg(long, value_name = "DURATION", value_parser = window_to_confirm, conflicts_with = "last_accepted")]
+        confirm_within: Option<Duration>,
+        /// Stay, and confirm it once this was reached: gateway (by ping), or IP:PORT (by TCP); may be repeated
+        #[arg(long = "probe", value_name = "gateway|IP:PORT", requires = "confirm_within")]
+        probes: Vec<probe::Probe>,
+    },
+    /// Keep what `reload --confirm-within` applied
+    Confirm,
+    /// Go back to an earlier configuration, as if it were reloaded
+    Rollback {
+        /// How many configurations back, as `kylin-vr history` counts them
+        #[arg(value_name = "N", default_value = "1")]
+        number: usize,
+    },
+    /// List what was in force, and what could not be applied
+    History {
+        /// Print the text of this configuration instead, as it was
+        #[arg(long, value_name = "N", conflicts_with = "json")]
+        text: Option<usize>,
     },
     /// Validate only
     Check(Given),
@@ -108,6 +140,9 @@ enum Command {
     /// Send the gratuitous ARPs that standard input lists
     #[command(hide = true)]
     Announce,
+    /// Wait for the end of the window to confirm in, and take back
+    #[command(hide = true)]
+    Guard,
 }
 
 /// A configuration that is not the installed one.
@@ -127,7 +162,11 @@ struct Context {
     state: State,
     lock_timeout: Duration,
     json: bool,
+    open: Box<OpenKernel>,
 }
+
+/// Opens the kernel that a command works on.
+type OpenKernel = dyn Fn() -> Result<Box<dyn Kernel>, kernel::Error>;
 
 impl Context {
     /// The source that was given; `None` for the installed file.
@@ -148,6 +187,14 @@ pub fn command() -> clap::Command {
 
 /// Runs the command with these arguments, the program's name first.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    main_with(arguments, || Ok(Box::new(Linux::open()?)))
+}
+
+/// The same on a kernel that `open` opens: programs of the tests have one that fails where they say.
+pub fn main_with(
+    arguments: impl IntoIterator<Item = OsString>,
+    open: impl Fn() -> Result<Box<dyn Kernel>, kernel::Error> + 'static,
+) -> ExitCode {
     let Arguments { common, command } = Arguments::parse_from(modern(arguments));
     log_to_stderr(common.verbose.max(u8::from(matches!(command, Command::Monitor))));
     let (lasting, runtime) = directories(|variable| std::env::var_os(variable));
@@ -163,33 +210,45 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         state,
         lock_timeout,
         json,
+        open: Box::new(open),
     };
     let report = match command {
-        Command::Start { wait } => start::run(&context, wait),
+        Command::Start { wait } => window::tell(&context, start::run(&context, wait)),
         Command::Reload {
             given,
             last_accepted,
             rescan,
+            confirm_within,
+            probes,
         } => {
-            let report = if last_accepted || (given.file.is_none() && is_udev()) {
+            let confirmation = reload::Confirmation {
+                within: confirm_within,
+                probes,
+            };
+            let report = if last_accepted || (given.file.is_none() && confirm_within.is_none() && is_udev()) {
                 reload::last_accepted(&context, rescan)
             } else {
-                reload::run(&context, &given, rescan)
+                reload::run(&context, &given, rescan, &confirmation)
             };
-            if report.configuration.is_none() {
-                run::still_in_force(&context, report)
-            } else {
-                report
-            }
+            window::tell(&context, known(&context, report))
         }
+        Command::Confirm => known(&context, confirm::run(&context)),
+        Command::Rollback { number } => {
+            window::tell(&context, known(&context, rollback::run(&context, number)))
+        }
+        Command::History { text } => return history::run(&context, text),
         Command::Check(given) => check::run(&context, &given),
         Command::Plan(given) => plan::run(&context, &given),
         Command::Reset { all } => reset::run(&context, all),
         Command::Status => return status::run(&context),
         Command::Monitor => return monitor::run(context),
         Command::Push(options) => return push::run(&context, &options),
+        Command::Guard => {
+            window::guard(&context);
+            return ExitCode::SUCCESS;
+        }
         Command::Announce => {
-            return match crate::kernel::send_announcements(io::stdin().lock()) {
+            return match kernel::send_announcements(io::stdin().lock()) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
                     tracing::error!(%error, "gratuitous ARP");
@@ -199,6 +258,15 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     report.print(context.json)
+}
+
+/// A report that says what is in force, whatever came of the run.
+fn known(context: &Context, report: report::Report) -> report::Report {
+    if report.configuration.is_none() {
+        run::still_in_force(context, report)
+    } else {
+        report
+    }
 }
 
 /// The calls that existing units, rules and hypervisors make, in today's words.
@@ -257,13 +325,6 @@ fn directories(variable: impl Fn(&str) -> Option<OsString>) -> (PathBuf, PathBuf
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
-    text.parse()
-        .ok()
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .ok_or_else(|| "expected seconds, as in 60 or 0.5".to_owned())
-}
-
 /// To the journal under systemd (its stream is standard error) what is done; to people only what is wrong: they
 /// read the report.
 fn log_to_stderr(verbose: u8) {
@@ -291,6 +352,16 @@ fn log_to_stderr(verbose: u8) {
 fn print(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Writes text for people to standard output: whoever named what is in it, a terminal shows it and does nothing else.
+fn say(text: &str) {
+    print(&printable_lines(text));
+}
+
+/// The same to standard error.
+fn complain(text: &str) {
+    eprint!("{}", printable_lines(text));
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::report::{Outcome, Report, count};
-use super::{Context, exit, reload};
+use super::{Context, exit, reload, window};
+use crate::intake::UNCONFIRMED;
 use crate::lock;
 use crate::monitor::{self, Cause, Look};
 use crate::plan::Line;
@@ -33,7 +34,8 @@ pub(super) fn run(mut context: Context) -> ExitCode {
     context.lock_timeout = context.lock_timeout.min(bound);
     // Nobody reads what it prints.
     context.json = true;
-    match monitor::run(|cause| look(&context, cause)) {
+    let directory = context.state.lasting().to_owned();
+    match monitor::run(&directory, UNCONFIRMED, |cause| look(&context, cause)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(error.to_string()),
     }
@@ -55,10 +57,17 @@ fn look(context: &Context, cause: Cause) -> Look {
         (monitor::Outcome::Failed, _) => tracing::error!("{}", report.message),
         _ => {}
     }
+    // What is due and could not be taken back is tried again as every failure is.
+    let left = window::look(context).ok().flatten().map(|open| open.left);
+    let outcome = match left {
+        Some(left) if left.is_zero() && outcome != monitor::Outcome::Busy => monitor::Outcome::Failed,
+        _ => outcome,
+    };
     Look {
         outcome,
         repaired: report.changes.iter().map(thing).collect(),
         summary: summary(&report),
+        next: left.filter(|left| !left.is_zero()),
     }
 }
 

@@ -4,7 +4,6 @@ use super::report::{Outcome, Report, count};
 use super::{Context, Given, run};
 use crate::features;
 use crate::intake::accept;
-use crate::kernel::{Kernel, Linux};
 use crate::plan::diff;
 use crate::words::plain;
 
@@ -31,7 +30,7 @@ pub(super) fn run(context: &Context, given: &Given) -> Report {
             return Report::new(COMMAND, &name, Outcome::Invalid, message).with_problems(refusal.problems);
         }
     };
-    let observed = match Linux::open().and_then(|mut kernel| kernel.observe()) {
+    let observed = match (context.open)().and_then(|mut kernel| kernel.observe()) {
         Ok(observed) => observed,
         Err(error) => return Report::failed(COMMAND, &name, error),
     };

@@ -10,14 +10,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::report::{Outcome as Result, Report, count};
-use super::{Context, DEFAULT_CONFIG, exit, print, seconds, table};
+use super::{Context, DEFAULT_CONFIG, complain, exit, print, say, seconds, table};
 use crate::config::Problem;
 use crate::intake::Source;
 use crate::push::many::{self, Outcome};
 use crate::push::stop::Stop;
 use crate::push::summary::Summary;
 use crate::push::{Job, Target, Way, text};
-use crate::words::plain;
+use crate::words::{plain, printable_lines};
 
 const COMMAND: &str = "push";
 
@@ -249,28 +249,28 @@ fn print_one(outcome: &Outcome, source: &str) {
     let failed = outcome.exit_code() != 0;
     let mut text = String::new();
     if let Ok(answer) = &outcome.result {
-        eprint!("{}", answer.log);
+        complain(&answer.log);
         text = report.map_or_else(
             || match &answer.report {
                 // Of a version whose words are not ours any more: as it is.
-                Some(report) => format!("{report:#}\n"),
+                Some(report) => printable_lines(&format!("{report:#}\n")).into_owned(),
                 None => answer.output.clone(),
             },
             |report| {
-                eprint!("{}", report.complaints(source));
+                complain(&report.complaints(source));
                 report.text()
             },
         );
         if failed {
-            eprintln!("kylin-vr {COMMAND}: {target}: {message}");
+            complain(&format!("kylin-vr {COMMAND}: {target}: {message}\n"));
         } else {
             text += &format!("{target}: {message}\n");
         }
     }
     if let Some(error) = error {
-        eprintln!("kylin-vr {COMMAND}: {target}: {error}");
+        complain(&format!("kylin-vr {COMMAND}: {target}: {error}\n"));
     }
-    print(&text);
+    say(&text);
 }
 
 /// What is wrong, and a table.
@@ -280,7 +280,7 @@ fn print_many(outcomes: &[Outcome], source: &str) {
         let summary = Summary::of(outcome);
         if let Some(report) = &summary.report {
             for line in report.complaints(source).lines() {
-                eprintln!("{}: {line}", outcome.target);
+                complain(&format!("{}: {line}\n", outcome.target));
             }
         }
         let report = summary.report;
@@ -319,7 +319,7 @@ fn print_many(outcomes: &[Outcome], source: &str) {
         0 => format!("pushed to {}\n", count(outcomes.len(), "VM")),
         _ => format!("pushed to {}; {failed} failed\n", count(outcomes.len(), "VM")),
     };
-    print(&text);
+    say(&text);
 }
 
 /// What is told meanwhile on standard error: one line that changes at a terminal, else a line for each target.
@@ -355,13 +355,13 @@ impl Progress {
             _ => summary.message,
         };
         if !self.terminal {
-            eprintln!("{}: {message}", outcome.target);
+            complain(&format!("{}: {message}\n", outcome.target));
             return;
         }
         self.clear();
         // At a terminal only what is wrong stays.
         if failed {
-            eprintln!("{}: {message}", outcome.target);
+            complain(&format!("{}: {message}\n", outcome.target));
         }
         eprint!("{} of {} done, {} failed", self.ended, self.targets, self.failed);
         let _ = io::stderr().flush();

@@ -2,18 +2,33 @@
 
 use std::time::Duration;
 
+use super::probe::{self, Probe};
 use super::report::{Outcome, Report};
-use super::run::{self, Job, Patience};
-use super::{Context, Given, LAST_ACCEPTED};
+use super::run::{self, Install, Job, Patience};
+use super::{Context, Given, LAST_ACCEPTED, window};
 use crate::config::Config;
-use crate::intake::accept;
-use crate::lock;
+use crate::intake::{Standing, accept};
+use crate::lock::{self, Lock};
 use crate::timing::timed;
 use crate::words::plain;
 
 const COMMAND: &str = "reload";
 
-pub(super) fn run(context: &Context, given: &Given, rescan: Option<Duration>) -> Report {
+/// Whether, and how, what is applied is to be confirmed.
+#[derive(Debug, Default)]
+pub(super) struct Confirmation {
+    /// Within this time; `None`: it needs no confirmation.
+    pub(super) within: Option<Duration>,
+    /// By these probes; none: by `kylin-vr confirm`.
+    pub(super) probes: Vec<Probe>,
+}
+
+pub(super) fn run(
+    context: &Context,
+    given: &Given,
+    rescan: Option<Duration>,
+    confirmation: &Confirmation,
+) -> Report {
     let source = context.source(given);
     let name = run::name(context, source.as_ref());
     let failed = |what: &str, error: std::io::Error| {
@@ -28,15 +43,16 @@ pub(super) fn run(context: &Context, given: &Given, rescan: Option<Duration>) ->
         None => None,
     };
     // Any waiting run that is to apply the installed file does the work of all of them.
-    let work = match (given.allow_empty, rescan) {
-        (_, Some(_)) => None,
-        (true, None) => Some("reload-allow-empty"),
-        (false, None) => Some("reload"),
+    let work = match (given.allow_empty, rescan, confirmation.within) {
+        (_, Some(_), _) | (_, _, Some(_)) => None,
+        (true, None, None) => Some("reload-allow-empty"),
+        (false, None, None) => Some("reload"),
     };
     let lock = match run::lock(context, COMMAND, work.filter(|_| source.is_none())) {
         Ok(lock) => lock,
         Err(report) => return *report,
     };
+    let settled = window::settle(context, &lock);
     let text = match given_text.map_or_else(|| run::read(context, None), Ok) {
         Ok(text) => text,
         Err(error) => return failed(&format!("read {name}"), error),
@@ -56,20 +72,52 @@ pub(super) fn run(context: &Context, given: &Given, rescan: Option<Duration>) ->
             return Report::new(COMMAND, &name, Outcome::Invalid, message).with_problems(refusal.problems);
         }
     };
+    let targets = match probe::targets(&confirmation.probes, &config) {
+        Ok(targets) => targets,
+        Err(message) => return Report::new(COMMAND, &name, Outcome::WrongUsage, message),
+    };
+    // Before the kernel is changed: from here on a run that is killed is taken back as well.
+    let opened = match confirmation.within {
+        Some(within) => window::open(context, &lock, &text, source.is_none(), within),
+        None => Ok(None),
+    };
+    let opened = match opened {
+        Ok(opened) => opened,
+        Err(error) => return Report::failed(COMMAND, &name, error),
+    };
     let job = Job {
         command: COMMAND,
         source: name,
         text: &text,
         config,
         problems,
-        install: source.is_some(),
+        install: source.as_ref().map_or(Install::Nothing, |_| Install::Text(&text)),
         accept: true,
+        ends: Standing::Replaced,
     };
     let patience = Patience {
         bound: rescan.unwrap_or_default(),
         rescan: rescan.is_some(),
     };
-    run::apply_patiently(context, &lock, &job, patience)
+    let mut report = run::apply_patiently(context, &lock, &job, patience);
+    report.notes.extend(settled.map(|settled| settled.message));
+    match opened {
+        None if confirmation.within.is_some() => {
+            let note = "nothing to confirm: this configuration is in force already";
+            report.notes.push(note.to_owned());
+            report
+        }
+        None => report,
+        Some(opened) if report.exit_code != 0 => {
+            report.left_over.extend(window::abandon(context, opened).err());
+            report
+        }
+        Some(_) if targets.is_empty() => report,
+        Some(opened) => {
+            drop(lock);
+            probe::run(context, report, &opened.window, &targets)
+        }
+    }
 }
 
 /// What an event of a NIC asks for: the configuration that was accepted last, whatever the file says now, since it
@@ -91,6 +139,25 @@ pub(super) fn reconcile(context: &Context, command: &'static str, rescan: Option
         Ok(lock) => lock,
         Err(report) => return *report,
     };
+    let settled = window::settle(context, &lock);
+    let mut report = to_last_accepted(context, &lock, command, rescan);
+    if let Some(settled) = settled {
+        report.notes.push(settled.message.clone());
+        if report.exit_code == 0 {
+            // What was taken back is what this run did; what was not is still due.
+            report = report.with_outcome(settled.result, settled.message);
+            report.failed.extend(settled.failed);
+        }
+    }
+    report
+}
+
+fn to_last_accepted(
+    context: &Context,
+    lock: &Lock,
+    command: &'static str,
+    rescan: Option<Duration>,
+) -> Report {
     let last = match context.state.accepted() {
         Ok(last) => last,
         Err(error) => return Report::failed(command, LAST_ACCEPTED, plain(&error)),
@@ -110,12 +177,13 @@ pub(super) fn reconcile(context: &Context, command: &'static str, rescan: Option
         text: &text,
         config,
         problems: Vec::new(),
-        install: false,
+        install: Install::Nothing,
         accept: false,
+        ends: Standing::Replaced,
     };
     let patience = Patience {
         bound: rescan.unwrap_or_default(),
         rescan: rescan.is_some(),
     };
-    run::apply_patiently(context, &lock, &job, patience)
+    run::apply_patiently(context, lock, &job, patience)
 }

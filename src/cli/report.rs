@@ -4,10 +4,10 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
-use super::{exit, print};
+use super::{complain, exit, print, say};
 use crate::config::{Config, Problem, Severity};
+use crate::intake::fingerprint;
 use crate::plan::{Action, Line, Operation, Pending, Plan};
 
 /// How it ended.
@@ -26,10 +26,16 @@ pub(super) enum Outcome {
     LeftToAnother,
     /// The configuration is invalid; nothing was touched.
     Invalid,
+    /// What waited to be confirmed is.
+    Confirmed,
+    /// What was applied was not confirmed in time, and was taken back.
+    TakenBack,
     /// It could not be applied and was taken back.
     RolledBack,
     /// Another run held the lock.
     Busy,
+    /// The arguments ask for something that there is not.
+    WrongUsage,
     /// Something else is wrong.
     Failed,
 }
@@ -37,9 +43,15 @@ pub(super) enum Outcome {
 impl Outcome {
     pub(super) fn code(self) -> u8 {
         match self {
-            Self::Applied | Self::Unchanged | Self::Valid | Self::Planned | Self::LeftToAnother => 0,
+            Self::Applied
+            | Self::Unchanged
+            | Self::Valid
+            | Self::Planned
+            | Self::LeftToAnother
+            | Self::Confirmed => 0,
+            Self::WrongUsage => exit::USAGE,
             Self::Invalid => exit::INVALID,
-            Self::RolledBack => exit::NOT_APPLIED,
+            Self::RolledBack | Self::TakenBack => exit::NOT_APPLIED,
             Self::Busy => exit::BUSY,
             Self::Failed => exit::OTHER,
         }
@@ -61,7 +73,11 @@ pub(super) struct Report {
     pub(super) configuration: Option<String>,
     /// Its generation, if it has one.
     pub(super) generation: Option<u64>,
+    /// When what is in force is taken back unless it is confirmed, in UTC; `None`: nothing waits.
+    pub(super) unconfirmed_until: Option<String>,
     pub(super) changes: Vec<Line>,
+    /// How many tracked flows ended, since their translation changed.
+    pub(super) flows_ended: usize,
     pub(super) pending: Vec<Pending>,
     pub(super) notes: Vec<String>,
     pub(super) problems: Vec<Problem>,
@@ -86,7 +102,9 @@ impl Report {
             source: source.to_string(),
             configuration: None,
             generation: None,
+            unconfirmed_until: None,
             changes: Vec::new(),
+            flows_ended: 0,
             pending: Vec::new(),
             notes: Vec::new(),
             problems: Vec::new(),
@@ -127,6 +145,7 @@ impl Report {
         }
         self.changes.append(&mut next.changes);
         next.changes = self.changes;
+        next.flows_ended += self.flows_ended;
         if next.result == Outcome::Applied {
             let pending = match next.pending.len() {
                 0 => String::new(),
@@ -168,8 +187,8 @@ impl Report {
                 Err(error) => tracing::error!(%error, "report"),
             }
         } else {
-            eprint!("{}", self.complaints());
-            print(&self.text());
+            complain(&self.complaints());
+            say(&self.text());
         }
         ExitCode::from(self.exit_code)
     }
@@ -198,6 +217,13 @@ impl Report {
     fn text(&self) -> String {
         let mut text = String::new();
         write_changes(&mut text, &self.changes);
+        if self.flows_ended > 0 {
+            let _ = writeln!(
+                text,
+                "- {:<8} {} ended, whose translation changed",
+                "flow", self.flows_ended
+            );
+        }
         for pending in &self.pending {
             let addresses = pending.addresses.join(", ");
             let _ = write!(
@@ -218,16 +244,6 @@ impl Report {
         }
         text
     }
-}
-
-/// What tells one text from another: its SHA-256 in hexadecimal digits.
-pub(super) fn fingerprint(text: &[u8]) -> String {
-    Sha256::digest(text)
-        .iter()
-        .fold(String::new(), |mut digits, byte| {
-            let _ = write!(digits, "{byte:02x}");
-            digits
-        })
 }
 
 /// A number of things: `1 NIC`, `2 NICs`.

@@ -2,8 +2,9 @@
 
 use super::Context;
 use super::report::Report;
-use super::run::{self, Job};
+use super::run::{self, Install, Job};
 use crate::config::Config;
+use crate::intake::Standing;
 use crate::words::plain;
 
 const COMMAND: &str = "reset";
@@ -20,8 +21,9 @@ pub(super) fn run(context: &Context, all: bool) -> Report {
         text: b"",
         config: Config::default(),
         problems: Vec::new(),
-        install: false,
+        install: Install::Nothing,
         accept: true,
+        ends: Standing::Replaced,
     };
     let mut report = run::apply(context, &lock, &job);
     if all

@@ -2,18 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use super::Context;
+use super::record::{self, Record};
 use super::report::{Outcome, Report, count, shortened};
+use super::{Context, complain};
 use crate::config::{Config, Problem};
 use crate::features;
-use crate::intake::{Source, Staged};
-use crate::kernel::{self, Kernel, Linux, NicEvents};
+use crate::intake::{Source, Staged, Standing};
+use crate::kernel::{self, NicEvents};
 use crate::lock::{self, Acquired, Lock};
 use crate::managers;
 use crate::owned::{LinkBefore, Owned};
 use crate::reconcile::{self, reconcile};
 use crate::timing::timed;
-use crate::words::plain;
+use crate::words::{plain, printable};
 
 /// A configuration that is about to be applied.
 pub(super) struct Job<'t> {
@@ -23,10 +24,23 @@ pub(super) struct Job<'t> {
     pub(super) text: &'t [u8],
     pub(super) config: Config,
     pub(super) problems: Vec<Problem>,
-    /// Whether to install the text as the configuration file, once it is applied.
-    pub(super) install: bool,
+    /// What becomes of the configuration file, once the text is applied.
+    pub(super) install: Install<'t>,
     /// Whether to keep the text as the one accepted last, once it is applied.
     pub(super) accept: bool,
+    /// What becomes of another configuration that waits to be confirmed.
+    pub(super) ends: Standing,
+}
+
+/// What becomes of the configuration file.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Install<'t> {
+    /// It stays as it is.
+    Nothing,
+    /// It gets this text.
+    Text(&'t [u8]),
+    /// It goes.
+    Remove,
 }
 
 /// How long a run waits for configured NICs that are not there.
@@ -44,10 +58,10 @@ pub(super) fn lock(
     command: &'static str,
     work: Option<&str>,
 ) -> Result<Lock, Box<Report>> {
-    let source = context.config.display();
+    let source = name(context, None);
     let waiting = |holder: Option<&lock::Holder>| {
         if let (Some(holder), false) = (holder, context.json) {
-            eprintln!("kylin-vr {command}: waiting for {holder}");
+            complain(&format!("kylin-vr {command}: waiting for {holder}\n"));
         }
     };
     match lock::acquire(context.state.runtime(), context.lock_timeout, work, waiting) {
@@ -140,15 +154,20 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
         ref problems,
         install,
         accept,
+        ends: _,
     } = *job;
     let fail = |error: String| Report::failed(command, source, error);
 
     // Written before the kernel is changed: a full disk is found out while there is nothing to undo yet.
-    let staged = match install.then(|| Staged::write(&context.config, text)).transpose() {
-        Ok(staged) => staged,
-        Err(error) => return fail(format!("write {}: {}", context.config.display(), plain(&error))),
+    let staged = match install {
+        Install::Text(text) => Staged::write(&context.config, text).map(Some),
+        Install::Nothing | Install::Remove => Ok(None),
     };
-    let mut kernel = match Linux::open() {
+    let staged = match staged {
+        Ok(staged) => staged,
+        Err(error) => return fail(plain(&error)),
+    };
+    let mut kernel = match (context.open)() {
         Ok(kernel) => kernel,
         Err(error) => return fail(error.to_string()),
     };
@@ -160,7 +179,7 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
     let managers = managers::tell(config);
     let desired = timed("desired", || features::desired(config));
     let before = owned.clone();
-    let reconciled = match reconcile(&mut kernel, &desired, owned, |owned| {
+    let reconciled = match reconcile(kernel.as_mut(), &desired, owned, |owned| {
         timed("record", || context.state.record(owned))
     }) {
         Ok(reconciled) => reconciled,
@@ -168,22 +187,30 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
             tracing::error!(%error, "not applied");
             return match error {
                 reconcile::Error::Failed { failed, left_over } => {
+                    record::failed(context, job, &failed);
                     rolled_back(command, source, failed, left_over).with_problems(problems.clone())
                 }
                 error => fail(error.to_string()).with_problems(problems.clone()),
             };
         }
     };
-    if let Err(error) = timed("keep", || keep(context, accept.then_some(text), staged)) {
-        let left_over = reconciled.undo(&mut kernel);
+    let mut record = Record::begin(context, job);
+    let is_removed = matches!(install, Install::Remove);
+    let kept = timed("keep", || {
+        keep(context, accept.then_some(text), staged, is_removed)
+    });
+    if let Err(error) = kept {
+        let ours = reconciled.owned.clone();
+        let left_over = reconciled.undo(kernel.as_mut(), |owned| context.state.record(owned));
         let mut failed = vec![format!("keep the configuration: {}", plain(&error))];
         failed.extend(
             context
                 .state
-                .record(&before)
+                .record(if left_over.is_empty() { &before } else { &ours })
                 .err()
                 .map(|error| format!("keep the record: {}", plain(&error))),
         );
+        record::failed(context, job, &failed);
         return rolled_back(command, source, failed, left_over).with_problems(problems.clone());
     }
 
@@ -204,6 +231,13 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
             .with_in_force(Some((text, config)))
     });
     report.notes.extend(managers);
+    report.flows_ended = reconciled.flows_ended;
+    if report.flows_ended > 0 {
+        tracing::info!(
+            flows = report.flows_ended,
+            "ended flows whose translation changed"
+        );
+    }
     if !reconciled.done.is_empty() {
         let changes = report.changes.len() - reconciled.plan.announcements.len();
         report = report.with_outcome(
@@ -223,6 +257,9 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
             "applied"
         );
     }
+    report
+        .notes
+        .extend(timed("history", || record.end(context, job, &report.changes)));
     if let Err(error) = timed("announce", || kernel.announce(&reconciled.plan.announcements)) {
         // The router works; neighbours learn a little later.
         report.notes.push(error.to_string());
@@ -238,22 +275,32 @@ pub(super) fn still_in_force(context: &Context, report: Report) -> Report {
 }
 
 /// Keeps a text that was applied, as the installed file and as the one accepted last: both or neither.
-fn keep(context: &Context, accept: Option<&[u8]>, staged: Option<Staged>) -> std::io::Result<()> {
+fn keep(
+    context: &Context,
+    accept: Option<&[u8]>,
+    staged: Option<Staged>,
+    is_removed: bool,
+) -> std::io::Result<()> {
     // Both are on the disk before either takes its place: what is left to do needs no space.
     let accepted = match accept {
         Some(text) => context.state.stage(text)?,
         None => None,
     };
-    let before = match staged {
-        Some(_) => crate::intake::read_if_there(&context.config)?,
-        None => None,
+    let is_changed = staged.is_some() || is_removed;
+    let before = if is_changed {
+        crate::intake::read_if_there(&context.config)?
+    } else {
+        None
     };
-    let is_installed = staged.is_some();
     // The file first: should the power go between the two, the boot finds the new file, and accepts it.
+    if is_removed && before.is_some() {
+        std::fs::remove_file(&context.config)?;
+    }
     staged.map_or(Ok(()), Staged::install)?;
     let kept = accepted.map_or(Ok(()), Staged::install);
-    if kept.is_err() && is_installed {
+    if kept.is_err() && is_changed {
         match before {
+            None if is_removed => {}
             Some(text) => Staged::write(&context.config, &text)?.install()?,
             None => std::fs::remove_file(&context.config)?,
         }
@@ -310,5 +357,8 @@ pub(super) fn read(context: &Context, source: Option<&Source>) -> std::io::Resul
 
 /// What messages call the text that a command is about.
 pub(super) fn name(context: &Context, source: Option<&Source>) -> String {
-    source.map_or_else(|| context.config.display().to_string(), ToString::to_string)
+    source.map_or_else(
+        || printable(&context.config.to_string_lossy()).into_owned(),
+        ToString::to_string,
+    )
 }

@@ -3,22 +3,31 @@
 use std::time::Duration;
 
 use super::report::{Outcome, Report};
-use super::run::{self, Job, Patience};
-use super::{Context, LAST_ACCEPTED};
+use super::run::{self, Install, Job, Patience};
+use super::{Context, LAST_ACCEPTED, window};
 use crate::config::Config;
-use crate::intake::{Refusal, accept};
+use crate::intake::{Refusal, Standing, accept};
+use crate::lock::Lock;
 use crate::words::plain;
 
 const COMMAND: &str = "start";
 
 pub(super) fn run(context: &Context, wait: Duration) -> Report {
-    let patience = Patience {
-        bound: wait,
-        rescan: false,
-    };
     let lock = match run::lock(context, COMMAND, None) {
         Ok(lock) => lock,
         Err(report) => return *report,
+    };
+    // Over while the machine was off. Should it not succeed, the boot goes on with what was applied last.
+    let settled = window::settle(context, &lock);
+    let mut report = boot(context, &lock, wait);
+    report.notes.extend(settled.map(|settled| settled.message));
+    report
+}
+
+fn boot(context: &Context, lock: &Lock, wait: Duration) -> Report {
+    let patience = Patience {
+        bound: wait,
+        rescan: false,
     };
     let name = run::name(context, None);
     let failed = |what: &str, error: std::io::Error| {
@@ -41,10 +50,11 @@ pub(super) fn run(context: &Context, wait: Duration) -> Report {
                 text: text.as_deref().unwrap_or_default(),
                 config,
                 problems,
-                install: false,
+                install: Install::Nothing,
                 accept: true,
+                ends: Standing::Replaced,
             };
-            return run::apply_patiently(context, &lock, &job, patience);
+            return run::apply_patiently(context, lock, &job, patience);
         }
         Err(refusal) => refusal,
     };
@@ -62,10 +72,11 @@ pub(super) fn run(context: &Context, wait: Duration) -> Report {
                 text: last.as_deref().unwrap_or_default(),
                 config,
                 problems: Vec::new(),
-                install: false,
+                install: Install::Nothing,
                 accept: false,
+                ends: Standing::Replaced,
             };
-            run::apply_patiently(context, &lock, &job, patience)
+            run::apply_patiently(context, lock, &job, patience)
         }
         None => Report::new(COMMAND, &name, Outcome::Unchanged, "nothing changed".to_owned()),
     };

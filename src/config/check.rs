@@ -5,43 +5,69 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::fields::{Fields, Read, Reader, host_address, number};
+use super::fields::{Fields, Path, Read, Reader, host_address, number};
 use super::forwards;
 use super::node::{Located, Node};
 use super::problem::{Problem, Severity};
 use super::{Config, Eip, Generation, Interface};
-use crate::model::MacAddr;
+use crate::model::{Conntrack, MacAddr};
 
-const ROOT: &[&str] = &["if_list", "eip_list", "port_forward_list", "ipv6", "generation"];
+const ROOT: &[&str] = &[
+    "if_list",
+    "eip_list",
+    "port_forward_list",
+    "ipv6",
+    "conntrack",
+    "generation",
+];
 const INTERFACE: &[&str] = &["ipaddr", "prefix", "mac", "gateway"];
 const EIP: &[&str] = &["eip", "vm-ip"];
 
-/// The configuration as far as it could be read; it is one only if no problem is an error.
-pub(super) fn check(text: &[u8], root: &Located<'_>, problems: &mut Vec<Problem>) -> Config {
-    let mut reader = Reader { text, problems };
+/// Every key that means something somewhere.
+pub(super) const KEYS: &[&[&str]] = &[ROOT, INTERFACE, EIP, forwards::FORWARD];
+
+/// The configuration as far as it could be read, and what stands for the problems that are not told; it is a
+/// configuration only if no problem is an error.
+pub(super) fn check(
+    text: &[u8],
+    root: &Located<'_>,
+    problems: &mut Vec<Problem>,
+) -> (Config, Option<Problem>) {
+    let mut reader = Reader::new(text, problems);
+    let config = read(&mut reader, root);
+    (config, reader.untold())
+}
+
+fn read(reader: &mut Reader<'_, '_>, root: &Located<'_>) -> Config {
     if matches!(root.value, Node::Null) {
         return Config::default();
     }
-    let Some(fields) = reader.mapping(root, "", ROOT) else {
+    let Some(fields) = reader.mapping(root, Path::Root, ROOT) else {
         return Config::default();
     };
 
-    let interfaces = entries(&mut reader, &fields, "if_list", interface);
-    let eips = entries(&mut reader, &fields, "eip_list", eip);
-    let forwards = entries(&mut reader, &fields, "port_forward_list", forwards::read);
+    let interfaces = entries(reader, &fields, "if_list", interface);
+    let eips = entries(reader, &fields, "eip_list", eip);
+    let forwards = entries(reader, &fields, "port_forward_list", forwards::read);
     let expected = "true or false";
-    let ipv6 = fields.optional(&mut reader, "ipv6", expected, |text| match text {
+    let ipv6 = fields.optional(reader, "ipv6", expected, |text| match text {
         "true" => Ok(true),
         "false" => Ok(false),
         _ => Err(expected.to_owned()),
     });
 
+    let expected = "delete or keep";
+    let conntrack = fields.optional(reader, "conntrack", expected, |text| match text {
+        "delete" => Ok(Conntrack::Delete),
+        "keep" => Ok(Conntrack::Keep),
+        _ => Err(expected.to_owned()),
+    });
     let expected = "a whole number, 0 to 18446744073709551615";
-    let generation = fields.optional(&mut reader, "generation", expected, |text| {
+    let generation = fields.optional(reader, "generation", expected, |text| {
         number(text, &(0..=u64::MAX), expected)
     });
 
-    check_interfaces(&mut reader, &interfaces);
+    check_interfaces(reader, &interfaces);
     // With an interface that is wrong, what it means for other entries would be a guess.
     let is_sound = !reader
         .problems
@@ -50,15 +76,16 @@ pub(super) fn check(text: &[u8], root: &Located<'_>, problems: &mut Vec<Problem>
     let router = Router {
         interfaces: is_sound.then_some(&interfaces),
     };
-    check_eips(&mut reader, &eips, &router);
-    forwards::check(&mut reader, &forwards, &eips, &router);
-    router.check_outside(&mut reader, &eips, &forwards);
+    check_eips(reader, &eips, &router);
+    forwards::check(reader, &forwards, &eips, &router);
+    router.check_outside(reader, &eips, &forwards);
 
     Config {
         interfaces: interfaces.into_iter().map(|entry| entry.value).collect(),
         eips: eips.into_iter().map(|entry| entry.value).collect(),
         forwards: forwards.into_iter().map(|entry| entry.value).collect(),
         ipv6: ipv6.is_some_and(|ipv6| ipv6.value),
+        conntrack: conntrack.map(|conntrack| conntrack.value).unwrap_or_default(),
         generation: generation.map(|generation| Generation {
             number: generation.value,
             place: generation.place,
@@ -70,13 +97,13 @@ pub(super) fn check(text: &[u8], root: &Located<'_>, problems: &mut Vec<Problem>
 fn entries<'n, T>(
     reader: &mut Reader<'_, '_>,
     fields: &Fields<'n>,
-    key: &str,
-    read: impl Fn(&mut Reader<'_, '_>, &'n Located<'n>, &str) -> Option<(T, super::Place)>,
+    key: &'static str,
+    read: impl Fn(&mut Reader<'_, '_>, &'n Located<'n>, Path) -> Option<(T, super::Place)>,
 ) -> Vec<Read<T>> {
     let mut entries = Vec::new();
     for (index, item) in reader.list(fields.get(key), key).iter().enumerate() {
-        let path = format!("{key}[{index}]");
-        if let Some((value, place)) = read(reader, item, &path) {
+        let path = Path::Item(key, index);
+        if let Some((value, place)) = read(reader, item, path.clone()) {
             entries.push(Read { value, path, place });
         }
     }
@@ -86,7 +113,7 @@ fn entries<'n, T>(
 fn interface<'n>(
     reader: &mut Reader<'_, '_>,
     item: &'n Located<'n>,
-    path: &str,
+    path: Path,
 ) -> Option<(Interface, super::Place)> {
     let fields = reader.mapping(item, path, INTERFACE)?;
     let address = fields.required(reader, "ipaddr", "an IPv4 address", host_address);
@@ -150,7 +177,7 @@ fn reserved(net: Ipv4Net, address: Ipv4Addr) -> Option<&'static str> {
     }
 }
 
-fn eip<'n>(reader: &mut Reader<'_, '_>, item: &'n Located<'n>, path: &str) -> Option<(Eip, super::Place)> {
+fn eip<'n>(reader: &mut Reader<'_, '_>, item: &'n Located<'n>, path: Path) -> Option<(Eip, super::Place)> {
     let fields = reader.mapping(item, path, EIP)?;
     let eip = fields.required(reader, "eip", "an IPv4 address", host_address);
     let vm = fields.required(reader, "vm-ip", "an IPv4 address", host_address);
@@ -331,9 +358,9 @@ impl Router<'_> {
         vm: Ipv4Addr,
         eips: &std::collections::BTreeSet<Ipv4Addr>,
     ) {
-        let path = format!("{}.vm-ip", entry.path);
         let mut problem = |severity, message: String| {
-            reader.problem(severity, path.clone(), entry.place, Some(vm.to_string()), message);
+            let path = format!("{}.vm-ip", entry.path);
+            reader.problem(severity, path, entry.place, Some(vm.to_string()), message);
         };
         if let Some(own) = self.interfaces().find(|own| own.value.address.addr() == vm) {
             problem(
@@ -345,17 +372,19 @@ impl Router<'_> {
                 Severity::Error,
                 "is an elastic IP itself: expected the VM's own address".to_owned(),
             );
-        } else if let Some(inside) = self.internal().find(|inside| inside.value.address.contains(&vm)) {
-            let net = inside.value.address;
-            if let Some(what) = reserved(net, vm) {
-                let message = format!(
-                    "is the {what} address of the subnet of {}, {}",
-                    inside.path,
-                    net.trunc()
-                );
-                problem(Severity::Error, message);
-            }
-        } else if self.interfaces.is_some() {
+        } else if let Some(near) = self.interfaces().find(|near| near.value.address.contains(&vm))
+            && let Some(what) = reserved(near.value.address, vm)
+        {
+            // Outside as well: the router itself would send broadcasts there.
+            let message = format!(
+                "is the {what} address of the subnet of {}, {}",
+                near.path,
+                near.value.address.trunc()
+            );
+            problem(Severity::Error, message);
+        } else if self.interfaces.is_some()
+            && !self.internal().any(|inside| inside.value.address.contains(&vm))
+        {
             problem(Severity::Warning, "is in no subnet of the VPC".to_owned());
         }
     }

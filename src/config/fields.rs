@@ -1,30 +1,72 @@
 //! Reads the values of one mapping, and notes what is wrong with each.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
+use std::rc::Rc;
 use std::str::FromStr;
 
-use super::node::{Located, Node, place, source};
+use super::node::{Located, Node, source};
 use super::problem::{Place, Problem, Severity, shown};
+
+/// The most errors that are told, and the most warnings: nobody reads more, and the largest file has room for millions,
+/// which would take a gigabyte.
+const MOST_TOLD: usize = 1_000;
 
 /// Where problems go; knows the text that they are of.
 pub(super) struct Reader<'t, 'p> {
     pub(super) text: &'t [u8],
     pub(super) problems: &'p mut Vec<Problem>,
+    errors: usize,
+    warnings: usize,
 }
 
-impl<'t> Reader<'t, '_> {
+impl<'t, 'p> Reader<'t, 'p> {
+    pub(super) fn new(text: &'t [u8], problems: &'p mut Vec<Problem>) -> Self {
+        Self {
+            text,
+            problems,
+            errors: 0,
+            warnings: 0,
+        }
+    }
+
+    /// What stands for the problems that were too many; `None`: all were told.
+    pub(super) fn untold(&self) -> Option<Problem> {
+        let untold = |count: usize| count.saturating_sub(MOST_TOLD);
+        let (errors, warnings) = (untold(self.errors), untold(self.warnings));
+        (errors + warnings > 0).then(|| Problem {
+            severity: if errors > 0 {
+                Severity::Error
+            } else {
+                Severity::Warning
+            },
+            path: String::new(),
+            place: Place::default(),
+            value: None,
+            message: format!("{errors} more errors and {warnings} more warnings"),
+        })
+    }
+
     pub(super) fn problem(
         &mut self,
         severity: Severity,
-        path: impl Into<String>,
+        path: impl fmt::Display,
         place: Place,
         value: Option<String>,
         message: impl Into<String>,
     ) {
+        let count = match severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
+        *count += 1;
+        if *count > MOST_TOLD {
+            return;
+        }
         self.problems.push(Problem {
             severity,
-            path: path.into(),
+            path: path.to_string(),
             place,
             value,
             message: message.into(),
@@ -48,39 +90,38 @@ impl<'t> Reader<'t, '_> {
     pub(super) fn mapping<'n>(
         &mut self,
         node: &'n Located<'n>,
-        path: &str,
+        path: Path,
         known: &'static [&'static str],
     ) -> Option<Fields<'n>> {
         let Node::Map(entries) = &node.value else {
             let value = self.describe(node);
             let message = format!("expected a mapping with the keys {}", known.join(", "));
-            self.problem(Severity::Error, path, place(node.referenced), value, message);
+            self.problem(Severity::Error, path, node.place, value, message);
             return None;
         };
         let mut fields = Fields {
-            path: path.to_owned(),
-            place: place(node.referenced),
+            path,
+            place: node.place,
             entries: Vec::new(),
             misspelt: Vec::new(),
         };
         for (key, value) in entries {
-            let at = place(key.referenced);
-            if !known.contains(&key.value.as_str()) {
-                let message = match nearest(&key.value, known) {
+            let at = key.place;
+            if !known.contains(&&*key.name) {
+                let message = match nearest(&key.name, known) {
                     Some(name) => {
                         fields.misspelt.push(name);
                         format!("unknown key; did you mean {name}?")
                     }
                     None => format!("unknown key; known are {}", known.join(", ")),
                 };
-                let path = fields.join(&shown(&key.value));
+                let path = fields.join(&shown(&key.name));
                 self.problem(Severity::Error, path, at, None, message);
-            } else if let Some((_, first)) = fields.entries.iter().find(|(name, _)| *name == key.value) {
-                let first = place(first.referenced);
-                let message = format!("the key stands twice (first on line {})", first.line);
-                self.problem(Severity::Error, fields.join(&key.value), at, None, message);
+            } else if let Some((_, first)) = fields.entries.iter().find(|(name, _)| *name == key.name) {
+                let message = format!("the key stands twice (first on line {})", first.place.line);
+                self.problem(Severity::Error, fields.join(&key.name), at, None, message);
             } else {
-                fields.entries.push((&key.value, value));
+                fields.entries.push((&key.name, value));
             }
         }
         Some(fields)
@@ -93,13 +134,7 @@ impl<'t> Reader<'t, '_> {
             Some((Node::List(items), _)) => items,
             Some((_, node)) => {
                 let value = self.describe(node);
-                self.problem(
-                    Severity::Error,
-                    path,
-                    place(node.referenced),
-                    value,
-                    "expected a list",
-                );
+                self.problem(Severity::Error, path, node.place, value, "expected a list");
                 &[]
             }
         }
@@ -115,9 +150,38 @@ impl<'t> Reader<'t, '_> {
     }
 }
 
+/// Where a value stands among others: `port_forward_list[2].end_port`. Text only once it is shown: there is one for
+/// each value, and hardly any has a problem.
+#[derive(Clone, Debug)]
+pub(super) enum Path {
+    /// The file.
+    Root,
+    /// A key of the file.
+    List(&'static str),
+    /// An item of a list of the file.
+    Item(&'static str, usize),
+    /// A key of such an item.
+    Field(&'static str, usize, &'static str),
+    /// Any key below any path.
+    Key(Rc<Path>, Rc<str>),
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::List(list) => f.write_str(list),
+            Self::Item(list, index) => write!(f, "{list}[{index}]"),
+            Self::Field(list, index, key) => write!(f, "{list}[{index}].{key}"),
+            Self::Key(path, key) if matches!(**path, Self::Root) => f.write_str(key),
+            Self::Key(path, key) => write!(f, "{path}.{key}"),
+        }
+    }
+}
+
 /// The known keys of one mapping.
 pub(super) struct Fields<'n> {
-    path: String,
+    path: Path,
     pub(super) place: Place,
     entries: Vec<(&'n str, &'n Located<'n>)>,
     /// Known keys that unknown ones probably mean.
@@ -128,16 +192,22 @@ pub(super) struct Fields<'n> {
 #[derive(Clone, Debug)]
 pub(super) struct Read<T> {
     pub(super) value: T,
-    pub(super) path: String,
+    pub(super) path: Path,
     pub(super) place: Place,
 }
 
 impl<'n> Fields<'n> {
-    pub(super) fn join(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
+    /// The path of a key, which need not be a known one.
+    fn join(&self, key: &str) -> Path {
+        Path::Key(Rc::new(self.path.clone()), key.into())
+    }
+
+    /// The path of a key.
+    pub(super) fn key(&self, key: &'static str) -> Path {
+        match self.path {
+            Path::Root => Path::List(key),
+            Path::Item(list, index) => Path::Field(list, index, key),
+            _ => self.join(key),
         }
     }
 
@@ -151,13 +221,13 @@ impl<'n> Fields<'n> {
     pub(super) fn required<T>(
         &self,
         reader: &mut Reader<'_, '_>,
-        key: &str,
+        key: &'static str,
         expected: &str,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<Read<T>> {
         if self.get(key).is_none() && !self.misspelt.contains(&key) {
             let message = format!("missing: expected {expected}");
-            reader.problem(Severity::Error, self.join(key), self.place, None, message);
+            reader.problem(Severity::Error, self.key(key), self.place, None, message);
         }
         self.optional(reader, key, expected, parse)
     }
@@ -166,12 +236,12 @@ impl<'n> Fields<'n> {
     pub(super) fn optional<T>(
         &self,
         reader: &mut Reader<'_, '_>,
-        key: &str,
+        key: &'static str,
         expected: &str,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<Read<T>> {
         let node = self.get(key)?;
-        let at = place(node.referenced);
+        let at = node.place;
         let result = match reader.scalar(node) {
             Some(text) => parse(text),
             None => Err(expected.to_owned()),
@@ -179,13 +249,13 @@ impl<'n> Fields<'n> {
         match result {
             Ok(value) => Some(Read {
                 value,
-                path: self.join(key),
+                path: self.key(key),
                 place: at,
             }),
             Err(expected) => {
                 let value = reader.describe(node);
                 let message = format!("expected {expected}");
-                reader.problem(Severity::Error, self.join(key), at, value, message);
+                reader.problem(Severity::Error, self.key(key), at, value, message);
                 None
             }
         }

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::check::Router;
-use super::fields::{Read, Reader, host_address, number};
+use super::fields::{Path, Read, Reader, host_address, number};
 use super::node::Located;
 use super::problem::Severity;
 use super::{Eip, Forward, Place, Protocol};
 
-const FORWARD: &[&str] = &[
+pub(super) const FORWARD: &[&str] = &[
     "eip", "protocal", "protocol", "port", "end_port", "vm-port", "vm-ip",
 ];
 
@@ -20,7 +20,7 @@ const MOST_SHIFTED_PORTS: u32 = 1 << 20;
 pub(super) fn read<'n>(
     reader: &mut Reader<'_, '_>,
     item: &'n Located<'n>,
-    path: &str,
+    path: Path,
 ) -> Option<(Forward, Place)> {
     let fields = reader.mapping(item, path, FORWARD)?;
     let eip = fields.required(reader, "eip", "an IPv4 address", host_address);
@@ -32,7 +32,7 @@ pub(super) fn read<'n>(
     };
     if key == "protocol" && fields.get("protocal").is_some() {
         let message = "expected `protocal` or `protocol`, not both";
-        reader.problem(Severity::Error, fields.join(key), fields.place, None, message);
+        reader.problem(Severity::Error, fields.key(key), fields.place, None, message);
     }
     let expected = "tcp or udp";
     let protocol = fields.required(reader, key, expected, |text| {

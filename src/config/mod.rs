@@ -16,7 +16,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
-use crate::model::MacAddr;
+use crate::model::{Conntrack, MacAddr};
 
 pub use problem::{Place, Problem, Severity};
 
@@ -30,6 +30,7 @@ pub struct Config {
     eips: Vec<Eip>,
     forwards: Vec<Forward>,
     ipv6: bool,
+    conntrack: Conntrack,
     generation: Option<Generation>,
 }
 
@@ -141,8 +142,10 @@ impl Config {
     #[must_use]
     pub fn parse(text: &[u8]) -> Parsed {
         let mut problems = Vec::new();
-        let config = node::read(text, &mut problems).map(|root| check::check(text, &root, &mut problems));
+        let read = node::read(text, &mut problems).map(|root| check::check(text, &root, &mut problems));
         problems.sort_by_key(|problem| problem.place);
+        let (config, untold) = read.unzip();
+        problems.extend(untold.flatten());
         let valid = !problems.iter().any(|problem| problem.severity == Severity::Error);
         Parsed {
             config: config.filter(|_| valid),
@@ -172,6 +175,12 @@ impl Config {
     #[must_use]
     pub fn ipv6(&self) -> bool {
         self.ipv6
+    }
+
+    /// What becomes of flows whose translation changes with this configuration.
+    #[must_use]
+    pub fn conntrack(&self) -> Conntrack {
+        self.conntrack
     }
 
     /// The number of this configuration; `None`: it has none, and may replace any other.

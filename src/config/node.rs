@@ -8,10 +8,79 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 use serde_yaml::{DuplicateKeyPolicy, Location, Options, Spanned};
 
 use super::MAX_BYTES;
+use super::check::KEYS;
 use super::problem::{Place, Problem, Severity};
+use crate::words::printable;
 
-/// A value with its place.
-pub(super) type Located<'t> = Spanned<Node<'t>>;
+/// A value with its place, small: a file of 65,000 elastic IPs has 195,000 of them.
+#[derive(Debug)]
+pub(super) struct Located<'t> {
+    pub(super) value: Node<'t>,
+    /// Where it stands: of an alias, the alias.
+    pub(super) place: Place,
+    /// The first byte of its text and the one after its last; of an alias, those of what it stands for.
+    source: (u32, u32),
+}
+
+impl<'de> Deserialize<'de> for Located<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<Node<'de>>::deserialize(from)?;
+        let span = spanned.defined.span();
+        let start = narrow(span.byte_offset().unwrap_or_default());
+        Ok(Self {
+            value: spanned.value,
+            place: place(spanned.referenced),
+            source: (
+                start,
+                start.saturating_add(narrow(span.byte_len().unwrap_or_default())),
+            ),
+        })
+    }
+}
+
+/// A key of a mapping, with its place.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) name: Cow<'static, str>,
+    pub(super) place: Place,
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<Name>::deserialize(from)?;
+        Ok(Self {
+            name: spanned.value.0,
+            place: place(spanned.referenced),
+        })
+    }
+}
+
+/// The text of a key: the very one that we know, where we know it.
+struct Name(Cow<'static, str>);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_str(NameVisitor)
+    }
+}
+
+struct NameVisitor;
+
+impl Visitor<'_> for NameVisitor {
+    type Value = Name;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Name, E> {
+        let known = KEYS.iter().copied().flatten().find(|known| **known == text);
+        Ok(Name(known.map_or_else(
+            || Cow::Owned(text.to_owned()),
+            |known| Cow::Borrowed(*known),
+        )))
+    }
+}
 
 /// A value of the tree.
 #[derive(Debug)]
@@ -23,9 +92,9 @@ pub(super) enum Node<'t> {
     /// A string.
     Text(Cow<'t, str>),
     /// A list.
-    List(Vec<Located<'t>>),
+    List(Box<[Located<'t>]>),
     /// A mapping, in the order of the file, keys that stand twice included.
-    Map(Vec<(Spanned<String>, Located<'t>)>),
+    Map(Box<[(Key, Located<'t>)]>),
 }
 
 impl<'de> Deserialize<'de> for Node<'de> {
@@ -76,15 +145,16 @@ impl<'de> Visitor<'de> for NodeVisitor {
         while let Some(item) = items.next_element()? {
             list.push(item);
         }
-        Ok(Node::List(list))
+        Ok(Node::List(list.into()))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node<'de>, A::Error> {
-        let mut map = Vec::new();
+        // Most mappings of large files have two keys.
+        let mut map = Vec::with_capacity(2);
         while let Some(entry) = entries.next_entry()? {
             map.push(entry);
         }
-        Ok(Node::Map(map))
+        Ok(Node::Map(map.into()))
     }
 }
 
@@ -116,12 +186,21 @@ pub(super) fn read<'t>(text: &'t [u8], problems: &mut Vec<Problem>) -> Option<Lo
         }
     };
     match serde_yaml::from_str_with_options(text, options()) {
-        Ok(root) => Some(root),
+        Ok(root) => match after_end(text) {
+            None => Some(root),
+            Some(at) => {
+                let message = "expected nothing after the line `...`, which ends the file";
+                refuse(place_after(&text[..at]), message.to_owned());
+                None
+            }
+        },
         Err(error) => {
+            // A text that ends too early is wrong behind its last line, where nothing is: at its end.
             let place = error.location().map(place).unwrap_or_default();
+            let place = place.min(place_after(text));
             let message = error.to_string();
             let message = message.split(" at line ").next().unwrap_or(&message);
-            refuse(place, format!("not valid YAML: {message}"));
+            refuse(place, format!("not valid YAML: {}", printable(message)));
             None
         }
     }
@@ -150,26 +229,49 @@ fn options() -> Options {
 }
 
 /// The place of a value: that of its alias, where it is one.
-pub(super) fn place(location: Location) -> Place {
+fn place(location: Location) -> Place {
     Place {
-        line: location.line(),
-        column: location.column(),
+        line: narrow(location.line()),
+        column: narrow(location.column()),
     }
+}
+
+/// No text is longer than [`MAX_BYTES`].
+fn narrow(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// The text of a scalar as it stands in the file, where it is a number or boolean.
 pub(super) fn source<'t>(text: &'t [u8], node: &Located<'_>) -> Option<&'t str> {
-    let span = node.defined.span();
-    let start = usize::try_from(span.byte_offset()?).ok()?;
-    let end = start.checked_add(usize::try_from(span.byte_len()?).ok()?)?;
-    std::str::from_utf8(text.get(start..end)?).ok()
+    let (start, end) = node.source;
+    let text = text.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)?;
+    std::str::from_utf8(text).ok()
+}
+
+/// Where a text goes on after YAML's document end marker. The YAML crate takes most of what follows for a second document,
+/// and refuses it, but passes over what is none.
+fn after_end(text: &str) -> Option<usize> {
+    let (mut ended, mut at) = (false, 0);
+    for line in text.split_inclusive(['\n', '\r']) {
+        let rest = line.strip_prefix("...");
+        let marker = rest.filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\n', '\r']));
+        ended |= marker.is_some();
+        let content = marker.unwrap_or(line).trim_ascii();
+        if ended && !content.is_empty() && !content.starts_with('#') {
+            return Some(at);
+        }
+        at += line.len();
+    }
+    None
 }
 
 fn place_after(text: &str) -> Place {
-    let line = text.matches('\n').count() + 1;
-    let column = text.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+    // YAML's line breaks (YAML 1.2, section 5.4).
+    let is_break = |(at, one): &(usize, &str)| *one == "\n" || !text[at + 1..].starts_with('\n');
+    let breaks = || text.match_indices(['\n', '\r']).filter(is_break);
+    let start = breaks().next_back().map_or(0, |(at, _)| at + 1);
     Place {
-        line: line as u64,
-        column: column as u64,
+        line: narrow(breaks().count() as u64 + 1),
+        column: narrow(text[start..].chars().count() as u64 + 1),
     }
 }

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 pub struct Place {
     /// The line.
-    pub line: u64,
+    pub line: u32,
     /// The column, in characters.
-    pub column: u64,
+    pub column: u32,
 }
 
 /// How bad a problem is.

@@ -40,6 +40,7 @@ fn the_example_of_the_note_is_read_as_it_is() {
     );
     assert_eq!(forward.place, Place { line: 16, column: 5 });
     assert!(!config.ipv6());
+    assert_eq!(config.conntrack(), crate::model::Conntrack::Delete);
 }
 
 #[test]
@@ -180,4 +181,65 @@ fn ten_thousand_entries_are_read() {
         parse(&format!("{INTERFACES}eip_list:\n{entries}")).eips().len(),
         10_000
     );
+}
+
+#[test]
+fn an_error_at_the_end_of_a_text_is_told_at_its_end() {
+    for (text, expected) in [
+        ("%,", (1, 3)),
+        ("if_list: []\n%,", (2, 1)),
+        ("a: 1\r\nb: 2\r%,", (3, 1)),
+        ("ä: [", (1, 4)),
+    ] {
+        let problems = Config::parse(text.as_bytes()).problems;
+        let place = problems[0].place;
+        assert_eq!((place.line, place.column), expected, "{text:?}: {problems:?}");
+    }
+}
+
+#[test]
+fn after_the_end_marker_there_is_nothing_but_comments() {
+    for (end, expected) in [
+        ("...", None),
+        ("... # the end\n", None),
+        ("...\r\n\r\n# the end\r\n  # \n...\n", None),
+        ("...\n{\n", Some((3, 1))),
+        ("...\n ?", Some((3, 1))),
+        ("...\r\n\r\n ]", Some((4, 1))),
+    ] {
+        let parsed = Config::parse(format!("if_list: []\n{end}").as_bytes());
+        let place = parsed
+            .problems
+            .first()
+            .map(|one| (one.place.line, one.place.column));
+        assert_eq!(place, expected, "{end:?}: {parsed:?}");
+    }
+}
+
+#[test]
+fn a_thousand_problems_of_a_kind_are_told_and_the_others_counted() {
+    let eips = |count: usize| {
+        (0..count).map(|one| format!("- {{eip: 1.1.{}.{}, vm-ip: 9.9.9.9}}\n", one / 250, one % 250))
+    };
+    // Warnings, however many, hide no error: the last entry has one.
+    let text = format!(
+        "{INTERFACES}eip_list:\n{}- {{}}\n",
+        eips(1_500).collect::<String>()
+    );
+    let parsed = Config::parse(text.as_bytes());
+    assert_eq!(parsed.config, None);
+    let of = |severity| {
+        parsed
+            .problems
+            .iter()
+            .filter(|one| one.severity == severity)
+            .count()
+    };
+    // The entry lacks both keys; and what is left out is one more.
+    assert_eq!((of(Severity::Error), of(Severity::Warning)), (2, 1_001));
+
+    let text = format!("{INTERFACES}eip_list:\n{}", "- {}\n".repeat(700));
+    let problems = Config::parse(text.as_bytes()).problems;
+    assert_eq!(problems.len(), 1_001);
+    assert_eq!(problems[1_000].to_string(), "400 more errors and 0 more warnings");
 }

@@ -18,7 +18,10 @@ const FEATURES: &[Feature] = &[interfaces::desire, routes::desire, nat::desire];
 /// What the kernel should have for this configuration. An empty one wants nothing at all.
 #[must_use]
 pub fn desired(config: &Config) -> Desired {
-    let mut desired = Desired::default();
+    let mut desired = Desired {
+        conntrack: config.conntrack(),
+        ..Desired::default()
+    };
     if !config.is_empty() {
         for feature in FEATURES {
             feature(config, &mut desired);

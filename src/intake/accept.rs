@@ -64,10 +64,10 @@ pub fn accept(
             ));
         }
     } else if last.is_some_and(has_end_marker) && !has_end_marker(text) {
-        let lines = text.trim_ascii_end().split(|byte| *byte == b'\n').count() as u64;
+        let lines = text.trim_ascii_end().split(|byte| *byte == b'\n').count();
         return Err(refuse(
             Place {
-                line: lines,
+                line: u32::try_from(lines).unwrap_or(u32::MAX),
                 column: 1,
             },
             "the file is cut off here: the last accepted one ended with the line `...`, this one does not",

@@ -14,7 +14,7 @@ const PRODUCT_UUID: &str = "/sys/class/dmi/id/product_uuid";
 /// The two directories of state.
 #[derive(Clone, Debug)]
 pub struct State {
-    lasting: PathBuf,
+    pub(super) lasting: PathBuf,
     runtime: PathBuf,
     machine: String,
 }
@@ -44,6 +44,12 @@ impl State {
         &self.runtime
     }
 
+    /// The directory of what outlives a reboot.
+    #[must_use]
+    pub fn lasting(&self) -> &Path {
+        &self.lasting
+    }
+
     /// The text that was accepted last on this VM; `None` if none was. That of another VM, whose disk this one
     /// was copied from, does not count.
     ///
@@ -62,12 +68,28 @@ impl State {
     /// # Errors
     /// If it cannot be written; then the one before it is kept.
     pub fn stage(&self, text: &[u8]) -> io::Result<Option<Staged>> {
-        if !self.is_this_machine()? {
-            // In this order a power cut leaves no text of another VM under this one's name.
-            remove(&self.accepted_path())?;
-            replace(&self.machine_path(), self.machine.as_bytes())?;
-        }
+        self.claim()?;
         stage(&self.accepted_path(), text)
+    }
+
+    /// Makes the lasting state this VM's: that of another one is removed.
+    pub(super) fn claim(&self) -> io::Result<()> {
+        if self.is_this_machine()? {
+            return Ok(());
+        }
+        // In this order a power cut leaves no text of another VM under this one's name.
+        self.remove_texts()?;
+        replace(&self.machine_path(), self.machine.as_bytes())
+    }
+
+    fn remove_texts(&self) -> io::Result<()> {
+        // The window first: without the rest it would bring back what is to be forgotten.
+        self.close_window()?;
+        remove(&self.accepted_path())?;
+        match fs::remove_dir_all(self.history_path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Forgets everything that outlives a reboot.
@@ -75,7 +97,7 @@ impl State {
     /// # Errors
     /// If it cannot be removed.
     pub fn forget(&self) -> io::Result<()> {
-        remove(&self.accepted_path())?;
+        self.remove_texts()?;
         remove(&self.machine_path())
     }
 
@@ -97,14 +119,15 @@ impl State {
         if *owned == Owned::default() {
             return remove(&self.owned_path());
         }
-        replace(&self.owned_path(), &serde_json::to_vec_pretty(owned)?)
+        // For nobody to read: with changes whose flows were not looked at yet it may be large.
+        replace(&self.owned_path(), &serde_json::to_vec(owned)?)
     }
 
-    fn is_this_machine(&self) -> io::Result<bool> {
+    pub(super) fn is_this_machine(&self) -> io::Result<bool> {
         Ok(super::read_if_there(&self.machine_path())?.as_deref() == Some(self.machine.as_bytes()))
     }
 
-    fn accepted_path(&self) -> PathBuf {
+    pub(super) fn accepted_path(&self) -> PathBuf {
         self.lasting.join("accepted.yaml")
     }
 
@@ -119,7 +142,11 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::clock::Moment;
+    use crate::intake::{Entry, History, Standing, Summary, Target, fingerprint};
 
     #[test]
     fn a_clone_does_not_see_what_its_template_accepted() {
@@ -135,11 +162,40 @@ mod tests {
         accept(&template, b"eip_list: []\n").unwrap();
         assert_eq!(template.accepted().unwrap().unwrap(), b"eip_list: []\n");
         assert_eq!(clone.accepted().unwrap(), None);
+        let entry = Entry {
+            when: String::new(),
+            command: "reload".to_owned(),
+            source: String::new(),
+            generation: None,
+            sha256: fingerprint(b"eip_list: []\n"),
+            result: Standing::Unconfirmed,
+            changes: Summary::default(),
+        };
+        template.add_to_history(&entry, b"eip_list: []\n").unwrap();
+        let target = Target {
+            accepted: b"a".to_vec(),
+            file: None,
+        };
+        let (now, minute) = (Moment::now().unwrap(), Duration::from_secs(60));
+        template
+            .open_window(now, minute, b"eip_list: []\n", String::new(), &target)
+            .unwrap();
+        assert_eq!(template.history().unwrap().entries.len(), 1);
+        assert!(template.target().unwrap().is_some());
+        assert_eq!(clone.history().unwrap(), History::default());
+        assert_eq!(
+            (clone.unconfirmed().unwrap(), clone.target().unwrap()),
+            (None, None)
+        );
         accept(&clone, b"if_list: []\n").unwrap();
         assert_eq!(clone.accepted().unwrap().unwrap(), b"if_list: []\n");
         assert_eq!(template.accepted().unwrap(), None);
+        // Not even if the disk goes back to the VM that it came from.
+        assert!(!template.history_path().exists() && !template.unconfirmed_path().exists());
+        clone.add_to_history(&entry, b"eip_list: []\n").unwrap();
         clone.forget().unwrap();
         assert_eq!(clone.accepted().unwrap(), None);
+        assert!(!clone.history_path().exists());
         fs::remove_dir_all(&dir).unwrap();
     }
 }

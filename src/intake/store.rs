@@ -5,6 +5,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use super::left_over;
+use crate::trusted;
+use crate::words::{plain, printable};
+
 /// A file that is written beside the one whose place it is to take. Dropped, it is gone.
 #[derive(Debug)]
 pub struct Staged {
@@ -14,19 +18,25 @@ pub struct Staged {
 
 impl Staged {
     /// Writes `text` beside `target`, down to the disk. Owner and mode are those of the file that it is to
-    /// replace; a new one is its owner's alone.
+    /// replace, but nobody else may write it; a new one is its owner's alone.
     ///
     /// # Errors
-    /// If it cannot be written; then there is nothing left of it.
+    /// If it cannot be written, or what it is to replace cannot be trusted; then there is nothing left of it.
     pub fn write(target: &Path, text: &[u8]) -> io::Result<Self> {
+        Self::write_beside(target, text).map_err(|error| named("write", target, &error))
+    }
+
+    fn write_beside(target: &Path, text: &[u8]) -> io::Result<Self> {
         if let Some(dir) = target.parent() {
-            fs::create_dir_all(dir)?;
+            trusted::create_dir(dir, 0o700)?;
         }
+        trusted::check(target)?;
         let name = target
             .file_name()
             .map(|name| name.to_string_lossy())
             .unwrap_or_default();
         let temporary = target.with_file_name(format!(".{name}.{}", std::process::id()));
+        left_over::remove(target);
         // What a killed run with our number left is nobody's.
         let _ = fs::remove_file(&temporary);
         let staged = Self {
@@ -38,8 +48,8 @@ impl Staged {
             .create_new(true)
             .mode(0o600)
             .open(&staged.temporary)?;
-        if let Ok(old) = fs::metadata(target) {
-            file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))?;
+        if let Ok(old) = fs::symlink_metadata(target) {
+            file.set_permissions(fs::Permissions::from_mode(old.mode() & MODES))?;
             fchown(&file, Some(old.uid()), Some(old.gid()))?;
         }
         file.write_all(text)?;
@@ -52,11 +62,14 @@ impl Staged {
     /// # Errors
     /// If it cannot; then the target is as it was.
     pub fn install(self) -> io::Result<()> {
-        fs::rename(&self.temporary, &self.target)?;
-        match self.target.parent() {
-            Some(dir) => File::open(dir)?.sync_all(),
-            None => Ok(()),
-        }
+        let install = || {
+            fs::rename(&self.temporary, &self.target)?;
+            match self.target.parent() {
+                Some(dir) => File::open(dir)?.sync_all(),
+                None => Ok(()),
+            }
+        };
+        install().map_err(|error| named("replace", &self.target, &error))
     }
 }
 
@@ -67,9 +80,22 @@ impl Drop for Staged {
     }
 }
 
+/// What a file may let others do: read it, and its group write it.
+const MODES: u32 = 0o664;
+
+/// An error that says which file it is of.
+fn named(verb: &str, path: &Path, error: &io::Error) -> io::Error {
+    let path = path.to_string_lossy();
+    io::Error::new(
+        error.kind(),
+        format!("{verb} {}: {}", printable(&path), plain(error)),
+    )
+}
+
 /// Writes what is to replace a file's text; `None`: it is that already.
 pub(super) fn stage(target: &Path, text: &[u8]) -> io::Result<Option<Staged>> {
-    if fs::read(target).is_ok_and(|old| old == text) {
+    if super::read(target).is_ok_and(|old| old == text) {
+        left_over::remove(target);
         return Ok(None);
     }
     Staged::write(target, text).map(Some)
@@ -82,8 +108,9 @@ pub(super) fn replace(target: &Path, text: &[u8]) -> io::Result<()> {
 
 /// Removes a file; one that is not there is removed already.
 pub(super) fn remove(target: &Path) -> io::Result<()> {
+    left_over::remove(target);
     match fs::remove_file(target) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(named("remove", target, &error)),
         _ => Ok(()),
     }
 }

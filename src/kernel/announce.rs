@@ -3,11 +3,9 @@
 //! One may be lost, or come before a switch port forwards, so each is sent several times, a second apart. A run
 //! does not wait for that: a process of its own sends them.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +15,7 @@ use nix::sys::socket::{
 };
 
 use super::Error;
+use crate::detached;
 use crate::plan::Announcement;
 
 /// How often each is sent, and how long between.
@@ -28,33 +27,15 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// Starts a process that sends them, and does not wait for it.
 pub(super) fn begin(announcements: &[Announcement]) -> Result<(), Error> {
-    let start = || -> io::Result<()> {
-        let mut child = Command::new("/proc/self/exe")
-            .arg0("kylin-vr")
-            .arg("announce")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            // Whoever ends our process group (a terminal, a test) does not mean this one.
-            .process_group(0)
-            .spawn()?;
-        let text: String = announcements
-            .iter()
-            .map(|one| format!("{} {}\n", one.link.index.0, one.address))
-            .collect();
-        // The child reads all of it before it sends anything: this does not wait for the sending.
-        let told = child
-            .stdin
-            .take()
-            .map_or(Ok(()), |mut stdin| stdin.write_all(text.as_bytes()));
-        // A run ends before its child; a monitor that stays must not leave a zombie each time.
-        thread::spawn(move || child.wait());
-        told
-    };
     if announcements.is_empty() {
         return Ok(());
     }
-    start().map_err(|source| Error::Read {
+    let text: String = announcements
+        .iter()
+        .map(|one| format!("{} {}\n", one.link.index.0, one.address))
+        .collect();
+    // It reads all of it before it sends anything: this does not wait for the sending.
+    detached::start(["announce"], &text).map_err(|source| Error::Read {
         what: "start of the gratuitous ARPs".to_owned(),
         source,
     })

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Error, Failure, Incomplete, Kernel};
 use crate::model::nft::{Table, TableChange};
-use crate::model::{LinkIndex, LinkSysctl, Observed, RouteKind, Sysctl};
+use crate::model::{Flow, LinkIndex, LinkSysctl, Observed, RouteKind, Sysctl};
 use crate::plan::{Announcement, Operation};
 
 /// A kernel that is nothing but its state.
@@ -12,7 +12,9 @@ use crate::plan::{Announcement, Operation};
 pub struct Fake {
     /// What it has.
     pub state: Observed,
-    /// How many operations succeed before one fails with this error number; `None`: none fails.
+    /// The flows that it tracks.
+    pub flows: Vec<Flow>,
+    /// How many operations (the ending of flows is one, too) succeed before one fails with this error number; `None`: none fails.
     pub fail_after: Option<(usize, i32)>,
     /// What was announced.
     pub announced: Vec<Announcement>,
@@ -28,7 +30,7 @@ impl Fake {
         }
     }
 
-    fn apply_one(&mut self, operation: &Operation) -> Result<(), Error> {
+    fn may_fail(&mut self) -> Result<(), Error> {
         if let Some((left, errno)) = &mut self.fail_after {
             if *left == 0 {
                 let errno = *errno;
@@ -37,6 +39,11 @@ impl Fake {
             }
             *left -= 1;
         }
+        Ok(())
+    }
+
+    fn apply_one(&mut self, operation: &Operation) -> Result<(), Error> {
+        self.may_fail()?;
         let state = &mut self.state;
         match operation {
             Operation::Table(change) => return apply_table(&mut state.table, change),
@@ -168,6 +175,13 @@ impl Kernel for Fake {
             }
         }
         Ok(())
+    }
+
+    fn end_flows(&mut self, is_stale: &mut dyn FnMut(&Flow) -> bool) -> Result<usize, Error> {
+        self.may_fail()?;
+        let before = self.flows.len();
+        self.flows.retain(|flow| !is_stale(flow));
+        Ok(before - self.flows.len())
     }
 
     fn announce(&mut self, announcements: &[Announcement]) -> Result<(), Error> {

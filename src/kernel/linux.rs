@@ -1,9 +1,10 @@
 //! The running kernel: one look at all its parts, and operations handed to the part that they are for.
 
+use super::conntrack::Conntrack;
 use super::nftables::Nftables;
 use super::rtnetlink::Rtnetlink;
 use super::{Error, Failure, Incomplete, Kernel, announce, sysctl};
-use crate::model::Observed;
+use crate::model::{Flow, Observed};
 use crate::plan::{Announcement, Operation};
 use crate::timing::timed;
 
@@ -11,6 +12,8 @@ use crate::timing::timed;
 pub struct Linux {
     rtnetlink: Rtnetlink,
     nftables: Nftables,
+    /// Opened when it is needed first.
+    conntrack: Option<Conntrack>,
 }
 
 impl Linux {
@@ -22,6 +25,7 @@ impl Linux {
         Ok(Self {
             rtnetlink: Rtnetlink::open()?,
             nftables: Nftables::open()?,
+            conntrack: None,
         })
     }
 
@@ -32,6 +36,12 @@ impl Linux {
             _ => unreachable!("an operation of rtnetlink"),
         }
     }
+}
+
+/// Whether the second of two operations goes in one system call with the first: then it is carried out even if the first
+/// fails.
+pub(super) fn go_together(first: &Operation, second: &Operation) -> bool {
+    Rtnetlink::takes(second) && Rtnetlink::takes(first) && first.takes_away() == second.takes_away()
 }
 
 /// The netlink messages that carry out these operations, one after another, without a socket to send them on: what the
@@ -65,7 +75,7 @@ impl Kernel for Linux {
             // ten thousand answers. But nothing is taken away before what comes in its place is known to be there.
             let run = operations[index..]
                 .iter()
-                .take_while(|next| Rtnetlink::takes(next) && next.takes_away() == operation.takes_away())
+                .take_while(|next| go_together(operation, next))
                 .count();
             let (begun, failures) = if run > 0 {
                 timed("apply links, addresses and routes", || {
@@ -99,7 +109,78 @@ impl Kernel for Linux {
         Ok(())
     }
 
+    fn end_flows(&mut self, is_stale: &mut dyn FnMut(&Flow) -> bool) -> Result<usize, Error> {
+        let conntrack = match &mut self.conntrack {
+            Some(conntrack) => conntrack,
+            none => none.insert(Conntrack::open()?),
+        };
+        conntrack.end_flows(is_stale)
+    }
+
     fn announce(&mut self, announcements: &[Announcement]) -> Result<(), Error> {
         announce::begin(announcements)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{LinkIndex, LinkName, Route, RouteKind};
+    use crate::owned::ROUTE_PROTOCOL;
+    use crate::plan::LinkRef;
+    use crate::undo::undo;
+
+    /// `ENOBUFS` as the kernel gives it, not as a test says: the receive queue is full, and the answer gone.
+    #[test]
+    fn routes_whose_answer_was_lost_are_there_and_are_taken_back() {
+        if !nix::unistd::geteuid().is_root() {
+            println!("skipped: routes_whose_answer_was_lost_are_there_and_are_taken_back: needs root");
+            return;
+        }
+        let test = || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            let link = LinkRef {
+                index: LinkIndex(1),
+                name: LinkName("lo".to_owned()),
+            };
+            let mut kernel = Linux::open().unwrap();
+            let up = Operation::SetLink {
+                link: link.clone(),
+                up: true,
+            };
+            kernel.apply(&[up]).unwrap();
+            let operation = |subnet, host| Operation::AddRoute {
+                link: link.clone(),
+                route: Route {
+                    destination: format!("10.9.{subnet}.{host}/32").parse().unwrap(),
+                    table: 255,
+                    kind: RouteKind::Local,
+                    gateway: None,
+                    link: link.index,
+                    metric: 0,
+                    protocol: ROUTE_PROTOCOL,
+                },
+            };
+            // What is there already is answered with an error each: too many for the queue.
+            let there: Vec<_> = (1..=100).map(|host| operation(0, host)).collect();
+            kernel.apply(&there).unwrap();
+            let before = kernel.observe().unwrap();
+            let mut done: Vec<_> = (1..=100).map(|host| operation(1, host)).collect();
+            done.splice(0..0, there);
+            kernel.rtnetlink.shrink();
+            let Incomplete { begun, failures } = kernel.apply(&done).unwrap_err();
+            assert_eq!((begun, failures.len()), (200, 1));
+            assert!(
+                failures[0].error.to_string().contains("no buffer space"),
+                "{}",
+                failures[0].error
+            );
+            assert_eq!(kernel.observe().unwrap().routes.len(), 200, "and yet all is done");
+            let unsure = vec![done.remove(failures[0].index)];
+            done.drain(..100);
+            assert_eq!(undo(&mut kernel, &done, &unsure, &before), Vec::<String>::new());
+            assert_eq!(kernel.observe().unwrap(), before);
+        };
+        std::thread::spawn(test).join().unwrap();
     }
 }

@@ -1,13 +1,18 @@
 //! The only place with system calls: looks at the kernel, and carries out operations on it.
 //!
-//! Two implementations behave the same: [`Linux`], and [`Fake`], which keeps the state in memory for tests.
+//! Two implementations behave the same: [`Linux`], and [`Fake`], which keeps the state in memory for tests. [`Faulty`]
+//! stands around either, and fails where a test says.
 
 mod announce;
+mod conntrack;
 mod error;
 mod fake;
+mod faulty;
 mod linux;
+mod netfilter;
 mod nftables;
 mod nic;
+mod probe;
 mod rtnetlink;
 mod sysctl;
 mod watch;
@@ -15,12 +20,23 @@ mod watch;
 pub use announce::send as send_announcements;
 pub use error::{Error, Failure, Incomplete};
 pub use fake::Fake;
+pub use faulty::{Fate, Fault, Faulty, kind};
 pub use linux::{Linux, encode};
 pub use nic::{Events as NicEvents, is_first_namespace, rescan_pci};
+pub use probe::{connect, ping};
 pub use watch::Watch;
 
-use crate::model::Observed;
+use crate::model::{Flow, Observed};
 use crate::plan::{Announcement, Operation};
+
+/// Doors for the fuzzer (`fuzz/`) to what reads the kernel's bytes; in no other build.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz {
+    pub use super::nftables::fuzz as nftables;
+    pub use super::rtnetlink::fuzz as rtnetlink;
+    pub use super::watch::fuzz as watch;
+}
 
 /// A kernel that can be looked at and changed.
 pub trait Kernel {
@@ -39,6 +55,13 @@ pub trait Kernel {
     /// # Errors
     /// What failed, and how far it got.
     fn apply(&mut self, operations: &[Operation]) -> Result<(), Incomplete>;
+
+    /// Ends those of all tracked IPv4 flows of which `is_stale` says so: the kernel forgets them, and their next packet is
+    /// looked at as the first one of a flow. Returns how many.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if it cannot be asked for its flows; else if it refuses, and some may have ended then.
+    fn end_flows(&mut self, is_stale: &mut dyn FnMut(&Flow) -> bool) -> Result<usize, Error>;
 
     /// Tells neighbours of addresses, more than once, without waiting for the end of it.
     ///

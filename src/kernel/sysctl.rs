@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::Error;
 use crate::model::{Link, LinkId, LinkSysctl, Sysctl};
+use crate::words::printable;
 
 const ROOT: &str = "/proc/sys/net";
 
@@ -40,7 +41,7 @@ fn read(path: &str) -> Result<Option<String>, Error> {
         // ENODEV: the link went between the open and the read.
         Err(error) if gone(&error) => Ok(None),
         Err(source) => Err(Error::Read {
-            what: format!("{ROOT}/{path}"),
+            what: format!("{ROOT}/{}", printable(path)),
             source,
         }),
     }

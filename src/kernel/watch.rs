@@ -29,6 +29,8 @@ const SUBSYS_NFTABLES: u16 = 10;
 const HEADER: usize = 16;
 const NFGENMSG: usize = 4;
 const ATTRIBUTE: usize = 4;
+/// The upper two bits of an attribute's number are flags (`NLA_TYPE_MASK`, linux/netlink.h).
+const NLA_TYPE_MASK: u16 = 0x3fff;
 
 /// Sockets that hear of changes.
 pub struct Watch {
@@ -81,8 +83,7 @@ fn drain(socket: &Socket, buffer: &mut [u8], is_relevant: impl Fn(u16, &[u8]) ->
         match recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
             Ok(0) => return relevant,
             Ok(length) => {
-                relevant =
-                    relevant || messages(&buffer[..length]).any(|(kind, body)| is_relevant(kind, body));
+                relevant = relevant || has_relevant(&buffer[..length], &is_relevant);
             }
             Err(nix::Error::EINTR) => {}
             // More came than was kept (ENOBUFS): something of it may be of ours.
@@ -90,6 +91,10 @@ fn drain(socket: &Socket, buffer: &mut [u8], is_relevant: impl Fn(u16, &[u8]) ->
             Err(_) => return relevant,
         }
     }
+}
+
+fn has_relevant(datagram: &[u8], is_relevant: impl Fn(u16, &[u8]) -> bool) -> bool {
+    messages(datagram).any(|(kind, body)| is_relevant(kind, body))
 }
 
 /// The messages of one datagram: type, and what follows the header.
@@ -122,7 +127,7 @@ fn is_nftables_relevant(kind: u16, body: &[u8]) -> bool {
     let mut rest = body.get(NFGENMSG..).unwrap_or_default();
     while let [low, high, kind_low, kind_high, ..] = *rest {
         let length = usize::from(u16::from_ne_bytes([low, high]));
-        let attribute = u16::from_ne_bytes([kind_low, kind_high]);
+        let attribute = u16::from_ne_bytes([kind_low, kind_high]) & NLA_TYPE_MASK;
         let value = rest.get(ATTRIBUTE..length).unwrap_or_default();
         if attribute == 1 {
             let name = value.strip_suffix(b"\0").unwrap_or(value);
@@ -133,6 +138,25 @@ fn is_nftables_relevant(kind: u16, body: &[u8]) -> bool {
             .unwrap_or_default();
     }
     false
+}
+
+#[cfg(fuzzing)]
+pub mod fuzz {
+    //! The fuzzer's door: whether a datagram would wake the monitor.
+
+    use super::{has_relevant, is_nftables_relevant, is_route_relevant};
+
+    /// One of rtnetlink's groups.
+    #[must_use]
+    pub fn route(datagram: &[u8]) -> bool {
+        has_relevant(datagram, is_route_relevant)
+    }
+
+    /// One of nftables' group.
+    #[must_use]
+    pub fn nftables(datagram: &[u8]) -> bool {
+        has_relevant(datagram, is_nftables_relevant)
+    }
 }
 
 #[cfg(test)]
@@ -176,6 +200,12 @@ mod tests {
         assert!(is_nftables_relevant(deleted_table, &of(NFT_TABLE)));
         assert!(!is_nftables_relevant(deleted_table, &of("firewalld")));
         assert!(!is_nftables_relevant(deleted_table, &[]));
+        let mut flagged = of(NFT_TABLE);
+        flagged[NFGENMSG + 2..][..2].copy_from_slice(&(1_u16 | 0x8000).to_ne_bytes());
+        assert!(
+            is_nftables_relevant(deleted_table, &flagged),
+            "flags are no part of a number"
+        );
         let both = [message(1, &of("a")), message(2, &of("b"))].concat();
         let kinds: Vec<u16> = messages(&both).map(|(kind, _)| kind).collect();
         assert_eq!(kinds, [1, 2]);

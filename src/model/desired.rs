@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
-use super::{LinkId, Route, Sysctl, nft};
+use super::{Conntrack, LinkId, Route, Sysctl, nft};
 
 /// What the kernel should have of everything that is ours; the default is a router with nothing to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -18,6 +18,8 @@ pub struct Desired {
     pub sysctls: BTreeMap<Sysctl, String>,
     /// Our nftables table; `None`: it must not exist.
     pub table: Option<nft::Table>,
+    /// What becomes of flows whose translation this changes.
+    pub conntrack: Conntrack,
 }
 
 /// What a link must carry.

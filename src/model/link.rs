@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::MacAddr;
+use crate::words::printable;
 
 /// The kernel's number of a link (`ifindex`); a link that comes back has another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
@@ -17,8 +18,9 @@ pub struct LinkIndex(pub u32);
 pub struct LinkName(pub String);
 
 impl fmt::Display for LinkName {
+    /// For people: the kernel takes any byte but `/`, `:` and white space, so also what a terminal acts on.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&printable(&self.0))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Plain values: what the file, the plan and the kernel have in common. No I/O, and nothing of ours imported.
 
 mod desired;
+mod flow;
 mod link;
 mod mac;
 pub mod nft;
@@ -9,6 +10,7 @@ mod route;
 mod sysctl;
 
 pub use desired::{Desired, DesiredLink};
+pub use flow::{Conntrack, Flow};
 pub use link::{Link, LinkId, LinkIndex, LinkName};
 pub use mac::{MacAddr, MacAddrError};
 pub use observed::{Missing, Observed};

@@ -41,7 +41,7 @@ impl LinkSysctl {
     #[must_use]
     pub fn path(self, link: &LinkName) -> String {
         let (family, name) = self.parts();
-        format!("{family}/conf/{link}/{name}")
+        format!("{family}/conf/{}/{name}", link.0)
     }
 
     const fn parts(self) -> (&'static str, &'static str) {

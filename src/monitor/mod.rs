@@ -3,11 +3,13 @@
 //! An event never says what to do, only that there is something to look at: so it does not matter how many come, in
 //! which order, or that one is lost. It listens before its first look. One thread, which sleeps in poll(2).
 
+mod file;
 mod schedule;
 
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -16,8 +18,9 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use sd_notify::NotifyState;
 
 use crate::kernel::{self, NicEvents, Watch};
-use crate::words::plain;
+use crate::words::{plain, printable};
 
+use file::FileEvents;
 use schedule::Schedule;
 pub use schedule::{Cause, Outcome};
 
@@ -51,14 +54,16 @@ pub struct Look {
     pub repaired: BTreeSet<String>,
     /// The state of things in a sentence, for `systemctl status`.
     pub summary: String,
+    /// When there is something to do by the clock: after this time; `None`: there is not.
+    pub next: Option<Duration>,
 }
 
 /// Waits for events until SIGTERM or SIGINT, and has `look` look: once at the beginning, soon after events, and on
-/// SIGHUP. `look` must come back within a third of the watchdog's time ([`slice`]).
+/// SIGHUP, when a file named `file` in `directory` is replaced or removed, and when a look said. `look` must come back within a third of the watchdog's time ([`slice`]).
 ///
 /// # Errors
 /// If there are no events to be had.
-pub fn run(mut look: impl FnMut(Cause) -> Look) -> Result<(), Error> {
+pub fn run(directory: &Path, file: &'static str, mut look: impl FnMut(Cause) -> Look) -> Result<(), Error> {
     let mut mask = SigSet::empty();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         mask.add(signal);
@@ -69,6 +74,7 @@ pub fn run(mut look: impl FnMut(Cause) -> Look) -> Result<(), Error> {
         .map_err(|error| system("listen for signals")(error.into()))?;
     let nics = NicEvents::open().map_err(system("listen for NICs"))?;
     let watch = Watch::open()?;
+    let file = FileEvents::of(directory, file).map_err(system("listen for files"))?;
 
     let mut schedule = Schedule::new(Instant::now());
     let mut is_ready = false;
@@ -84,6 +90,7 @@ pub fn run(mut look: impl FnMut(Cause) -> Look) -> Result<(), Error> {
                     spent.join(", ")
                 );
             }
+            schedule.next(seen.next.map(|next| Instant::now() + next));
             let mut states = vec![NotifyState::Status(&seen.summary)];
             if !is_ready {
                 states.push(NotifyState::Ready);
@@ -100,8 +107,8 @@ pub fn run(mut look: impl FnMut(Cause) -> Look) -> Result<(), Error> {
             PollTimeout::try_from(timeout + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
         });
         let [route, nftables] = watch.fds();
-        let mut fds =
-            [nics.as_fd(), route, nftables, signals.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let fds = [nics.as_fd(), route, nftables, signals.as_fd(), file.as_fd()];
+        let mut fds = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         match poll(&mut fds, timeout) {
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(error) => return Err(system("wait for events")(error.into())),
@@ -112,11 +119,14 @@ pub fn run(mut look: impl FnMut(Cause) -> Look) -> Result<(), Error> {
         let now = Instant::now();
         let events = nics.drain();
         if !events.is_empty() {
-            tracing::debug!(events = events.join(", "), "NIC");
+            tracing::debug!(events = &*printable(&events.join(", ")), "NIC");
             schedule.event(now, Cause::Nic);
         }
         if watch.drain() {
             schedule.event(now, Cause::Drift);
+        }
+        if file.drain() {
+            schedule.event(now, Cause::Nic);
         }
         while let Ok(Some(signal)) = signals.read_signal() {
             if Signal::try_from(signal.ssi_signo.cast_signed()) == Ok(Signal::SIGHUP) {

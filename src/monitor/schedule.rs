@@ -20,7 +20,7 @@ const RETRY_AT_MOST: Duration = Duration::from_secs(60);
 /// Why there is to be a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
-    /// The last run failed, or did not get the lock.
+    /// The last run failed, or did not get the lock; or it is time for what the last one announced.
     Retry,
     /// Something was changed that may be ours.
     Drift,
@@ -47,6 +47,7 @@ pub struct Schedule {
     /// The first and the last event since the last look, and the strongest cause.
     pending: Option<(Instant, Instant, Cause)>,
     retry: Option<Instant>,
+    next: Option<Instant>,
     failures: u32,
     /// What was repaired of late: how often it may be again at once, and since when that is counted.
     repaired: BTreeMap<String, (u32, Instant)>,
@@ -59,6 +60,7 @@ impl Schedule {
         Self {
             pending: None,
             retry: Some(now),
+            next: None,
             failures: 0,
             repaired: BTreeMap::new(),
         }
@@ -83,7 +85,12 @@ impl Schedule {
                 _ => soon,
             }
         });
-        event.into_iter().chain(self.retry).min()
+        event.into_iter().chain(self.retry).chain(self.next).min()
+    }
+
+    /// There will be something to do then; `None`: not that anybody knew. Each look says it anew.
+    pub fn next(&mut self, at: Option<Instant>) {
+        self.next = at;
     }
 
     /// If a look is due now, its cause; its events are answered with it.
@@ -97,6 +104,7 @@ impl Schedule {
         });
         self.due().filter(|due| *due <= now)?;
         self.retry = None;
+        self.next = None;
         let (_, _, cause) = self.pending.take().unwrap_or((now, now, Cause::Retry));
         Some(cause)
     }
@@ -232,6 +240,22 @@ mod tests {
                     .is_empty()
             );
         }
+    }
+
+    #[test]
+    fn what_is_due_by_the_clock_is_looked_at_then() {
+        let start = Instant::now();
+        let mut schedule = quiet(start);
+        schedule.next(Some(start + 500 * MS));
+        assert_eq!(schedule.begin(start + 499 * MS), None);
+        assert_eq!(schedule.due(), Some(start + 500 * MS));
+        assert_eq!(schedule.begin(start + 500 * MS), Some(Cause::Retry));
+        assert_eq!(schedule.due(), None);
+        // A look that an event asked for says anew what is due.
+        schedule.next(Some(start + 900 * MS));
+        schedule.event(start + 600 * MS, Cause::Drift);
+        assert_eq!(schedule.begin(start + 620 * MS), Some(Cause::Drift));
+        assert_eq!(schedule.due(), None);
     }
 
     #[test]

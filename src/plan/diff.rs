@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::nft::TableChange;
 use crate::model::{
-    Desired, DesiredLink, Link, LinkId, LinkIndex, LinkSysctl, Missing, Observed, Route, RouteKind, Sysctl,
+    Desired, DesiredLink, Link, LinkId, LinkIndex, LinkName, LinkSysctl, Missing, Observed, Route, RouteKind,
+    Sysctl,
 };
 use crate::owned::{Owned, ROUTE_PROTOCOL};
 
-use super::{Announcement, LinkRef, Operation, Pending, Plan};
+use super::{Announcement, LinkRef, Operation, Pending, Plan, gateways};
 
 /// What makes the kernel match `desired`, given what it has and what of that is ours.
 #[must_use]
@@ -27,6 +28,7 @@ pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned) -> Plan {
     let (set_sysctls, forwarding, restore_sysctls) = sysctls(desired, observed, owned, &mut plan.notes);
     let (add_addresses, delete_addresses) = addresses(&links, &released, observed);
     let (add_routes, delete_routes) = routes(desired, observed, &links, &ours);
+    let addressing = gateways::order(add_addresses, add_routes, delete_routes, delete_addresses);
 
     let links_up = links
         .values()
@@ -46,12 +48,10 @@ pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned) -> Plan {
     plan.operations = Vec::<Operation>::from_iter(early_table);
     plan.operations.extend(links_up);
     plan.operations.extend(set_sysctls);
-    plan.operations.extend(add_addresses);
-    plan.operations.extend(add_routes);
+    plan.operations.extend(addressing.come);
     plan.operations.extend(forwarding);
     plan.operations.extend(restore_sysctls);
-    plan.operations.extend(delete_routes);
-    plan.operations.extend(delete_addresses);
+    plan.operations.extend(addressing.go);
     plan.operations.extend(links_down);
     plan.operations.extend::<Vec<_>>(late_table);
 
@@ -212,7 +212,7 @@ fn link_ref(observed: &Observed, index: LinkIndex) -> LinkRef {
     observed.link(index).map_or_else(
         || LinkRef {
             index,
-            name: crate::model::LinkName(format!("if{}", index.0)),
+            name: LinkName(format!("if{}", index.0)),
         },
         LinkRef::from,
     )
@@ -282,7 +282,7 @@ fn is_ipv6_of_link(key: Sysctl) -> bool {
 }
 
 /// A link beside ours that would lose addresses if IPv6 went off everywhere.
-fn foreign_ipv6<'a>(desired: &Desired, observed: &'a Observed, owned: &Owned) -> Option<&'a str> {
+fn foreign_ipv6<'a>(desired: &Desired, observed: &'a Observed, owned: &Owned) -> Option<&'a LinkName> {
     observed
         .links
         .iter()
@@ -294,7 +294,7 @@ fn foreign_ipv6<'a>(desired: &Desired, observed: &'a Observed, owned: &Owned) ->
             Some(LinkId::Loopback) => false,
             _ => true,
         })
-        .map(|link| link.name.0.as_str())
+        .map(|link| &link.name)
 }
 
 /// Who must hear of what is new: elastic IPs that came, on the external link; an address that came, on its own

@@ -1,9 +1,10 @@
 //! The difference between what should be and what is, as an ordered list of operations. Pure: no I/O, no clock.
 //!
 //! The order is what keeps packets right while it is carried out: translation first, links, addresses (add
-//! before delete), routes, forwarding; then what goes, translation last.
+//! before delete, but where one is to be a gateway), routes, forwarding; then what goes, translation last.
 
 mod diff;
+mod gateways;
 mod operation;
 
 use std::net::Ipv4Addr;

@@ -1,5 +1,6 @@
 //! One step of a plan: a value that can be shown, carried out and turned around.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use ipnet::Ipv4Net;
@@ -8,6 +9,7 @@ use serde::Serialize;
 use crate::model::nft::{Rule, Set, TableChange};
 use crate::model::{Link, LinkIndex, LinkName, Route, RouteKind, Sysctl};
 use crate::owned::NFT_TABLE;
+use crate::words::printable;
 
 /// A link as an operation points at it: by number, and by name for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -208,7 +210,11 @@ impl Operation {
                         other => other,
                     })
                     .collect();
-                line(Change, "sysctl", format!("net.{name} {from} -> {to}"))
+                line(
+                    Change,
+                    "sysctl",
+                    format!("net.{} {from} -> {to}", printable(&name)),
+                )
             }
         }
     }
@@ -243,7 +249,12 @@ fn route_text(route: &Route<LinkIndex>, link: &LinkRef) -> String {
 fn table_lines(change: &TableChange) -> Vec<Line> {
     use Action::{Add, Change, Delete};
     let mut lines = Vec::new();
-    let mut push = |action, text| {
+    let mut push = |action, text: String| {
+        // Names are ours, unless somebody else put something into our table.
+        let text = match printable(&text) {
+            Cow::Borrowed(_) => text,
+            Cow::Owned(escaped) => escaped,
+        };
         lines.push(Line {
             action,
             object: "nft",

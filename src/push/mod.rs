@@ -18,6 +18,9 @@ mod agent;
 mod error;
 mod exec;
 mod file;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod many;
 pub mod report;
 mod socket;
@@ -40,6 +43,8 @@ use agent::{Agent, Ended};
 use stop::Stop;
 use transport::Transport;
 use until::Until;
+
+use crate::words::printable_lines;
 
 /// A VM, as its guest agent is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +123,7 @@ pub struct Answer {
     pub exit_code: u8,
     /// Its report; `None`: it printed none (a version before `--json`), or the agent cut it off.
     pub report: Option<Value>,
-    /// What it printed where that was no report.
+    /// What it printed where that was no report, as it can be shown; so also the log.
     pub output: String,
     /// What it said on its standard error.
     pub log: String,
@@ -133,7 +138,7 @@ impl From<Ended> for Answer {
         let report = serde_json::from_slice(&ended.out)
             .ok()
             .filter(|report: &Value| report.is_object() && !ended.cut_off);
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let text = |bytes: &[u8]| printable_lines(&String::from_utf8_lossy(bytes)).into_owned();
         // Half a report is of no use to anybody.
         let is_text = report.is_none() && !ended.cut_off;
         Self {
@@ -153,8 +158,12 @@ impl From<Ended> for Answer {
 /// If the VM gave no answer. It may have applied the configuration all the same, where the error comes after the
 /// program was started; the message says so then.
 pub fn push(target: &Target, job: &Job, stop: &Stop) -> Result<Answer, Error> {
+    talk(Transport::new(target), job, stop)
+}
+
+fn talk(transport: Transport, job: &Job, stop: &Stop) -> Result<Answer, Error> {
     let until = Until::new(Instant::now() + job.timeout, stop);
-    let mut agent = Agent::new(Transport::new(target));
+    let mut agent = Agent::new(transport);
     agent.connect(until)?;
     let large = job.text.len() > agent.longest_input();
     let ended = match job.way {

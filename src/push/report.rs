@@ -1,7 +1,7 @@
 //! A VM's report, read from its JSON and said for people as `kylin-vr reload` says it there. Pure.
 //!
 //! The VM may run another version: what is not known is left out, what is missing is empty. A report is refused
-//! only where a known key holds something else.
+//! only where a known key holds something else. A VM is not ours: nothing that it says reaches a terminal as a command.
 
 use std::fmt::Write;
 
@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::config::{Place, Problem, Severity};
+use crate::words::printable;
 
 /// What a VM reported, as far as it is shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -56,8 +57,8 @@ struct Pending {
 struct Wrong {
     severity: String,
     path: String,
-    line: u64,
-    column: u64,
+    line: u32,
+    column: u32,
     value: Option<String>,
     message: String,
 }
@@ -69,7 +70,7 @@ impl Report {
     /// Reads a report; `None`: it is something else.
     #[must_use]
     pub fn read(report: &Value) -> Option<Self> {
-        Self::deserialize(report).ok()
+        Self::deserialize(said(report)).ok()
     }
 
     /// What is wrong, a line each, for standard error. `source` is what the text is called here.
@@ -139,6 +140,19 @@ impl Report {
             let _ = writeln!(text, "note: {note}");
         }
         text
+    }
+}
+
+/// A value whose strings can be shown.
+fn said(value: &Value) -> Value {
+    match value {
+        Value::String(text) => printable(text).into(),
+        Value::Array(items) => items.iter().map(said).collect(),
+        Value::Object(entries) => {
+            let entry = |(key, value): (&String, _)| (key.clone(), said(value));
+            entries.iter().map(entry).collect()
+        }
+        other => other.clone(),
     }
 }
 
@@ -218,6 +232,27 @@ mod tests {
         let text = Report::read(&json!({"changes": changes})).unwrap().text();
         assert_eq!(text.lines().count(), 9);
         assert!(text.ends_with("  … and 12 more: route local\n"), "{text}");
+    }
+
+    #[test]
+    fn a_hostile_vm_moves_no_cursor() {
+        let bad = "\u{1b}[2J\nerror: forged \u{9b}";
+        let report = Report::read(&json!({
+            "result": bad, "message": bad, "configuration": bad, "notes": [bad], "failed": [bad], "left_over": [bad],
+            "changes": [{"action": "add", "object": bad, "text": bad}],
+            "pending": [{"link": {bad: bad}, "path": bad, "addresses": [bad], "reason": bad, "candidates": [bad]}],
+            "problems": [{"severity": "error", "path": bad, "value": bad, "message": bad}],
+        }))
+        .unwrap();
+        let configuration = report.configuration.clone().unwrap_or_default();
+        let lines = [report.text(), report.complaints("vpc.yaml")].concat();
+        assert_eq!(lines.lines().count(), 6, "{lines}");
+        for text in lines
+            .lines()
+            .chain([&*report.result, &*report.message, &*configuration])
+        {
+            assert!(!text.contains(char::is_control), "{text:?}");
+        }
     }
 
     #[test]

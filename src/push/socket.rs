@@ -118,15 +118,8 @@ impl Connection {
         let bytes = [&[DELIMITER], request.as_bytes(), b"\n"].concat();
         self.write(&bytes, SYNC, until)?;
         loop {
-            let line = self.read_line(SYNC, until)?;
-            // What is before the last delimiter is stale, and may have been cut off anywhere.
-            let Some(answer) = line.rsplit(|byte| *byte == DELIMITER).next() else {
-                continue;
-            };
             // An answer to somebody else's is stale.
-            if let Ok(Value::Object(answer)) = serde_json::from_slice(answer)
-                && answer.get("return").and_then(Value::as_u64) == Some(id)
-            {
+            if is_in_step(&self.read_line(SYNC, until)?, id) {
                 return Ok(());
             }
         }
@@ -179,6 +172,14 @@ impl Connection {
             }
         }
     }
+}
+
+/// Whether a line is the answer to the `guest-sync-delimited` with this number.
+pub(super) fn is_in_step(line: &[u8], id: u64) -> bool {
+    // What is before the last delimiter is stale, and may have been cut off anywhere.
+    let answer = line.rsplit(|byte| *byte == DELIMITER).next().unwrap_or_default();
+    matches!(serde_json::from_slice(answer), Ok(Value::Object(answer))
+        if answer.get("return").and_then(Value::as_u64) == Some(id))
 }
 
 fn is_again(error: &io::Error) -> bool {

@@ -2,6 +2,7 @@
 
 use super::many::Outcome;
 use super::report::Report;
+use crate::words::printable;
 
 /// An outcome in a few words.
 #[derive(Clone, Debug)]
@@ -23,10 +24,12 @@ impl Summary {
         let answer = match &outcome.result {
             Ok(answer) => answer,
             Err(error) => {
+                // Errors quote the agent, which is the VM's.
+                let message = printable(&error.to_string()).into_owned();
                 return Self {
                     result: error.kind().to_owned(),
-                    message: error.to_string(),
-                    error: Some(error.to_string()),
+                    error: Some(message.clone()),
+                    message,
                     report: None,
                 };
             }
@@ -57,8 +60,41 @@ impl Summary {
         Self {
             result,
             message,
-            error: (!errors.is_empty()).then(|| errors.join("; ")),
+            error: (!errors.is_empty()).then(|| printable(&errors.join("; ")).into_owned()),
             report,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::{Answer, Error, Target};
+    use super::*;
+
+    #[test]
+    fn what_a_hostile_agent_says_is_one_line() {
+        let bad = "\u{1b}]0;x\u{7}\r\nforged".to_owned();
+        let (message, left) = (bad.clone(), Some(bad));
+        let refused = Error::from_agent("guest-exec", "GenericError", message);
+        let answer = Answer {
+            exit_code: 1,
+            report: None,
+            output: String::new(),
+            log: String::new(),
+            cut_off: false,
+            left,
+        };
+        for result in [Err(refused), Ok(answer)] {
+            let summary = Summary::of(&Outcome {
+                target: Target::Socket("x".into()),
+                result,
+                took: Duration::ZERO,
+            });
+            let error = summary.error.unwrap();
+            assert!(error.contains(r"\r\nforged"), "{error:?}");
+            assert!(!error.contains(char::is_control) && !summary.message.contains(char::is_control));
         }
     }
 }

@@ -16,6 +16,8 @@ pub(super) const LONGEST_ANSWER: usize = 64 << 20;
 pub(super) enum Transport {
     Socket(Socket),
     Virsh(Virsh),
+    #[cfg(fuzzing)]
+    Script(super::fuzz::Script),
 }
 
 impl Transport {
@@ -35,6 +37,8 @@ impl Transport {
             Self::Socket(socket) => socket.connect(until),
             // libvirt asks the agent before each command.
             Self::Virsh(_) => Ok(()),
+            #[cfg(fuzzing)]
+            Self::Script(_) => Ok(()),
         }
     }
 
@@ -45,6 +49,8 @@ impl Transport {
             // near it.
             Self::Socket(_) => 32 << 20,
             Self::Virsh(_) => Virsh::LONGEST_REQUEST,
+            #[cfg(fuzzing)]
+            Self::Script(_) => Virsh::LONGEST_REQUEST,
         }
     }
 
@@ -62,6 +68,8 @@ impl Transport {
         let answer = match self {
             Self::Socket(socket) => socket.ask(command, request, until)?,
             Self::Virsh(virsh) => virsh.ask(command, &request, until)?,
+            #[cfg(fuzzing)]
+            Self::Script(script) => script.ask(command)?,
         };
         let strange = |found: String| Error::Answer { command, found };
         let mut answer: Value =

@@ -72,6 +72,8 @@ impl<'s> Until<'s> {
     /// # Errors
     /// If it is over before.
     pub(super) fn sleep(&self, time: Duration, during: &'static str) -> Result<(), Error> {
+        // A fuzzer has no time to wait for an agent that is a script.
+        let time = if cfg!(fuzzing) { Duration::ZERO } else { time };
         let wake = Instant::now() + time;
         loop {
             let slice = self.slice(during)?;

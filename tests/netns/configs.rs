@@ -1,5 +1,7 @@
 //! The configurations that tests start from.
 
+use std::process::Command;
+
 use lab::{Nic, Run, Vpc};
 
 /// The example of the design note.
@@ -50,4 +52,24 @@ pub fn expect(run: &Run, code: i32, words: &str) {
         "expected exit {code} and {words:?}:\n{}",
         said(run)
     );
+}
+
+/// The command, run by another program that is given with its arguments: `unshare -m`, `setpriv --no-new-privs`.
+pub fn by(vpc: &Vpc, program: &[&str], arguments: &[&str]) -> Command {
+    let real = vpc.command();
+    let mut command = Command::new(program[0]);
+    command.args(&program[1..]).arg(real.get_program());
+    command.args(real.get_args()).args(arguments);
+    set_environment(&mut command, &real);
+    command
+}
+
+/// Gives one command the environment of another.
+pub fn set_environment(command: &mut Command, real: &Command) {
+    for (name, value) in real.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
 }

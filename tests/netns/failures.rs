@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lab::{Tcp, Vpc};
+use lab::{Run, Tcp, Vpc};
 
-use crate::configs::{NOTE, expect, full, said, vpc, vpc_with};
+use crate::configs::{NOTE, by, expect, full, said, vpc, vpc_with};
 
 pub fn every_bad_file_is_refused_and_the_kernel_is_unchanged() {
     let vpc = vpc_with(&full());
@@ -86,17 +86,23 @@ pub fn a_huge_file_is_refused_at_once() {
     expect(&vpc.kylin_vr(&["reload"]), 0, "nothing changed");
 }
 
+/// `reload -` where something is mounted on the file: found out by the rename, after the kernel was changed.
+pub fn reload_onto_a_mount(vpc: &Vpc, yaml: &str) -> Run {
+    let path = vpc.config_path();
+    let mounted = r#"mount --bind "$0" "$0" && exec "$@""#;
+    let program = ["unshare", "-m", "sh", "-c", mounted, path.to_str().unwrap()];
+    let mut command = by(vpc, &program, &["reload", "-"]);
+    let text = vpc.directory().join("other.yaml");
+    fs::write(&text, yaml).unwrap();
+    command.stdin(fs::File::open(&text).unwrap());
+    Run::from(vpc.router.run(|| command.output()).unwrap())
+}
+
 pub fn a_file_that_cannot_be_installed_rolls_everything_back() {
     let vpc = vpc_with(NOTE);
     let before = vpc.router.snapshot();
     let flow = vpc.tcp_flow(&vpc.client, "10.90.2.250:22", &[]).unwrap();
-    // A folder in the place of the file: found out by the rename, after the kernel was changed.
-    fs::remove_file(vpc.config_path()).unwrap();
-    fs::create_dir(vpc.config_path()).unwrap();
-    let run = vpc.kylin_vr_with_input(
-        &["reload", "-"],
-        &full().replace("192.168.100.254", "192.168.100.253"),
-    );
+    let run = reload_onto_a_mount(&vpc, &full().replace("192.168.100.254", "192.168.100.253"));
     expect(&run, 4, "everything is as it was");
     expect(&run, 4, "keep the configuration");
     before.assert_same(&vpc.router.snapshot());
@@ -109,7 +115,6 @@ pub fn a_file_that_cannot_be_installed_rolls_everything_back() {
     // Nor is it taken for the last good one.
     expect(&vpc.kylin_vr(&["start"]), 0, "nothing changed");
 
-    fs::remove_dir(vpc.config_path()).unwrap();
     expect(&vpc.kylin_vr_with_input(&["reload", "-"], &full()), 0, "applied");
     assert_eq!(
         vpc.probe(&vpc.b1, Tcp, "10.90.2.250:22", &[]),

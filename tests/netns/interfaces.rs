@@ -266,3 +266,27 @@ pub fn ipv6_is_off_unless_the_file_says_otherwise() {
     assert_eq!(vpc.router.sysctl("net/ipv6/conf/lan4/disable_ipv6"), "0");
     assert_eq!(disabled(), "0000");
 }
+
+pub fn a_gateway_that_was_the_routers_own_address_is_one() {
+    let vpc = vpc();
+    let elastic = "  - eip: 10.90.3.1\n    vm-ip: 192.168.100.192\nport_forward_list:";
+    let before = [
+        // The router was where the gateway is now; and the gateway's address was an elastic IP.
+        NOTE.replace("10.90.3.37", "10.90.3.1")
+            .replace("gateway: 10.90.3.1", "gateway: 10.90.3.9"),
+        NOTE.replace("gateway: 10.90.3.1", "gateway: 10.90.3.9")
+            .replace("port_forward_list:", elastic),
+    ];
+    for text in before {
+        vpc.reload_ok(&text);
+        vpc.reload_ok(NOTE);
+        // A route by an address that is the router's own at that moment says "on the link", and goes on to when the
+        // address is gone, although it looks like any other.
+        let way = vpc.router.ip("-4 route get 198.51.100.10");
+        assert!(way.contains("via 10.90.3.1 "), "{way}\nafter:\n{text}");
+        assert_eq!(
+            vpc.probe(&vpc.a3, Tcp, "198.51.100.10:80", &[]),
+            "client:80 sees 10.90.3.37"
+        );
+    }
+}

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::{Child, Stdio};
 
 use fs2::FileExt;
-use lab::Vpc;
+use lab::{Nic, Vpc};
 
 use crate::configs::{NOTE, expect, vpc, vpc_with};
 
@@ -117,4 +117,25 @@ pub fn fifty_reloads_of_the_installed_file_are_left_to_one() {
         "{output:?}"
     );
     expect(&vpc.kylin_vr(&["status"]), 0, "ok");
+}
+
+pub fn a_lock_that_was_deleted_while_held_still_holds() {
+    let vpc = Vpc::builder(env!("CARGO_BIN_EXE_kylin-vr"))
+        .without(Nic::SubnetA)
+        .build();
+    vpc.write_config(NOTE);
+    // Has the lock as long as it waits for the NIC.
+    let mut first = vpc.daemon(&["start", "--wait", "60"]);
+    let lock = vpc.directory().join("run/lock");
+    while !vpc.router.nft("list tables").contains("kylin_vr") {
+        assert!(first.is_running(), "{}", first.log());
+    }
+    fs::remove_file(&lock).unwrap();
+    for _ in 0..3 {
+        let run = vpc.kylin_vr(&["reload", "--lock-timeout", "0.2"]);
+        expect(&run, 5, "waited 0.2 s for ");
+        let _ = fs::remove_file(&lock);
+    }
+    first.stop();
+    expect(&vpc.kylin_vr(&["reload"]), 0, "");
 }

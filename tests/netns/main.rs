@@ -6,15 +6,26 @@
 mod checklists;
 mod commands;
 mod configs;
+mod confirm;
+mod conntrack;
+mod conntrack_cases;
 mod counts;
+mod disks;
 mod failures;
+mod faults;
 mod foreign;
 mod interfaces;
 mod lock;
 mod monitor;
+mod names;
+mod rights;
+mod rollback;
 mod rows;
 mod scale;
+mod streams;
+mod survival;
 mod table;
+mod tracked;
 mod unchanged;
 
 use std::process::ExitCode;
@@ -29,7 +40,16 @@ macro_rules! tests {
 }
 
 fn main() -> ExitCode {
+    // The longest first.
     let tests = tests! {
+        faults: whatever_step_fails_or_is_killed_the_router_is_the_old_one_or_the_new_one,
+              an_undo_that_fails_once_as_well_holds,
+              what_an_undo_cannot_bring_back_is_named_exactly;
+        survival: the_monitor_takes_back_where_nobody_else_is_left,
+              whoever_comes_next_takes_back_what_is_due,
+              a_window_goes_on_after_a_reboot,
+              killed_at_any_moment_nothing_unconfirmed_stays_without_a_deadline;
+        streams: streams_run_through_200_reloads_that_change_others;
         rows: row_01_between_subnets_nothing_is_translated,
               row_02_a_vm_without_an_eip_is_seen_as_the_router,
               row_03_a_vm_with_an_eip_is_seen_as_that,
@@ -55,6 +75,7 @@ fn main() -> ExitCode {
               addresses_are_exactly_those_of_the_file,
               an_address_is_replaced_without_losing_the_new_one,
               the_default_route_is_replaced_and_no_second_one_stays,
+              a_gateway_that_was_the_routers_own_address_is_one,
               missing_external_nic_is_pending_and_the_rest_is_done,
               private_traffic_does_not_go_outside_while_a_nic_is_missing,
               eips_answer_arp_and_ping_and_are_announced,
@@ -80,9 +101,18 @@ fn main() -> ExitCode {
               start_with_a_bad_file_uses_the_last_good_one,
               another_program_that_changes_nftables_meanwhile_does_no_harm,
               a_killed_run_heals;
+        disks: a_full_disk_changes_nothing_and_space_heals,
+              a_read_only_disk_changes_nothing,
+              directories_that_are_missing_are_made_again;
+        rights: two_capabilities_are_enough_and_the_units_give_no_more,
+              what_a_run_writes_is_roots_whatever_the_umask,
+              what_others_could_have_written_is_refused,
+              a_file_that_is_given_may_be_a_link_or_a_pipe;
+        names: a_nic_may_have_any_name_that_the_kernel_takes;
         lock: fifty_reloads_at_once_end_with_one_of_the_files,
               a_held_lock_times_out_with_exit_5_and_names_the_holder,
-              fifty_reloads_of_the_installed_file_are_left_to_one;
+              fifty_reloads_of_the_installed_file_are_left_to_one,
+              a_lock_that_was_deleted_while_held_still_holds;
         monitor: a_nic_that_comes_after_its_configuration_is_set_up,
               a_nic_that_comes_before_its_configuration_ends_up_the_same,
               a_nic_under_another_name_is_the_same_nic,
@@ -97,6 +127,28 @@ fn main() -> ExitCode {
               start_waits_for_a_nic_and_then_goes_on,
               an_older_generation_is_refused;
         counts: what_a_change_writes_does_not_grow_with_the_file;
+        confirm: what_is_confirmed_in_time_stays,
+              what_is_not_confirmed_is_taken_back,
+              an_installed_file_that_is_not_confirmed_goes_back_as_well,
+              the_first_configuration_ever_goes_back_to_an_empty_router,
+              a_window_that_is_renewed_leads_back_to_what_was_confirmed,
+              a_reload_of_another_file_is_a_decision_of_its_own,
+              what_cannot_be_applied_opens_no_window,
+              probes_that_pass_confirm,
+              probes_that_fail_take_back;
+        rollback: rollback_goes_back_by_number_whatever_the_generation,
+              only_what_is_newly_accepted_or_fails_is_in_the_history,
+              fifty_reloads_leave_a_bounded_history,
+              a_history_that_cannot_be_written_is_said_and_stops_nothing;
+        conntrack: tcp_flows_end_with_their_translation,
+              udp_flows_end_with_their_translation,
+              icmp_flows_end_with_their_translation,
+              after_an_eip_moved_its_new_vm_answers_at_once,
+              flows_that_began_before_the_translation_was_there_end_when_it_comes,
+              flows_that_others_translate_live_on,
+              conntrack_keep_lets_every_flow_go_on,
+              the_flows_of_a_killed_run_end_with_the_next,
+              of_many_flows_few_end;
         scale: ten_thousand_eips_and_a_long_range_are_read_back_equal,
               every_port_of_a_shifted_range_goes_to_its_own_port;
         commands: old_spellings_work,
@@ -107,7 +159,12 @@ fn main() -> ExitCode {
               wrong_usage_is_exit_2_and_help_is_exit_0,
               reset_removes_everything_and_keeps_the_file;
     };
-    let arguments = Arguments::from_args();
+    if faults::is_command() {
+        return faults::command();
+    }
+    let mut arguments = Arguments::from_args();
+    // Much of it is waiting.
+    arguments.test_threads.get_or_insert(4);
     let missing = lab::is_root_with_netns().err();
     if let Some(reason) = &missing {
         eprintln!("ignored: {reason}");

@@ -169,6 +169,19 @@ pub fn what_is_no_report_is_shown_as_text() {
     assert_eq!(json[0]["result"], "failed");
     assert_eq!(json[0]["output"], format!("{NOTE}...\n"));
 
+    // Whatever a VM says, the terminal of whoever pushes only shows it.
+    let program = guest.script("cat >/dev/null; printf 'a\\033]0;b\\007\\n'; printf 'c\\033[2Jd\\n' >&2");
+    let hostile = guest.push(&["--program", &program]);
+    expect(&hostile, 0, &["a\\u{1b}]0;b\\u{7}\n", "c\\u{1b}[2Jd\n"]);
+    let shown = "{\"result\": \"applied\", \"message\": \"x\\\\u001b[1m\", \"notes\": [\"y\\\\u202ez\"]}";
+    let program = guest.script(&format!("cat >/dev/null; echo '{}'", shown.replace("\\\\", "\\")));
+    let hostile = guest.push(&["--program", &program]);
+    expect(&hostile, 0, &["x\\u{1b}[1m", "note: y\\u{202e}z\n"]);
+    assert!(
+        !hostile.stderr.contains('\u{1b}') && !hostile.stdout.contains('\u{1b}'),
+        "{hostile:?}"
+    );
+
     // Of a version to come.
     let program = guest.script("cat >/dev/null; echo '{\"result\": [1], \"tomorrow\": 2}'");
     expect(&guest.push(&["--program", &program]), 0, &["\"tomorrow\": 2"]);

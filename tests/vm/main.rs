@@ -9,6 +9,7 @@ mod clones;
 #[path = "../netns/configs.rs"]
 #[allow(dead_code)] // Some are for a router in a namespace.
 mod configs;
+mod confirm;
 mod drift;
 mod hotplug;
 mod kernels;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
               a_storm_of_nics_ends_right,
               the_udev_rule_alone_sets_a_nic_up,
               a_nic_that_the_guest_does_not_see_is_found_by_a_rescan;
+        confirm: what_is_not_confirmed_is_taken_back_after_a_power_cut;
         drift: what_others_undo_is_put_right,
               two_quarrelling_programs_do_not_spin;
     };

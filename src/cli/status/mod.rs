@@ -7,12 +7,11 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::report::{count, fingerprint};
-use super::{Context, exit, print, run};
+use super::report::count;
+use super::{Context, complain, exit, print, run, say, window};
 use crate::config::{Config, Forward, Interface, Problem};
 use crate::features::{self, nat};
-use crate::intake::accept;
-use crate::kernel::{Kernel, Linux};
+use crate::intake::{accept, fingerprint};
 use crate::lock::{self, Holder};
 use crate::model::{LinkId, Missing, Observed, RouteKind};
 use crate::plan::{Line, Operation, Pending, diff};
@@ -32,6 +31,8 @@ struct Status {
     /// What is in effect: the SHA-256 of its text, and its generation.
     configuration: Option<String>,
     generation: Option<u64>,
+    /// When what is in effect is taken back unless it is confirmed, in UTC; `None`: nothing waits.
+    unconfirmed_until: Option<String>,
     /// The monitor that runs.
     monitor: Option<Holder>,
     interfaces: Vec<InterfaceStatus>,
@@ -135,7 +136,7 @@ pub(super) fn run(context: &Context) -> ExitCode {
                     Err(error) => tracing::error!(%error, "status"),
                 }
             } else {
-                print(&status.text());
+                say(&status.text());
             }
             ExitCode::from(status.exit_code)
         }
@@ -146,7 +147,7 @@ pub(super) fn run(context: &Context) -> ExitCode {
                     serde_json::json!({ "exit_code": exit::OTHER, "message": error })
                 ));
             }
-            eprintln!("kylin-vr status: {error}");
+            complain(&format!("kylin-vr status: {error}\n"));
             ExitCode::from(exit::OTHER)
         }
     }
@@ -154,7 +155,7 @@ pub(super) fn run(context: &Context) -> ExitCode {
 
 fn look(context: &Context) -> Result<Status, String> {
     let installed = run::read(context, None)
-        .map_err(|error| format!("read {}: {}", context.config.display(), plain(&error)))?;
+        .map_err(|error| format!("read {}: {}", run::name(context, None), plain(&error)))?;
     let state = |error: std::io::Error| format!("read the state: {}", plain(&error));
     let accepted = context.state.accepted().map_err(state)?;
     let config = accepted
@@ -171,7 +172,7 @@ fn look(context: &Context) -> Result<Status, String> {
             Err(refusal) => (FileState::Invalid, refusal.problems),
         }
     };
-    let observed = Linux::open()
+    let observed = (context.open)()
         .and_then(|mut kernel| kernel.observe())
         .map_err(|error| error.to_string())?;
     let owned = run::owned(context, || Ok(observed.table.is_some()))?;
@@ -187,10 +188,11 @@ fn look(context: &Context) -> Result<Status, String> {
             _ => exit::OTHER,
         },
         summary: Vec::new(),
-        config: context.config.display().to_string(),
+        config: run::name(context, None),
         file,
         configuration: accepted.as_deref().map(fingerprint),
         generation: config.generation().map(|generation| generation.number),
+        unconfirmed_until: None,
         monitor: lock::present(context.state.runtime(), lock::MONITOR),
         interfaces: interfaces(&config, &observed),
         elastic_ips: eips(&config, &observed),
@@ -200,6 +202,19 @@ fn look(context: &Context) -> Result<Status, String> {
         notes: plan.notes,
         problems,
     };
+    match window::look(context) {
+        Ok(None) => {}
+        Ok(Some(open)) => {
+            status.summary.push(format!(
+                "UNCONFIRMED: {} is taken back at {} (in {} s); `kylin-vr confirm` keeps it",
+                window::short(&open.window.waiting),
+                open.until,
+                open.left.as_secs_f64().ceil()
+            ));
+            status.unconfirmed_until = Some(open.until);
+        }
+        Err(error) => status.notes.push(error),
+    }
     status.summarise(config.is_empty());
     Ok(status)
 }
@@ -223,7 +238,7 @@ fn interfaces(config: &Config, observed: &Observed) -> Vec<InterfaceStatus> {
                 Err(Missing::Ambiguous(links)) => Some(
                     links
                         .iter()
-                        .map(|link| link.name.0.as_str())
+                        .map(|link| link.name.to_string())
                         .collect::<Vec<_>>()
                         .join("|"),
                 ),

@@ -16,6 +16,7 @@ use std::iter::Peekable;
 
 use nix::libc;
 
+use super::decode::foreign_set;
 use super::message::{Attributes, Messages, attributes};
 use super::types;
 use super::uapi::{LIST_ELEMENT, element};
@@ -132,8 +133,19 @@ impl Read {
         Ok(())
     }
 
+    /// Fills `set` with its elements; one that it cannot hold makes it a set that no desired one equals. `false`: they
+    /// were not told whole.
+    pub(super) fn fill(self, set: &mut Set) -> bool {
+        match self.finish(set) {
+            Told::All(elements) => set.elements = elements,
+            Told::Twice => return false,
+            Told::Foreign => *set = foreign_set(),
+        }
+        true
+    }
+
     /// The elements of `set`.
-    pub(super) fn finish(mut self, set: &Set) -> Told {
+    fn finish(mut self, set: &Set) -> Told {
         let key = |entry: &Entry| (entry.first, entry.is_start, entry.last);
         self.entries.sort_unstable();
         if self.entries.windows(2).any(|pair| key(&pair[0]) == key(&pair[1])) {
@@ -161,7 +173,7 @@ impl Read {
 
 /// What a dump of a set says.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Told {
+enum Told {
     /// What it holds.
     All(BTreeMap<Element, Tuple>),
     /// An element twice: others changed the set, or its hash table grew, while it was told (the kernel goes on

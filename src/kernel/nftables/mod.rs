@@ -3,35 +3,43 @@
 //! The only code that talks to nf_tables. It looks at and writes [`NFT_TABLE`] of family `ip` alone; a batch is
 //! carried out only on the very ruleset that was looked at, whoever changed it since (`NFNL_BATCH_GENID`).
 //!
-//! - `socket`, `message`: netlink without meaning; `uapi`, `types`: the numbers of the kernel and of nft(8)
+//! - `uapi`, `types`: the numbers of the kernel and of nft(8)
 //! - `elements`, `expression`, `statement`: the parts of a table, each in both directions
-//! - `encode`: a change into a batch, by way of nftnl and (`shim`) what that lacks; `decode`: dumps into a table
+//! - `encode`: a change into a batch, by way of nftnl and (`shim`) what that lacks; `decode`: dumps into a table;
+//!   `listing`: what the dumps of one look add up to
 
 mod decode;
 mod elements;
 mod encode;
 mod expression;
-mod message;
+#[cfg(fuzzing)]
+pub mod fuzz;
+mod listing;
 mod shim;
-mod socket;
 mod statement;
 #[cfg(test)]
 mod tests;
 mod types;
 mod uapi;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
 use nix::libc;
 
 use self::encode::Batch;
-use self::message::Attributes;
-use self::socket::{Answers, NetfilterSocket, Request};
+use self::listing::Listing;
 use super::error::Error;
-use crate::model::nft::{Chain, Set, Table, TableChange};
+use super::netfilter::message::{self, Attributes};
+use super::netfilter::socket::{Answers, NetfilterSocket, Request, Subsystem};
+use crate::model::nft::{Set, Table, TableChange};
 use crate::owned::NFT_TABLE;
+
+/// Whom we ask; the table is [`NFT_TABLE`].
+const TO: Subsystem = Subsystem {
+    number: libc::NFNL_SUBSYS_NFTABLES,
+    holds: "nftables table ip kylin_vr",
+};
 
 /// How often a look is repeated that others disturb before that is an error.
 const TRIES: u64 = 16;
@@ -157,6 +165,7 @@ impl Nftables {
     fn ask_generation(&mut self) -> Result<u32, Error> {
         let what = "get the generation";
         let request = Request {
+            to: &TO,
             what,
             kind: libc::NFT_MSG_GETGEN,
             flags: 0,
@@ -181,73 +190,60 @@ impl Nftables {
     }
 
     fn look(&mut self) -> Result<Look, Error> {
-        let Some(oddity) = self.look_at_table()? else {
+        let mut listing = Listing::default();
+        if !self.look_at_table(&mut listing)? {
             return Ok(Look::Seen(None));
-        };
-        let Some(sets) = self.look_at_sets()? else {
-            return Ok(Look::Disturbed);
-        };
-        let Some(mut chains) = self.look_at_chains(&sets)? else {
-            return Ok(Look::Disturbed);
-        };
-        if let Some(oddity) = oddity {
-            // Not the name of any chain: nft(8) takes no spaces.
-            chains.insert("table ip kylin_vr".to_owned(), oddity);
         }
-        Ok(Look::Seen(Some(Table { sets, chains })))
+        let whole = self.look_at_sets(&mut listing)? && self.look_at_chains(&mut listing)?;
+        Ok(match listing.finish().filter(|_| whole) {
+            Some(table) => Look::Seen(Some(table)),
+            None => Look::Disturbed,
+        })
     }
 
-    /// What is odd about our table; `None` if there is none.
-    fn look_at_table(&mut self) -> Result<Option<Option<Chain>>, Error> {
+    /// Whether there is our table.
+    fn look_at_table(&mut self, listing: &mut Listing) -> Result<bool, Error> {
         let names = [(uapi::table::NAME, NFT_TABLE)];
         let request = Request {
+            to: &TO,
             what: "get the table",
             kind: libc::NFT_MSG_GETTABLE,
             flags: 0,
             names: &names,
         };
-        let mut oddity = None;
-        let asked = self.socket.ask(&request, |_, message| {
-            oddity = decode::table(message)?;
-            Ok(())
-        });
-        match asked {
-            Err(error) if errno(&error) == Some(libc::ENOENT) => Ok(None),
-            asked => asked.map(|_| Some(oddity)),
+        match self.socket.ask(&request, |_, message| listing.table(message)) {
+            Err(error) if errno(&error) == Some(libc::ENOENT) => Ok(false),
+            asked => asked.map(|_| true),
         }
     }
 
-    fn look_at_sets(&mut self) -> Result<Option<BTreeMap<String, Set>>, Error> {
+    fn look_at_sets(&mut self, listing: &mut Listing) -> Result<bool, Error> {
         let names = [(uapi::set::TABLE, NFT_TABLE)];
         let request = Request {
+            to: &TO,
             what: "list the sets",
             kind: libc::NFT_MSG_GETSET,
             flags: libc::NLM_F_DUMP,
             names: &names,
         };
-        let mut sets = BTreeMap::new();
-        let whole = self.socket.ask(&request, |family, message| {
-            if let (table, name, Some(set)) = decode::set(message)?
-                && is_ours(family, &table)
-            {
-                sets.insert(name, set);
-            }
-            Ok(())
-        })?;
-        if !whole {
-            return Ok(None);
+        if !self
+            .socket
+            .ask(&request, |family, message| listing.set(family, message))?
+        {
+            return Ok(false);
         }
-        for (name, set) in sets.iter_mut().filter(|(_, set)| !set.key.is_empty()) {
+        for (name, set) in listing.sets.iter_mut().filter(|(_, set)| !set.key.is_empty()) {
             if !self.look_at_elements(name, set)? {
-                return Ok(None);
+                return Ok(false);
             }
         }
-        Ok(Some(sets))
+        Ok(true)
     }
 
     fn look_at_elements(&mut self, name: &str, set: &mut Set) -> Result<bool, Error> {
         let names = [(uapi::element::TABLE, NFT_TABLE), (uapi::element::SET, name)];
         let request = Request {
+            to: &TO,
             what: "list the elements of a set",
             kind: libc::NFT_MSG_GETSETELEM,
             flags: libc::NLM_F_DUMP,
@@ -257,59 +253,32 @@ impl Nftables {
         let whole = self
             .socket
             .ask(&request, |_, message| read.message(set, message))?;
-        match read.finish(set) {
-            elements::Told::All(elements) => set.elements = elements,
-            elements::Told::Twice => return Ok(false),
-            elements::Told::Foreign => *set = decode::foreign_set(),
-        }
-        Ok(whole)
+        Ok(read.fill(set) && whole)
     }
 
-    fn look_at_chains(
-        &mut self,
-        sets: &BTreeMap<String, Set>,
-    ) -> Result<Option<BTreeMap<String, Chain>>, Error> {
+    fn look_at_chains(&mut self, listing: &mut Listing) -> Result<bool, Error> {
         let request = Request {
+            to: &TO,
             what: "list the chains",
             kind: libc::NFT_MSG_GETCHAIN,
             flags: libc::NLM_F_DUMP,
             names: &[(uapi::chain::TABLE, NFT_TABLE)],
         };
-        let mut chains = BTreeMap::new();
-        let whole = self.socket.ask(&request, |family, message| {
-            let (table, name, chain) = decode::chain(message)?;
-            if is_ours(family, &table) {
-                chains.insert(name, chain);
-            }
-            Ok(())
-        })?;
+        let whole = self
+            .socket
+            .ask(&request, |family, message| listing.chain(family, message))?;
         let request = Request {
+            to: &TO,
             what: "list the rules",
             kind: libc::NFT_MSG_GETRULE,
             flags: libc::NLM_F_DUMP,
             names: &[(uapi::rule::TABLE, NFT_TABLE)],
         };
-        let mut handles = BTreeSet::new();
-        let mut told_twice = false;
-        let whole = whole
-            & self.socket.ask(&request, |family, message| {
-                let placed = decode::rule(message, sets)?;
-                if let (Some(chain), true) = (chains.get_mut(&placed.chain), is_ours(family, &placed.table)) {
-                    chain.rules.push(placed.rule);
-                    told_twice |= placed.handle.is_some_and(|handle| !handles.insert(handle));
-                }
-                Ok(())
-            })?;
-        // The kernel goes on where it was by counting rules, those too of a batch that is being put together
-        // and has no generation yet (`__nf_tables_dump_rules`; seen on Linux 6.18).
-        let whole = whole && !told_twice;
-        Ok(whole.then_some(chains))
+        Ok(whole
+            & self
+                .socket
+                .ask(&request, |family, message| listing.rule(family, message))?)
     }
-}
-
-/// Not every kernel keeps to the table that it is asked for.
-fn is_ours(family: u8, table: &str) -> bool {
-    family == uapi::FAMILY && table == NFT_TABLE
 }
 
 fn errno(error: &Error) -> Option<i32> {

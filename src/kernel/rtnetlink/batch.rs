@@ -7,6 +7,8 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPaylo
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
+use nix::libc;
+
 use super::message::{encode, verdict};
 use super::{Error, Failure};
 use crate::plan::Operation;
@@ -79,8 +81,21 @@ impl Batch {
             bytes = buffer.len(),
             "rtnetlink batch"
         );
+        self.drain();
         self.socket.send(&buffer, 0)?;
         self.answers(operations, first)
+    }
+
+    /// Forgets answers to an earlier send that was given up on. As long as they fill the queue, the kernel drops the next
+    /// ones, and without a word: it told of that once (`NETLINK_S_CONGESTED`, net/netlink/af_netlink.c).
+    fn drain(&mut self) {
+        loop {
+            self.answer.clear();
+            match self.socket.recv(&mut self.answer, libc::MSG_DONTWAIT) {
+                Err(error) if error.raw_os_error() != Some(libc::ENOBUFS) => return,
+                _ => {}
+            }
+        }
     }
 
     /// Reads answers up to the last operation's.
@@ -88,29 +103,105 @@ impl Batch {
         let mut failures = Vec::new();
         loop {
             self.answer.clear();
-            self.socket.recv(&mut self.answer, 0)?;
-            let mut rest = self.answer.as_slice();
-            while !rest.is_empty() {
-                let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
-                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-                let index = message.header.sequence_number.wrapping_sub(first) as usize;
-                // An answer to an earlier send that was given up on is not ours.
-                if let (Some(operation), NetlinkPayload::Error(answer)) =
-                    (operations.get(index), &message.payload)
-                {
-                    if let Some(code) = answer.code
-                        && let Err(error) = verdict(operation, -code.get())
-                    {
-                        failures.push(Failure { index, error });
-                    }
-                    if index + 1 == operations.len() {
-                        return Ok(failures);
-                    }
+            // The kernel works while a send lasts: what is not here by now was lost, and would be waited for for ever.
+            match self.socket.recv(&mut self.answer, libc::MSG_DONTWAIT) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
                 }
-                let length = (message.header.length as usize).next_multiple_of(4);
-                rest = rest.get(length.max(16)..).unwrap_or_default();
+                received => received?,
+            };
+            if read_answers(&self.answer, operations, first, &mut failures)? {
+                return Ok(failures);
             }
         }
+    }
+
+    /// The smallest receive queue that the kernel knows.
+    #[cfg(test)]
+    pub(super) fn shrink(&mut self) {
+        use nix::sys::socket::{setsockopt, sockopt};
+        setsockopt(&self.socket, sockopt::RcvBuf, &0).unwrap();
+    }
+}
+
+/// Adds the failures that a datagram tells of, and says whether it had the answer to the last operation.
+pub(super) fn read_answers(
+    mut rest: &[u8],
+    operations: &[Operation],
+    first: u32,
+    failures: &mut Vec<Failure>,
+) -> io::Result<bool> {
+    while !rest.is_empty() {
+        let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+        let index = message.header.sequence_number.wrapping_sub(first) as usize;
+        // An answer to an earlier send that was given up on is not ours.
+        if let (Some(operation), NetlinkPayload::Error(answer)) = (operations.get(index), &message.payload) {
+            if let Some(code) = answer.code
+                && let Err(error) = verdict(operation, code.get().saturating_neg())
+            {
+                failures.push(Failure { index, error });
+            }
+            if index + 1 == operations.len() {
+                return Ok(true);
+            }
+        }
+        let length = (message.header.length as usize).next_multiple_of(4);
+        rest = rest.get(length.max(16)..).unwrap_or_default();
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Error;
+    use crate::model::{LinkIndex, LinkName};
+    use crate::plan::LinkRef;
+
+    /// `NLMSG_ERROR` to the operation with this sequence number, without a copy of the request.
+    fn answer(sequence: u32, code: i32) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend(36_u32.to_ne_bytes());
+        bytes.extend(2_u16.to_ne_bytes());
+        bytes.extend(0x100_u16.to_ne_bytes());
+        bytes.extend(sequence.to_ne_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(code.to_ne_bytes());
+        bytes.extend([16, 0, 0, 0]);
+        bytes.extend([0; 12]);
+        bytes
+    }
+
+    #[test]
+    fn answers_are_read_up_to_the_last_operations() {
+        let link = LinkRef {
+            index: LinkIndex(2),
+            name: LinkName("eth0".to_owned()),
+        };
+        let operations = [true, false].map(|up| Operation::SetLink {
+            link: link.clone(),
+            up,
+        });
+        let read = |bytes: &[u8]| {
+            let mut failures = Vec::new();
+            let ended = read_answers(bytes, &operations, 7, &mut failures).map_err(|error| error.kind());
+            let refused = |failure: &Failure| match &failure.error {
+                Error::Refused { source } => (failure.index, source.raw_os_error()),
+                other => panic!("{other}"),
+            };
+            (ended, failures.iter().map(refused).collect::<Vec<_>>())
+        };
+        assert_eq!(read(&answer(8, 0)), (Ok(true), vec![]));
+        assert_eq!(read(&answer(7, -1)), (Ok(false), vec![(0, Some(1))]));
+        assert_eq!(
+            read(&[answer(6, -1), answer(8, -1)].concat()),
+            (Ok(true), vec![(1, Some(1))])
+        );
+        // No number of an error's, and none that has a positive counterpart.
+        assert_eq!(read(&answer(8, i32::MIN)), (Ok(true), vec![(1, Some(i32::MAX))]));
+        assert_eq!(read(&answer(8, 0)[..20]).0, Err(io::ErrorKind::InvalidData));
     }
 }
 

@@ -3,6 +3,8 @@
 //! Looking goes through the rtnetlink crate; operations go through [`batch`], which sends many in one call.
 
 mod batch;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod message;
 mod observe;
 
@@ -68,5 +70,11 @@ impl Rtnetlink {
     /// Carries out operations in order: how many were begun, and which of these failed.
     pub(super) fn apply(&mut self, operations: &[Operation]) -> (usize, Vec<Failure>) {
         self.batch.apply(operations)
+    }
+
+    /// Has room for a few answers only.
+    #[cfg(test)]
+    pub(super) fn shrink(&mut self) {
+        self.batch.shrink();
     }
 }

@@ -42,24 +42,7 @@ pub(super) async fn observe(handle: &Handle, loopback: LinkIndex) -> Result<Obse
         .await
         .map_err(|error| failed("addresses", error))?
     {
-        if message.header.scope != AddressScope::Universe {
-            continue;
-        }
-        let index = LinkIndex(message.header.index);
-        match address(&message) {
-            Some(IpAddr::V4(address)) => {
-                if let Ok(net) = Ipv4Net::new(address, message.header.prefix_len) {
-                    observed.addresses.entry(index).or_default().insert(net);
-                }
-            }
-            Some(IpAddr::V6(_)) => {
-                if let Some(link) = observed.links.iter_mut().find(|link| link.index == index) {
-                    // ::1 on lo is nobody's.
-                    link.ipv6_in_use = link.id != Some(LinkId::Loopback);
-                }
-            }
-            None => {}
-        }
+        add_address(&mut observed, &message);
     }
 
     // Not the crate's own request for routes: it keeps all of them as messages.
@@ -84,7 +67,9 @@ pub(super) async fn observe(handle: &Handle, loopback: LinkIndex) -> Result<Obse
 
 fn failed(what: &str, error: rtnetlink::Error) -> Error {
     let source = match error {
-        rtnetlink::Error::NetlinkError(answer) => io::Error::from_raw_os_error(-answer.raw_code()),
+        rtnetlink::Error::NetlinkError(answer) => {
+            io::Error::from_raw_os_error(answer.raw_code().saturating_neg())
+        }
         other => io::Error::other(other.to_string()),
     };
     Error::Read {
@@ -93,7 +78,7 @@ fn failed(what: &str, error: rtnetlink::Error) -> Error {
     }
 }
 
-fn link(message: &LinkMessage, loopback: LinkIndex) -> Link {
+pub(super) fn link(message: &LinkMessage, loopback: LinkIndex) -> Link {
     let index = LinkIndex(message.header.index);
     let mut link = Link {
         index,
@@ -142,6 +127,28 @@ fn borrows(kind: &InfoKind) -> bool {
     )
 }
 
+/// Adds an address to what was seen of its link, whose message came before.
+pub(super) fn add_address(observed: &mut Observed, message: &AddressMessage) {
+    if message.header.scope != AddressScope::Universe {
+        return;
+    }
+    let index = LinkIndex(message.header.index);
+    match address(message) {
+        Some(IpAddr::V4(address)) => {
+            if let Ok(net) = Ipv4Net::new(address, message.header.prefix_len) {
+                observed.addresses.entry(index).or_default().insert(net);
+            }
+        }
+        Some(IpAddr::V6(_)) => {
+            if let Some(link) = observed.links.iter_mut().find(|link| link.index == index) {
+                // ::1 on lo is nobody's.
+                link.ipv6_in_use = link.id != Some(LinkId::Loopback);
+            }
+        }
+        None => {}
+    }
+}
+
 /// A link's own address: on a point-to-point link `Address` is the other end's (if_addr.h).
 fn address(message: &AddressMessage) -> Option<IpAddr> {
     let local = message.attributes.iter().find_map(|attribute| match attribute {
@@ -157,7 +164,7 @@ fn address(message: &AddressMessage) -> Option<IpAddr> {
 }
 
 /// A route that a plan may depend on: one of ours, or a way to everywhere.
-fn route(message: &RouteMessage, loopback: LinkIndex) -> Option<Route<LinkIndex>> {
+pub(super) fn route(message: &RouteMessage, loopback: LinkIndex) -> Option<Route<LinkIndex>> {
     let header = &message.header;
     if header.address_family != AddressFamily::Inet {
         return None;

@@ -4,8 +4,10 @@
 //! the kernel layer knowing what they are for. `Display` writes what `nft -f` reads.
 
 mod change;
+mod former;
 mod rule;
 mod set;
+mod translate;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,8 +15,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use change::{ChainEdit, SetEdit, TableChange};
+pub use former::{Former, FormerSet};
 pub use rule::{Field, NatTarget, Rule, Statement};
 pub use set::{Element, FieldType, Set, Tuple};
+pub use translate::{Origin, Packet, Translation};
 
 /// A table of family `ip`. Its name is that of [`crate::owned::NFT_TABLE`]: there is one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]

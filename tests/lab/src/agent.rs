@@ -4,8 +4,9 @@
 //! the machine's own /etc, /var/lib and /run are never given to it.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
@@ -32,20 +33,24 @@ pub struct Run {
 /// The binary and the directory of its files.
 #[derive(Debug)]
 pub(crate) struct Agent {
-    binary: PathBuf,
-    directory: Scratch,
+    pub(crate) binary: PathBuf,
+    pub(crate) directory: Scratch,
 }
 
 impl Agent {
     pub(crate) fn new(binary: PathBuf) -> Agent {
         let directory = Scratch::new();
         for part in ["etc", "state", "run"] {
-            fs::create_dir(directory.path().join(part)).expect("make a directory");
+            let path = directory.path().join(part);
+            fs::create_dir(&path).expect("make a directory");
+            // As the packages make them.
+            let mode = if part == "run" { 0o755 } else { 0o700 };
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("set a mode");
         }
         Agent { binary, directory }
     }
 
-    fn command(&self, program: &Path) -> Command {
+    pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.env("STATE_DIRECTORY", self.directory.path().join("state"));
         command.env("RUNTIME_DIRECTORY", self.directory.path().join("run"));
@@ -76,8 +81,7 @@ impl Vpc {
     pub fn kylin_vr_with_input(&self, arguments: &[&str], input: &str) -> Run {
         let mut command = self.command();
         command.args(arguments);
-        let output = self.router.run_with_sysfs(|| finish(command, input));
-        Run::new(output.status, &output.stdout, &output.stderr)
+        self.router.run_with_sysfs(|| finish(command, input)).into()
     }
 
     /// The command `kylin-vr --config PATH` with the environment of this VPC, for callers that need more of it;
@@ -127,8 +131,14 @@ impl Vpc {
     }
 }
 
+impl From<Output> for Run {
+    fn from(output: Output) -> Run {
+        Run::new(output.status, &output.stdout, &output.stderr)
+    }
+}
+
 impl Run {
-    fn new(status: ExitStatus, stdout: &[u8], stderr: &[u8]) -> Run {
+    pub(crate) fn new(status: ExitStatus, stdout: &[u8], stderr: &[u8]) -> Run {
         use std::os::unix::process::ExitStatusExt;
         let code = status
             .code()

@@ -14,15 +14,16 @@
 //!
 //! The line through it: [`Namespace`] (a namespace without a name, gone with its last user) -> [`Host`] (a
 //! VM) -> [`Vpc`] (the topology of the design note) -> [`probe`] (one packet, one [`Outcome`]). Beside the
-//! line stand flows that live through reloads ([`TcpFlow`], [`UdpFlow`]), floods of new ones ([`Flood`]), ARP
-//! ([`ArpWatch`], [`arping`]) and the text of a whole namespace ([`Snapshot`]). Where a namespace is not enough of a router, the router is a real VM:
-//! [`guest`].
+//! line stand flows that live through reloads ([`TcpFlow`], [`UdpFlow`]), floods of new ones ([`Flood`]), ARP ([`ArpWatch`], [`arping`]), the text of
+//! a whole namespace ([`Snapshot`]), and a router with nothing but wires around it, for thousands of packets
+//! ([`Rig`]). Where a namespace is not enough of a router, the router is a real VM: [`guest`].
 //!
 //! It is test code: whatever it cannot do it reports by a panic that names the command or the call.
 //! It must never touch the namespace it was started in, nor leave anything behind.
 
 mod agent;
 mod arp;
+mod datagram;
 mod diff;
 mod flood;
 mod flow;
@@ -34,6 +35,7 @@ mod namespace;
 mod outcome;
 mod packet;
 mod probe;
+mod rig;
 mod scratch;
 mod snapshot;
 mod tcp;
@@ -44,13 +46,15 @@ mod wait;
 
 pub use agent::{Daemon, Run};
 pub use arp::{ArpFrame, ArpWatch, arping};
+pub use datagram::{Content, Datagram, Segment};
 pub use flood::{Extent, Flood};
 pub use flow::{TcpFlow, UdpFlow};
 pub use host::Host;
 pub use listener::Listener;
-pub use namespace::{Namespace, is_root_with_netns};
+pub use namespace::{Namespace, is_root_with_netns, with_own_mounts};
 pub use outcome::{Arrival, Outcome};
 pub use probe::{Icmp, Protocol, Tcp, Udp, probe, spoof};
+pub use rig::{Rig, Seen, Side};
 pub use snapshot::Snapshot;
 pub use topology::Nic;
 pub use vpc::{Builder, Vpc};

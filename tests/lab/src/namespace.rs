@@ -96,10 +96,15 @@ impl Namespace {
     /// does) would find the NICs of the machine.
     pub fn run_with_sysfs<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
         self.run(|| {
-            unshare(CloneFlags::CLONE_NEWNS).expect("make a mount namespace");
-            let none = None::<&str>;
-            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("make mounts private");
-            mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).expect("mount /sys");
+            own_mounts();
+            mount(
+                Some("sysfs"),
+                "/sys",
+                Some("sysfs"),
+                MsFlags::empty(),
+                None::<&str>,
+            )
+            .expect("mount /sys");
             f()
         })
     }
@@ -207,6 +212,23 @@ impl Namespace {
             .iter()
             .find_map(|entry| Some(entry.address?.as_sockaddr_in()?.ip()))
     }
+}
+
+/// Runs `f` in a thread whose mounts nobody else sees; what `f` runs in a [`Namespace`] sees them.
+pub fn with_own_mounts<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let inside = scope.spawn(|| {
+            own_mounts();
+            f()
+        });
+        inside.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}
+
+fn own_mounts() {
+    unshare(CloneFlags::CLONE_NEWNS).expect("make a mount namespace");
+    let (none, private) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
+    mount(none, "/", none, private, none).expect("make mounts private");
 }
 
 /// Whether this process may make network namespaces; the error says why not, for the line "skipped: ..".

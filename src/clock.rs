@@ -1,0 +1,94 @@
+//! The clocks that a deadline is kept by, and UTC for people.
+//!
+//! The wall clock may jump (NTP, an administrator, a dead RTC battery); CLOCK_BOOTTIME does not, but starts anew with
+//! every boot. So a moment is told by both, with the name of the boot.
+
+use std::fs;
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use nix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+/// A random name of the running boot (random(4)).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// A moment on all clocks.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Moment {
+    /// The name of the boot.
+    pub boot: String,
+    /// Since that boot, the time of a suspension included.
+    pub since_boot: Duration,
+    /// Since 1970, by the wall clock.
+    pub wall: Duration,
+}
+
+impl Moment {
+    /// Now.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn now() -> io::Result<Self> {
+        Ok(Self {
+            boot: fs::read_to_string(BOOT_ID)?.trim().to_owned(),
+            since_boot: clock_gettime(ClockId::CLOCK_BOOTTIME)?.into(),
+            wall: wall(),
+        })
+    }
+}
+
+/// The wall clock's time since 1970; a clock before that is at 1970.
+#[must_use]
+pub fn wall() -> Duration {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+/// A time since 1970 as RFC 3339 writes it, in UTC: `2026-11-21T09:36:00Z`. Pure.
+#[must_use]
+pub fn utc(since_1970: Duration) -> String {
+    let seconds = since_1970.as_secs();
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    // Years begin in March, so that the leap day is the last one; an era is 400 years of 146,097 days (Howard Hinnant,
+    // chrono-compatible low-level date algorithms, civil_from_days).
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year + u64::from(month <= 2);
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_those_of_the_calendar() {
+        // As date(1) says: `date -u -d @N +%FT%TZ`.
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (951_868_800, "2000-03-01T00:00:00Z"),
+            (1_709_164_800, "2024-02-29T00:00:00Z"),
+            (1_798_761_599, "2026-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(utc(Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn the_running_boot_has_a_name_and_a_clock_that_goes_on() {
+        let (one, other) = (Moment::now().unwrap(), Moment::now().unwrap());
+        assert_eq!(one.boot, other.boot);
+        assert!(one.boot.len() > 30 && one.since_boot <= other.since_boot);
+    }
+}

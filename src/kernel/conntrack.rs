@@ -1,0 +1,401 @@
+//! The table of tracked flows (nf_conntrack): read as a stream, and single flows deleted from it.
+//!
+//! Only IPv4, and only what it is told of by the caller's question. A deletion without the tuple of a flow would be a flush of
+//! the whole table (`ctnetlink_del_conntrack`, nf_conntrack_netlink.c), so there is none: a deletion is made from an [`Entry`],
+//! and an entry without a whole tuple cannot be built. The kernel's own filters are not used either: one that knows no
+//! `CTA_FILTER` (before Linux 5.8) takes a filtered deletion for a flush, too.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::Ipv4Addr;
+
+use nix::libc;
+
+use super::error::Error;
+use super::netfilter::message::{Attributes, Messages};
+use super::netfilter::socket::{NetfilterSocket, Request, Subsystem};
+use crate::model::Flow;
+
+const TO: Subsystem = Subsystem {
+    number: libc::NFNL_SUBSYS_CTNETLINK,
+    holds: "the table of tracked flows (nf_conntrack)",
+};
+
+/// `IPCTNL_MSG_CT_GET` and `IPCTNL_MSG_CT_DELETE`, linux/netfilter/nfnetlink_conntrack.h.
+const GET: libc::c_int = 1;
+const DELETE: libc::c_int = 2;
+
+/// `CTA_*`: of an entry.
+mod entry {
+    pub const TUPLE_ORIGINAL: u16 = 1;
+    pub const TUPLE_REPLY: u16 = 2;
+    pub const ID: u16 = 12;
+    pub const ZONE: u16 = 18;
+}
+
+/// `CTA_TUPLE_*`, `CTA_IP_V4_*` and `CTA_PROTO_*`: of a tuple.
+mod tuple {
+    pub const IP: u16 = 1;
+    pub const PROTOCOL: u16 = 2;
+    pub const IP_SOURCE: u16 = 1;
+    pub const IP_DESTINATION: u16 = 2;
+    pub const PROTOCOL_NUMBER: u16 = 1;
+    pub const PROTOCOL_SOURCE_PORT: u16 = 2;
+    pub const PROTOCOL_DESTINATION_PORT: u16 = 3;
+}
+
+/// How many deletions are sent at a time: their answers fit into any receive queue.
+const AT_ONCE: u32 = 128;
+/// How often the table is read again because what was read is not all, or deletions are sent again whose answers were lost.
+const TRIES: usize = 8;
+
+/// The connection to nf_conntrack: one socket reads, the other one deletes meanwhile, so that nothing is kept for later.
+pub(super) struct Conntrack {
+    reader: NetfilterSocket,
+    deleter: Deleter,
+}
+
+impl Conntrack {
+    /// Opens it in the network namespace of the thread.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if the kernel has no netfilter netlink.
+    pub(super) fn open() -> Result<Self, Error> {
+        let open = || NetfilterSocket::open().map_err(failed);
+        Ok(Self {
+            reader: open()?,
+            deleter: Deleter {
+                socket: open()?,
+                batch: Messages::default(),
+                waiting: 0,
+                first: 0,
+                ended: 0,
+            },
+        })
+    }
+
+    /// Asks of every tracked IPv4 flow whether it is to end, and deletes those. A flow that others deleted meanwhile is no
+    /// error. Returns how many were deleted.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if the kernel has no nf_conntrack or no netlink to it; else if it refuses. Flows may have been
+    /// deleted then.
+    pub(super) fn end_flows(&mut self, is_stale: &mut dyn FnMut(&Flow) -> bool) -> Result<usize, Error> {
+        let request = Request {
+            what: "list the tracked flows",
+            to: &TO,
+            kind: GET,
+            flags: libc::NLM_F_DUMP,
+            names: &[],
+        };
+        self.deleter.ended = 0;
+        for _ in 0..TRIES {
+            let deleter = &mut self.deleter;
+            let mut refused = None;
+            let read = self.reader.ask(&request, |family, message| {
+                // Not every kernel keeps to the family that it is asked for.
+                if i32::from(family) == libc::AF_INET
+                    && refused.is_none()
+                    && let Some(entry) = Entry::read(message)?
+                    && is_stale(&entry.flow)
+                {
+                    refused = deleter.delete(&entry).err();
+                }
+                Ok(())
+            });
+            refused = refused.or_else(|| deleter.finish().err());
+            if let Some(error) = refused {
+                return Err(error);
+            }
+            match read {
+                Ok(true) => return Ok(self.deleter.ended),
+                // The hash table was changed while it was read, or the queue was full.
+                Ok(false) => {}
+                Err(Error::Read { source, .. }) if source.raw_os_error() == Some(libc::ENOBUFS) => {
+                    // What is left of the answer is read by nobody.
+                    self.reader = NetfilterSocket::open().map_err(failed)?;
+                }
+                Err(Error::Read { source, .. }) => return Err(failed(source)),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Interrupted)
+    }
+}
+
+/// nfnetlink answers `EINVAL` where nobody has registered for a subsystem (`nfnetlink_rcv_msg`, nfnetlink.c).
+fn failed(source: io::Error) -> Error {
+    match source.raw_os_error() {
+        Some(libc::EINVAL | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT) => {
+            Error::Unsupported {
+                feature: "netlink to nf_conntrack",
+                remedy: "load the module nf_conntrack_netlink (CONFIG_NF_CT_NETLINK)",
+            }
+        }
+        _ => Error::Read {
+            what: TO.holds.to_owned(),
+            source,
+        },
+    }
+}
+
+/// An entry of the table, with what tells it from all others.
+struct Entry<'a> {
+    flow: Flow,
+    /// The attributes of its original tuple, as the kernel wrote them.
+    tuple: &'a [u8],
+    /// Its number: another flow of the same tuple, that came meanwhile, has another one.
+    id: Option<&'a [u8]>,
+    zone: Option<&'a [u8]>,
+}
+
+impl<'a> Entry<'a> {
+    /// `None` where a tuple is not of IPv4 or not whole.
+    fn read(message: &'a [u8]) -> Result<Option<Self>, String> {
+        let attributes = Attributes::<19>::read(message)?;
+        let (Some(original), Some(reply)) = (
+            attributes.get(entry::TUPLE_ORIGINAL),
+            attributes.get(entry::TUPLE_REPLY),
+        ) else {
+            return Ok(None);
+        };
+        let (Some((protocol, from)), Some((_, back))) = (ends(original)?, ends(reply)?) else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            flow: Flow::new(protocol, from, back),
+            tuple: original,
+            id: attributes.get(entry::ID),
+            zone: attributes.get(entry::ZONE),
+        }))
+    }
+}
+
+/// The protocol of a tuple, and its source and destination with their ports.
+type Ends = (u8, [(Ipv4Addr, Option<u16>); 2]);
+
+fn ends(bytes: &[u8]) -> Result<Option<Ends>, String> {
+    let parts = Attributes::<3>::read(bytes)?;
+    let (Some(ip), Some(protocol)) = (parts.get(tuple::IP), parts.get(tuple::PROTOCOL)) else {
+        return Ok(None);
+    };
+    let (ip, protocol) = (Attributes::<3>::read(ip)?, Attributes::<4>::read(protocol)?);
+    let address = |kind| ip.number(kind).map(Ipv4Addr::from);
+    let port = |kind| Some(u16::from_be_bytes(protocol.get(kind)?.try_into().ok()?));
+    let (Some(source), Some(destination), Some([number])) = (
+        address(tuple::IP_SOURCE),
+        address(tuple::IP_DESTINATION),
+        protocol.get(tuple::PROTOCOL_NUMBER),
+    ) else {
+        return Ok(None);
+    };
+    // GRE has keys in the place of ports: no rule of ours looks at them.
+    let ports = [tuple::PROTOCOL_SOURCE_PORT, tuple::PROTOCOL_DESTINATION_PORT];
+    let [source_port, destination_port] = ports.map(|kind| port(kind).filter(|_| has_ports(*number)));
+    Ok(Some((
+        *number,
+        [(source, source_port), (destination, destination_port)],
+    )))
+}
+
+fn has_ports(protocol: u8) -> bool {
+    let with_ports = [
+        libc::IPPROTO_TCP,
+        libc::IPPROTO_UDP,
+        libc::IPPROTO_UDPLITE,
+        libc::IPPROTO_SCTP,
+        libc::IPPROTO_DCCP,
+    ];
+    with_ports.contains(&protocol.into())
+}
+
+/// Deletions, many in a send.
+struct Deleter {
+    socket: NetfilterSocket,
+    batch: Messages,
+    /// How many deletions the batch has.
+    waiting: u32,
+    /// The sequence number of the first.
+    first: u32,
+    /// How many flows were deleted.
+    ended: usize,
+}
+
+impl Deleter {
+    fn delete(&mut self, flow: &Entry<'_>) -> Result<(), Error> {
+        let sequence = self.socket.numbers(1);
+        if self.waiting == 0 {
+            self.first = sequence;
+        }
+        let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK;
+        self.batch
+            .message_to(TO.number, DELETE, flags, sequence, |message| {
+                message.nested_bytes(entry::TUPLE_ORIGINAL, flow.tuple);
+                for (kind, value) in [(entry::ID, flow.id), (entry::ZONE, flow.zone)] {
+                    if let Some(value) = value {
+                        message.attribute(kind, value);
+                    }
+                }
+            });
+        self.waiting += 1;
+        if self.waiting == AT_ONCE {
+            self.finish()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Sends what waits.
+    fn finish(&mut self) -> Result<(), Error> {
+        let (batch, waiting) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.waiting));
+        // By the number of the deletion, since after a lost answer all are sent again.
+        let mut answered = BTreeMap::new();
+        let sequences = self.first..self.first.wrapping_add(waiting);
+        for _ in 0..TRIES {
+            if waiting == 0 {
+                return Ok(());
+            }
+            let whole = self.socket.send_all(batch.bytes(), |sequence, errno| {
+                if sequences.contains(&sequence) {
+                    answered.entry(sequence).or_insert(errno);
+                }
+            });
+            whole.map_err(|source| Error::Refused { source })?;
+            if answered.len() == waiting as usize {
+                self.ended += answered.values().filter(|errno| errno.is_none()).count();
+                // Gone already, with its number or altogether.
+                let refused = answered.values().flatten().find(|errno| **errno != libc::ENOENT);
+                return refused.map_or(Ok(()), |errno| Err(Error::refused(*errno)));
+            }
+        }
+        Err(Error::refused(libc::ENOBUFS))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::netfilter::message::{Content, answers};
+    use super::*;
+
+    fn tuple_of(
+        message: &mut Messages,
+        kind: u16,
+        addresses: [[u8; 4]; 2],
+        protocol: u8,
+        ports: Option<[u16; 2]>,
+    ) {
+        message.nested(kind, |message| {
+            message.nested(tuple::IP, |message| {
+                message.attribute(tuple::IP_SOURCE, &addresses[0]);
+                message.attribute(tuple::IP_DESTINATION, &addresses[1]);
+            });
+            message.nested(tuple::PROTOCOL, |message| {
+                message.attribute(tuple::PROTOCOL_NUMBER, &[protocol]);
+                for (kind, port) in [2, 3].into_iter().zip(ports.into_iter().flatten()) {
+                    message.attribute(kind, &port.to_be_bytes());
+                }
+            });
+        });
+    }
+
+    fn message(write: impl FnOnce(&mut Messages)) -> Messages {
+        let mut messages = Messages::default();
+        messages.message_to(TO.number, GET, 0, 1, write);
+        messages
+    }
+
+    fn read(messages: &Messages) -> Option<Flow> {
+        let Ok(Content::Object(_, attributes)) = answers(messages.bytes()).next().unwrap().unwrap().content()
+        else {
+            panic!("an object")
+        };
+        Entry::read(attributes).unwrap().map(|entry| entry.flow)
+    }
+
+    const CLIENT: [u8; 4] = [198, 51, 100, 10];
+    const EIP: [u8; 4] = [10, 90, 2, 250];
+    const VM: [u8; 4] = [192, 168, 100, 190];
+
+    #[test]
+    fn a_flow_is_its_first_packet_and_what_its_answers_say_of_it() {
+        let both = |protocol, ports: Option<[u16; 2]>, back| {
+            read(&message(|message| {
+                tuple_of(message, entry::TUPLE_ORIGINAL, [CLIENT, EIP], protocol, ports);
+                tuple_of(message, entry::TUPLE_REPLY, [VM, CLIENT], protocol, back);
+                message.number(entry::ID, 7);
+            }))
+        };
+        let flow = both(6, Some([40_000, 80]), Some([8080, 40_000])).unwrap();
+        assert_eq!(
+            (
+                flow.original.source,
+                flow.original.destination,
+                flow.original.destination_port
+            ),
+            (CLIENT.into(), EIP.into(), Some(80))
+        );
+        assert_eq!(
+            (
+                flow.translated.source,
+                flow.translated.destination,
+                flow.translated.destination_port
+            ),
+            (CLIENT.into(), VM.into(), Some(8080))
+        );
+        for protocol in [1, 47] {
+            let flow = both(protocol, Some([1, 2]), Some([3, 4])).unwrap();
+            assert_eq!(
+                (flow.original.destination_port, flow.translated.destination_port),
+                (None, None)
+            );
+            assert_eq!(
+                (flow.original.protocol, flow.translated.destination),
+                (protocol, VM.into())
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_whole_is_no_entry_and_so_can_never_be_deleted() {
+        let parts = |parts: usize| {
+            message(|message| {
+                message.nested(entry::TUPLE_ORIGINAL, |message| {
+                    message.nested(tuple::IP, |message| {
+                        if parts > 0 {
+                            message.attribute(tuple::IP_SOURCE, &CLIENT);
+                        }
+                        if parts > 1 {
+                            message.attribute(tuple::IP_DESTINATION, &EIP);
+                        }
+                    });
+                    if parts > 2 {
+                        message.nested(tuple::PROTOCOL, |message| {
+                            if parts > 3 {
+                                message.attribute(tuple::PROTOCOL_NUMBER, &[6]);
+                            }
+                        });
+                    }
+                });
+                tuple_of(message, entry::TUPLE_REPLY, [VM, CLIENT], 6, Some([80, 1]));
+            })
+        };
+        assert_eq!(
+            [0, 1, 2, 3, 4].map(|count| read(&parts(count)).is_some()),
+            [false, false, false, false, true]
+        );
+        // Nor one without any tuple, nor one of IPv6 addresses.
+        assert_eq!(read(&message(|message| message.number(entry::ID, 7))), None);
+        let six = message(|message| {
+            for kind in [entry::TUPLE_ORIGINAL, entry::TUPLE_REPLY] {
+                message.nested(kind, |message| {
+                    message.nested(tuple::IP, |message| {
+                        message.attribute(3, &[0; 16]);
+                        message.attribute(4, &[0; 16]);
+                    });
+                    message.nested(tuple::PROTOCOL, |message| message.attribute(1, &[6]));
+                });
+            }
+        });
+        assert_eq!(read(&six), None);
+    }
+}

@@ -1,0 +1,191 @@
+//! Takes operations back: the inverse of each, last first, and then looks until everything is as it was.
+//!
+//! What failed is not known to have done nothing: an answer can be lost. So what counts is not what the inverses
+//! answer but what is seen afterwards, and what is reported as left over is left over.
+
+use std::time::Duration;
+
+use crate::kernel::{Error, Incomplete, Kernel};
+use crate::model::nft::TableChange;
+use crate::model::{LinkIndex, LinkSysctl, Observed, RouteKind, Sysctl};
+use crate::plan::{LinkRef, Operation};
+
+/// How often it is looked, and what is not as it was put right: an error may pass (a full queue, a hash table that is
+/// just growing), and the time between doubles.
+const LOOKS: u32 = 5;
+const PATIENCE: Duration = Duration::from_millis(2);
+
+/// Takes back what was `done`, and what is `unsure`: failed, perhaps after it had been carried out. What could not be
+/// brought back to how it was `before` is returned: what would have to be done, and why it was not.
+#[must_use]
+pub(crate) fn undo(
+    kernel: &mut dyn Kernel,
+    done: &[Operation],
+    unsure: &[Operation],
+    before: &Observed,
+) -> Vec<String> {
+    let inverse: Vec<Operation> = done.iter().rev().map(Operation::inverse).collect();
+    let mut failed = carry_out(kernel, &inverse);
+    let begun: Vec<&Operation> = done.iter().chain(unsure).collect();
+    let mut left_over = Vec::new();
+    for look in 0..LOOKS {
+        if look > 1 {
+            std::thread::sleep(PATIENCE * (1 << look));
+        }
+        match kernel.observe() {
+            Ok(now) => {
+                let rest = repairs(&begun, &now, before);
+                if rest.is_empty() {
+                    return Vec::new();
+                }
+                if look + 1 < LOOKS {
+                    failed = carry_out(kernel, &rest);
+                }
+                left_over = rest.iter().map(|one| with_reason(one, &failed)).collect();
+            }
+            Err(error) => {
+                left_over = failed.iter().map(|(one, why)| format!("{one}: {why}")).collect();
+                left_over.push(format!("what else is left over cannot be seen: {error}"));
+            }
+        }
+    }
+    left_over
+}
+
+fn with_reason(operation: &Operation, failed: &[(Operation, Error)]) -> String {
+    match failed.iter().find(|(other, _)| other == operation) {
+        Some((_, why)) => format!("{operation}: {why}"),
+        None => operation.to_string(),
+    }
+}
+
+/// Carries out as much as can be, and names what failed.
+fn carry_out(kernel: &mut dyn Kernel, operations: &[Operation]) -> Vec<(Operation, Error)> {
+    let mut rest = operations;
+    let mut failed = Vec::new();
+    while !rest.is_empty() {
+        match kernel.apply(rest) {
+            Ok(()) => break,
+            Err(Incomplete { begun, failures }) => {
+                let named = failures
+                    .into_iter()
+                    .map(|one| (rest[one.index].clone(), one.error));
+                failed.extend(named);
+                rest = &rest[begun..];
+            }
+        }
+    }
+    failed
+}
+
+/// What makes the things that were touched what they were before.
+fn repairs(begun: &[&Operation], now: &Observed, before: &Observed) -> Vec<Operation> {
+    let mut repairs = Vec::new();
+    for operation in begun.iter().rev() {
+        let inverse = operation.inverse();
+        let is_of_its_own = matches!(operation, Operation::Table(_) | Operation::SetSysctl { .. });
+        if !is_of_its_own && !is_back(operation, now, before) && !repairs.contains(&inverse) {
+            repairs.push(inverse);
+        }
+    }
+    repairs.extend(routes_that_went_along(begun, now, before));
+    repairs.extend(sysctls(begun, now, before));
+    if begun.iter().any(|one| matches!(one, Operation::Table(_))) {
+        let change = TableChange::between(now.table.as_ref(), before.table.as_ref());
+        repairs.extend(change.map(Operation::Table));
+    }
+    repairs
+}
+
+/// Whether what an operation touched is as it was. What hangs on a link that is gone cannot be brought back.
+fn is_back(operation: &Operation, now: &Observed, before: &Observed) -> bool {
+    let is_gone = |link: &LinkRef| now.link(link.index).is_none();
+    match operation {
+        Operation::SetLink { link, .. } => {
+            let up = |one: &Observed| one.link(link.index).map(|link| link.up);
+            is_gone(link) || up(now) == up(before)
+        }
+        Operation::AddAddress { link, address } | Operation::DeleteAddress { link, address } => {
+            let has = |one: &Observed| {
+                one.addresses
+                    .get(&link.index)
+                    .is_some_and(|all| all.contains(address))
+            };
+            is_gone(link) || has(now) == has(before)
+        }
+        Operation::AddRoute { link, route } | Operation::DeleteRoute { link, route } => {
+            is_gone(link) || now.routes.contains(route) == before.routes.contains(route)
+        }
+        Operation::ReplaceRoute {
+            from_link, from, to, ..
+        } => {
+            let has = |one: &Observed| (one.routes.contains(from), one.routes.contains(to));
+            is_gone(from_link) || has(now) == has(before)
+        }
+        Operation::SetSysctl { .. } | Operation::Table(_) => true,
+    }
+}
+
+/// The kernel drops the routes out of a link that goes down, also those that nobody deleted.
+fn routes_that_went_along(begun: &[&Operation], now: &Observed, before: &Observed) -> Vec<Operation> {
+    let was_down = |index: LinkIndex| {
+        begun
+            .iter()
+            .any(|one| matches!(one, Operation::SetLink { link, up: false } if link.index == index))
+    };
+    let named = |route| {
+        begun.iter().any(|one| match one {
+            Operation::AddRoute { route: other, .. } | Operation::DeleteRoute { route: other, .. } => {
+                other == route
+            }
+            Operation::ReplaceRoute { from, .. } => from == route,
+            _ => false,
+        })
+    };
+    let lost = before.routes.iter().filter(|route| {
+        route.kind != RouteKind::Unreachable
+            && was_down(route.link)
+            && !now.routes.contains(route)
+            && !named(*route)
+    });
+    // Each comes before those of its kind that are there already: the first of before last.
+    let back = lost.rev().filter_map(|route| {
+        let link = now.link(route.link)?.into();
+        Some(Operation::AddRoute {
+            link,
+            route: route.clone(),
+        })
+    });
+    back.collect()
+}
+
+/// Also those that the kernel wrote along with another.
+fn sysctls(begun: &[&Operation], now: &Observed, before: &Observed) -> Vec<Operation> {
+    let touched = |wanted| {
+        begun
+            .iter()
+            .any(|one| matches!(one, Operation::SetSysctl { key, .. } if *key == wanted))
+    };
+    let mut repairs = Vec::new();
+    for (key, to) in &before.sysctls {
+        let along = matches!(
+            key,
+            Sysctl::Link(_, LinkSysctl::DisableIpv6) | Sysctl::DisableIpv6Default
+        ) && touched(Sysctl::DisableIpv6All);
+        let (Some(from), true) = (
+            now.sysctls.get(key).filter(|from| *from != to),
+            along || touched(*key),
+        ) else {
+            continue;
+        };
+        if let Some(path) = now.sysctl_path(*key) {
+            repairs.push(Operation::SetSysctl {
+                key: *key,
+                path,
+                from: from.clone(),
+                to: to.clone(),
+            });
+        }
+    }
+    repairs
+}

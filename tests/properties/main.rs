@@ -1,0 +1,247 @@
+//! What must hold for every configuration and every kernel: found by trying many, on the kernel in memory.
+
+mod faults;
+mod flows;
+mod gateways;
+
+use std::collections::BTreeSet;
+
+use kylin_vr::config::Config;
+use kylin_vr::features;
+use kylin_vr::kernel::Fake;
+use kylin_vr::model::{Link, LinkId, LinkIndex, LinkName, LinkSysctl, Observed, Route, RouteKind, Sysctl};
+use kylin_vr::owned::{Owned, ROUTE_PROTOCOL};
+use kylin_vr::plan::diff;
+use kylin_vr::reconcile::reconcile;
+use proptest::prelude::*;
+use proptest::sample::subsequence;
+
+/// NICs that configurations name; those of a kernel are some of them, and one that no file names.
+const NICS: usize = 4;
+const FOREIGN: &str = "52:54:84:99:00:01";
+
+fn mac(nic: usize) -> String {
+    format!("52:54:84:11:00:{nic:02x}")
+}
+
+/// A valid configuration: NIC 0 outside, some others inside, elastic IPs and forwards of all shapes.
+fn config() -> impl Strategy<Value = String> {
+    let nics = subsequence((0..NICS).collect::<Vec<_>>(), 0..=NICS);
+    let eips = proptest::collection::btree_map(1..20u8, 1..20u8, 0..8);
+    let forward = (1..8u16, 0..3u16, 0..600u16, any::<bool>(), 1..20u8);
+    let forwards = proptest::collection::vec(forward, 0..6);
+    let gateway = 1..4u8;
+    (nics, 1..4u8, gateway, eips, forwards, any::<bool>()).prop_map(
+        |(nics, host, gateway, eips, forwards, ipv6)| {
+            let mut text = format!("ipv6: {ipv6}\nif_list:\n");
+            for nic in nics {
+                let (subnet, host) = if nic == 0 { ("10.90.3".to_owned(), 10 + host) } else { (format!("192.168.{nic}"), 250 + host) };
+                text += &format!("  - {{ipaddr: {subnet}.{host}, prefix: 24, mac: {}", mac(nic));
+                text += &if nic == 0 { format!(", gateway: 10.90.3.{gateway}}}\n") } else { "}\n".to_owned() };
+            }
+            text += "eip_list:\n";
+            for (eip, vm) in eips {
+                text += &format!("  - {{eip: 10.90.2.{eip}, vm-ip: 192.168.{}.{vm}}}\n", 1 + vm % 3);
+            }
+            text += "port_forward_list:\n";
+            for (index, (slot, shift, length, udp, vm)) in forwards.into_iter().enumerate() {
+                // One address each, so that none overlap; some are elastic IPs, some the router's own.
+                let eip = if slot == 7 { format!("10.90.3.{}", 200 + index) } else { format!("10.90.2.{}", 15 + index) };
+                let (port, protocol) = (1000 * slot + index as u16, if udp { "udp" } else { "tcp" });
+                text += &format!(
+                    "  - {{eip: {eip}, protocal: {protocol}, port: {port}, end_port: {}, vm-port: {}, vm-ip: 192.168.1.{vm}}}\n",
+                    port + length,
+                    port + shift
+                );
+            }
+            text
+        },
+    )
+}
+
+/// A kernel with some of the NICs, up or down, with what others left on them, and with a foreign NIC.
+fn kernel() -> impl Strategy<Value = Observed> {
+    let nics = subsequence((0..NICS).collect::<Vec<_>>(), 0..=NICS);
+    let residue = proptest::collection::vec((0..NICS, 1..250u8), 0..4);
+    (nics, any::<u8>(), residue, any::<bool>(), any::<bool>()).prop_map(
+        |(nics, up, residue, default, ipv6)| {
+            let mut observed = Observed::default();
+            let mut add = |index: u32, name: &str, id: LinkId, up: bool| {
+                observed.links.push(Link {
+                    index: LinkIndex(index),
+                    name: LinkName(name.to_owned()),
+                    id: Some(id),
+                    up,
+                    stacked: false,
+                    ipv6_in_use: ipv6 && name == "mgmt0",
+                    udev_pending: false,
+                });
+                if let LinkId::Mac(mac) = id {
+                    for parameter in LinkSysctl::ALL {
+                        observed
+                            .sysctls
+                            .insert(Sysctl::Link(mac, parameter), "0".to_owned());
+                    }
+                }
+            };
+            add(1, "lo", LinkId::Loopback, up & 0x80 != 0);
+            for nic in &nics {
+                add(
+                    *nic as u32 + 2,
+                    &format!("eth{nic}"),
+                    LinkId::Mac(mac(*nic).parse().unwrap()),
+                    up >> nic & 1 == 1,
+                );
+            }
+            add(9, "mgmt0", LinkId::Mac(FOREIGN.parse().unwrap()), true);
+            for key in [
+                Sysctl::IpForward,
+                Sysctl::DisableIpv6All,
+                Sysctl::DisableIpv6Default,
+            ] {
+                observed.sysctls.insert(key, "0".to_owned());
+            }
+            observed
+                .addresses
+                .insert(LinkIndex(9), ["172.16.0.5/24".parse().unwrap()].into());
+            for (nic, host) in residue.iter().filter(|(nic, _)| nics.contains(nic)) {
+                let address = format!("10.90.3.{host}/24").parse().unwrap();
+                observed
+                    .addresses
+                    .entry(LinkIndex(*nic as u32 + 2))
+                    .or_default()
+                    .insert(address);
+            }
+            if default {
+                observed.routes.push(foreign_default());
+            }
+            observed
+        },
+    )
+}
+
+fn foreign_default() -> Route<LinkIndex> {
+    Route {
+        destination: "0.0.0.0/0".parse().unwrap(),
+        table: 254,
+        kind: RouteKind::Unicast,
+        gateway: Some("172.16.0.1".parse().unwrap()),
+        link: LinkIndex(9),
+        metric: 0,
+        protocol: 3,
+    }
+}
+
+fn parse(text: &str) -> Config {
+    let parsed = Config::parse(text.as_bytes());
+    parsed
+        .config
+        .unwrap_or_else(|| panic!("{text}\n{:?}", parsed.problems))
+}
+
+fn apply(kernel: &mut Fake, text: &str, owned: Owned) -> Owned {
+    let desired = features::desired(&parse(text));
+    let plan = diff(&desired, &kernel.state, &owned);
+    // Whatever is done is told.
+    assert!(
+        plan.operations.iter().all(|one| !one.lines().is_empty()),
+        "{:?}",
+        plan.operations
+    );
+    let owned = reconcile(kernel, &desired, owned, |_| Ok(())).unwrap().owned;
+    assert!(
+        diff(&desired, &kernel.state, &owned).is_empty(),
+        "a second run has something to do"
+    );
+    owned
+}
+
+/// What is not ours, of a state: the foreign NIC, whatever is on it, and its route.
+fn foreign(state: &Observed) -> (Vec<Link>, Option<BTreeSet<ipnet::Ipv4Net>>, Vec<Route<LinkIndex>>) {
+    (
+        state
+            .links
+            .iter()
+            .filter(|link| link.index == LinkIndex(9))
+            .cloned()
+            .collect(),
+        state.addresses.get(&LinkIndex(9)).cloned(),
+        state
+            .routes
+            .iter()
+            .filter(|route| route.link == LinkIndex(9))
+            .cloned()
+            .collect(),
+    )
+}
+
+proptest! {
+    #[test]
+    fn parsing_never_panics(text in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let _ = Config::parse(&text);
+    }
+
+    #[test]
+    fn parsing_a_damaged_file_never_panics(text in config(), at in any::<prop::sample::Index>(), byte: u8, cut: bool) {
+        let mut text = text.into_bytes();
+        let at = at.index(text.len());
+        text[at] = byte;
+        if cut {
+            text.truncate(at);
+        }
+        let parsed = Config::parse(&text);
+        // Whole or not at all, and never refused without a word.
+        prop_assert!(parsed.config.is_some() || !parsed.problems.is_empty());
+    }
+
+    #[test]
+    fn a_plan_applied_leaves_nothing_to_do_and_nothing_foreign_touched(state in kernel(), texts in proptest::collection::vec(config(), 1..4)) {
+        let before = foreign(&state);
+        let mut kernel = Fake::new(state);
+        let mut owned = Owned::default();
+        for text in &texts {
+            // Another program goes before us.
+            if let Some(at) = kernel.state.routes.iter().position(|route| *route == foreign_default()) {
+                let route = kernel.state.routes.remove(at);
+                kernel.state.routes.insert(0, route);
+            }
+            owned = apply(&mut kernel, text, owned);
+            prop_assert_eq!(&foreign(&kernel.state), &before);
+            if parse(text).external().is_some() {
+                let first = kernel.state.routes.iter().find(|route| route.is_default());
+                let external = kernel.state.find(LinkId::Mac(mac(0).parse().unwrap()));
+                if external.is_ok() {
+                    prop_assert_eq!(first.map(|route| route.protocol), Some(ROUTE_PROTOCOL), "ours is not the first default");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn removal_leaves_no_residue(state in kernel(), texts in proptest::collection::vec(config(), 1..4)) {
+        let mut clean = state.clone();
+        // What others left on NICs of the file is ours to take away, as is a loopback that was down.
+        let named: BTreeSet<LinkIndex> = texts.iter().flat_map(|text| {
+            let config = parse(text);
+            config.interfaces().iter().filter_map(|one| Some(state.find(LinkId::Mac(one.mac)).ok()?.index)).collect::<Vec<_>>()
+        }).collect();
+        clean.addresses.retain(|index, _| !named.contains(index));
+
+        let mut kernel = Fake::new(state);
+        let mut owned = Owned::default();
+        for text in texts.iter().map(String::as_str).chain([""]) {
+            owned = apply(&mut kernel, text, owned);
+        }
+        kernel.state.addresses.retain(|_, addresses| !addresses.is_empty());
+        clean.links[0].up = kernel.state.links[0].up;
+        prop_assert_eq!(kernel.state, clean);
+        prop_assert_eq!(owned, Owned::default());
+    }
+}
+
+/// Whether the configuration can still be applied.
+fn kept_or_default(kernel: &Fake, text: &str) -> bool {
+    let mut kernel = kernel.clone();
+    let desired = features::desired(&parse(text));
+    reconcile(&mut kernel, &desired, Owned::default(), |_| Ok(())).is_ok()
+}
