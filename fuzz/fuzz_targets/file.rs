@@ -22,7 +22,8 @@ fuzz_target!(|data: &[u8]| {
         // Line 0 is the file as a whole.
         if let Some(index) = problem.place.line.checked_sub(1) {
             let length = lines.get(index as usize).map(|length| *length as u64);
-            let inside = length.is_some_and(|length| (1..=length + 1).contains(&problem.place.column));
+            let inside =
+                length.is_some_and(|length| (1..=length + 1).contains(&u64::from(problem.place.column)));
             assert!(inside, "{:?} is outside of the text: {problem}", problem.place);
         }
     }

@@ -6,6 +6,7 @@ use kylin_vr::config::Config;
 use kylin_vr::kernel::Fake;
 use kylin_vr::model::{Link, LinkId, LinkIndex, LinkName, LinkSysctl, Observed, Sysctl};
 
+pub mod flows;
 pub mod tables;
 
 /// Checks that a line that is shown is one line, and moves no cursor.

@@ -281,7 +281,7 @@ pub(super) fn host_address(text: &str) -> Result<Ipv4Addr, String> {
 }
 
 /// A decimal number. No sign, and no leading zero, which YAML 1.1 reads as octal and YAML 1.2 does not.
-pub(super) fn number<T: FromStr + PartialOrd>(
+pub(crate) fn number<T: FromStr + PartialOrd>(
     text: &str,
     range: &RangeInclusive<T>,
     expected: &str,

@@ -18,6 +18,8 @@ use serde::Serialize;
 
 use crate::model::{Conntrack, MacAddr};
 
+pub(crate) use fields::number;
+pub(crate) use problem::shown;
 pub use problem::{Place, Problem, Severity};
 
 /// The most bytes that a file may have: 65,000 elastic IPs take less than half of it.

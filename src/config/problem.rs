@@ -57,7 +57,7 @@ impl fmt::Display for Problem {
 }
 
 /// A value as it can be shown: one line, no control characters, not endless.
-pub(super) fn shown(value: &str) -> String {
+pub(crate) fn shown(value: &str) -> String {
     const LONGEST: usize = 60;
     let mut text: String = value.chars().take(LONGEST).flat_map(char::escape_debug).collect();
     if value.chars().nth(LONGEST).is_some() {

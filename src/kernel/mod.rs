@@ -33,6 +33,7 @@ use crate::plan::{Announcement, Operation};
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz {
+    pub use super::conntrack::fuzz as conntrack;
     pub use super::nftables::fuzz as nftables;
     pub use super::rtnetlink::fuzz as rtnetlink;
     pub use super::watch::fuzz as watch;

@@ -24,6 +24,7 @@
 //! is Linux 5.14 or later in two points: before, the first address of a subnet was a broadcast address as well (up to
 //! 5.13), and 0.0.0.0/8 no addresses of hosts (up to 5.2).
 
+mod arguments;
 mod index;
 mod outcome;
 mod packet;
@@ -36,6 +37,7 @@ use std::net::Ipv4Addr;
 
 use crate::config::Config;
 use crate::model::MacAddr;
+pub use arguments::{ArgumentError, Arguments};
 use index::{Index, Way};
 pub use outcome::{Answer, Decision, Delivery, Entry, Fate, Outcome, Reason, Receipt, Row, WayBack};
 pub use packet::{Nic, Origin, Packet, Ports, Transport};

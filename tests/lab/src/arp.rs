@@ -150,27 +150,30 @@ pub fn arping(namespace: &Namespace, link: &str, address: Ipv4Addr, timeout: Dur
 
 /// A packet socket for ARP on one link, and the link's own address.
 fn open(namespace: &Namespace, link: &str) -> (Socket, LinkAddr) {
-    namespace.run(|| {
-        let protocol = u16::try_from(ETH_P_ARP).expect("an EtherType").to_be();
-        let socket = Socket::new(
-            Domain::PACKET,
-            Type::RAW,
-            Some(Protocol::from(i32::from(protocol))),
-        )
-        .expect("open a packet socket (needs CAP_NET_RAW)");
-        socket.set_nonblocking(true).expect("make a socket non-blocking");
-        // Ten thousand EIPs are announced in one go; the default buffer holds some three hundred frames.
-        setsockopt(&socket, sockopt::RcvBufForce, &(64 << 20)).expect("enlarge a receive buffer");
-        // nix has no way to build a `LinkAddr`, but the list of addresses has one for every link. Its
-        // protocol is 0, with which bind(2) keeps the socket's own.
-        let card = getifaddrs()
-            .expect("list links")
-            .filter(|entry| entry.interface_name == link)
-            .find_map(|entry| entry.address?.as_link_addr().copied())
-            .unwrap_or_else(|| panic!("no link {link} in the namespace"));
-        bind(socket.as_raw_fd(), &card).unwrap_or_else(|error| panic!("watch {link}: {error}"));
-        (socket, card)
-    })
+    namespace.run(|| packet_socket(link, ETH_P_ARP))
+}
+
+/// A packet socket for one protocol on a link of the thread's namespace, and the link's own address.
+pub(crate) fn packet_socket(link: &str, protocol: i32) -> (Socket, LinkAddr) {
+    let protocol = u16::try_from(protocol).expect("an EtherType").to_be();
+    let socket = Socket::new(
+        Domain::PACKET,
+        Type::RAW,
+        Some(Protocol::from(i32::from(protocol))),
+    )
+    .expect("open a packet socket (needs CAP_NET_RAW)");
+    socket.set_nonblocking(true).expect("make a socket non-blocking");
+    // Ten thousand EIPs are announced in one go; the default buffer holds some three hundred frames.
+    setsockopt(&socket, sockopt::RcvBufForce, &(64 << 20)).expect("enlarge a receive buffer");
+    // nix has no way to build a `LinkAddr`, but the list of addresses has one for every link. Its
+    // protocol is 0, with which bind(2) keeps the socket's own.
+    let card = getifaddrs()
+        .expect("list links")
+        .filter(|entry| entry.interface_name == link)
+        .find_map(|entry| entry.address?.as_link_addr().copied())
+        .unwrap_or_else(|| panic!("no link {link} in the namespace"));
+    bind(socket.as_raw_fd(), &card).unwrap_or_else(|error| panic!("watch {link}: {error}"));
+    (socket, card)
 }
 
 fn receive(socket: &Socket) -> Option<Vec<u8>> {

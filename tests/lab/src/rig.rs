@@ -14,13 +14,13 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use nix::ifaddrs::getifaddrs;
 use nix::libc::{AF_NETLINK, ETH_P_ALL, IPPROTO_RAW, NETLINK_NETFILTER};
 use nix::poll::PollFlags;
-use nix::sys::socket::{LinkAddr, MsgFlags, bind, recv, sendto, setsockopt, sockopt};
+use nix::sys::socket::{LinkAddr, MsgFlags, recv, sendto, setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::agent::{Agent, Run};
+use crate::arp::packet_socket;
 use crate::datagram::Datagram;
 use crate::namespace::{Namespace, finish};
 use crate::packet::{Arp, be16};
@@ -314,22 +314,7 @@ impl Rig {
 
 impl Wire {
     fn open(slot: u8) -> Wire {
-        let protocol = u16::try_from(ETH_P_ALL).expect("an EtherType").to_be();
-        let socket = Socket::new(
-            Domain::PACKET,
-            Type::RAW,
-            Some(Protocol::from(i32::from(protocol))),
-        )
-        .expect("open a packet socket (needs CAP_NET_RAW)");
-        socket.set_nonblocking(true).expect("make a socket non-blocking");
-        setsockopt(&socket, sockopt::RcvBufForce, &(64 << 20)).expect("enlarge a receive buffer");
-        let name = format!("w{slot}");
-        let card = getifaddrs()
-            .expect("list links")
-            .filter(|entry| entry.interface_name == name)
-            .find_map(|entry| entry.address?.as_link_addr().copied())
-            .expect("a link that was just made");
-        bind(socket.as_raw_fd(), &card).expect("listen on a wire");
+        let (socket, card) = packet_socket(&format!("w{slot}"), ETH_P_ALL);
         Wire {
             socket,
             card,

@@ -5,6 +5,9 @@
 //! and an entry without a whole tuple cannot be built. The kernel's own filters are not used either: one that knows no
 //! `CTA_FILTER` (before Linux 5.8) takes a filtered deletion for a flush, too.
 
+#[cfg(fuzzing)]
+pub mod fuzz;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
@@ -93,10 +96,8 @@ impl Conntrack {
             let deleter = &mut self.deleter;
             let mut refused = None;
             let read = self.reader.ask(&request, |family, message| {
-                // Not every kernel keeps to the family that it is asked for.
-                if i32::from(family) == libc::AF_INET
-                    && refused.is_none()
-                    && let Some(entry) = Entry::read(message)?
+                if refused.is_none()
+                    && let Some(entry) = Entry::of(family, message)?
                     && is_stale(&entry.flow)
                 {
                     refused = deleter.delete(&entry).err();
@@ -150,6 +151,16 @@ struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
+    /// What a message of a dump tells of; `None` where it is not of IPv4: not every kernel keeps to the family that it is asked
+    /// for.
+    fn of(family: u8, message: &'a [u8]) -> Result<Option<Self>, String> {
+        if i32::from(family) == libc::AF_INET {
+            Self::read(message)
+        } else {
+            Ok(None)
+        }
+    }
+
     /// `None` where a tuple is not of IPv4 or not whole.
     fn read(message: &'a [u8]) -> Result<Option<Self>, String> {
         let attributes = Attributes::<19>::read(message)?;
@@ -168,6 +179,19 @@ impl<'a> Entry<'a> {
             id: attributes.get(entry::ID),
             zone: attributes.get(entry::ZONE),
         }))
+    }
+
+    /// Adds the deletion of this flow, and of no other.
+    fn delete(&self, batch: &mut Messages, sequence: u32) {
+        let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK;
+        batch.message_to(TO.number, DELETE, flags, sequence, |message| {
+            message.nested_bytes(entry::TUPLE_ORIGINAL, self.tuple);
+            for (kind, value) in [(entry::ID, self.id), (entry::ZONE, self.zone)] {
+                if let Some(value) = value {
+                    message.attribute(kind, value);
+                }
+            }
+        });
     }
 }
 
@@ -227,16 +251,7 @@ impl Deleter {
         if self.waiting == 0 {
             self.first = sequence;
         }
-        let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK;
-        self.batch
-            .message_to(TO.number, DELETE, flags, sequence, |message| {
-                message.nested_bytes(entry::TUPLE_ORIGINAL, flow.tuple);
-                for (kind, value) in [(entry::ID, flow.id), (entry::ZONE, flow.zone)] {
-                    if let Some(value) = value {
-                        message.attribute(kind, value);
-                    }
-                }
-            });
+        flow.delete(&mut self.batch, sequence);
         self.waiting += 1;
         if self.waiting == AT_ONCE {
             self.finish()
