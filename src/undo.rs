@@ -91,7 +91,7 @@ fn repairs(begun: &[&Operation], now: &Observed, before: &Observed) -> Vec<Opera
     repairs.extend(routes_that_went_along(begun, now, before));
     repairs.extend(sysctls(begun, now, before));
     if begun.iter().any(|one| matches!(one, Operation::Table(_))) {
-        let change = TableChange::between(now.table.as_ref(), before.table.as_ref());
+        let change = TableChange::between(now.table.as_deref(), before.table.as_deref());
         repairs.extend(change.map(Operation::Table));
     }
     repairs

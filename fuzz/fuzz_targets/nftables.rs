@@ -58,7 +58,7 @@ fn round_trip(bytes: &mut Unstructured<'_>) -> arbitrary::Result<()> {
     };
     nftables::write(&change).expect("a valid change can be written");
     let mut kernel = Fake::new(Observed {
-        table: Some(one.clone()),
+        table: Some(std::sync::Arc::new(one.clone())),
         ..Observed::default()
     });
     for (change, expected) in [(change.clone(), &other), (change.inverse(), &one)] {
@@ -69,7 +69,7 @@ fn round_trip(bytes: &mut Unstructured<'_>) -> arbitrary::Result<()> {
         kernel
             .apply(&[Operation::Table(change)])
             .expect("a change fits the table that it is of");
-        assert_eq!(kernel.state.table.as_ref(), Some(expected));
+        assert_eq!(kernel.state.table.as_deref(), Some(expected));
     }
     Ok(())
 }

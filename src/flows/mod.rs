@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use crate::model::nft::{Former, Origin, Packet, Table, Translation};
 use crate::model::{Flow, Observed, RouteKind};
@@ -13,7 +14,7 @@ use crate::plan::Operation;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ruling {
     /// Its table; `None`: it translates nothing.
-    table: Option<Table>,
+    table: Option<Arc<Table>>,
     /// The addresses that it takes for its own.
     local: BTreeSet<Ipv4Addr>,
 }
@@ -47,7 +48,7 @@ impl<'t> Judge<'t> {
     /// What goes by what a kernel has.
     #[must_use]
     pub fn of(observed: &'t Observed) -> Self {
-        Self::new(observed.table.as_ref(), local(observed))
+        Self::new(observed.table.as_deref(), local(observed))
     }
 
     /// What becomes of the first packet of a flow.
@@ -68,7 +69,7 @@ impl<'t> Judge<'t> {
 
 impl<'t> From<&'t Ruling> for Judge<'t> {
     fn from(ruling: &'t Ruling) -> Self {
-        Self::new(ruling.table.as_ref(), ruling.local.clone())
+        Self::new(ruling.table.as_deref(), ruling.local.clone())
     }
 }
 
@@ -116,11 +117,11 @@ pub fn former(now: &Observed, changes: &[Unsettled]) -> Vec<Ruling> {
     let local_now = local(now);
     for change in changes.iter().rev() {
         let (table, local) = match rulings.last() {
-            Some(after) => (after.table.as_ref(), &after.local),
-            None => (now.table.as_ref(), &local_now),
+            Some(after) => (after.table.as_deref(), &after.local),
+            None => (now.table.as_deref(), &local_now),
         };
         rulings.push(Ruling {
-            table: change.table.restore(table),
+            table: change.table.restore(table).map(Arc::new),
             local: moved(local, &change.come, &change.gone),
         });
     }

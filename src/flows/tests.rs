@@ -29,7 +29,7 @@ fn ruling(text: &str) -> Ruling {
             .map(|route| route.destination.addr())
             .chain(addresses)
             .collect(),
-        table: desired.table,
+        table: desired.table.map(Arc::new),
     }
 }
 
@@ -181,7 +181,9 @@ fn what_was_before_the_changes_of_killed_runs_is_told_from_what_is_there() {
     let changes: Vec<Unsettled> = rulings
         .windows(2)
         .map(|pair| Unsettled {
-            table: Former::of(&TableChange::between(pair[0].table.as_ref(), pair[1].table.as_ref()).unwrap()),
+            table: Former::of(
+                &TableChange::between(pair[0].table.as_deref(), pair[1].table.as_deref()).unwrap(),
+            ),
             come: pair[1].local.difference(&pair[0].local).copied().collect(),
             gone: pair[0].local.difference(&pair[1].local).copied().collect(),
         })

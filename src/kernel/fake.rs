@@ -1,6 +1,7 @@
 //! A kernel in memory, for tests: keeps state, applies operations as Linux does, and can be told to fail.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::{Error, Failure, Incomplete, Kernel};
 use crate::model::nft::{Table, TableChange};
@@ -116,13 +117,13 @@ impl Fake {
     }
 }
 
-fn apply_table(table: &mut Option<Table>, change: &TableChange) -> Result<(), Error> {
+fn apply_table(table: &mut Option<Arc<Table>>, change: &TableChange) -> Result<(), Error> {
     let exists = || Error::refused(nix::libc::EEXIST);
     let missing = || Error::refused(nix::libc::ENOENT);
     match change {
         TableChange::Create(_) if table.is_some() => return Err(exists()),
         TableChange::Delete(_) | TableChange::Replace { .. } if table.is_none() => return Err(missing()),
-        TableChange::Create(to) | TableChange::Replace { to, .. } => *table = Some(to.clone()),
+        TableChange::Create(to) | TableChange::Replace { to, .. } => *table = Some(Arc::new(to.clone())),
         TableChange::Delete(_) => *table = None,
         TableChange::Edit {
             elements,
@@ -131,7 +132,7 @@ fn apply_table(table: &mut Option<Table>, change: &TableChange) -> Result<(), Er
             add_sets,
         } => {
             // A copy, so that a batch that fails has changed nothing.
-            let mut edited = table.clone().ok_or_else(missing)?;
+            let mut edited = Table::clone(table.as_ref().ok_or_else(missing)?);
             for (name, edit) in chains {
                 edited.chains.get_mut(name).ok_or_else(missing)?.rules = edit.to.clone();
             }
@@ -154,7 +155,7 @@ fn apply_table(table: &mut Option<Table>, change: &TableChange) -> Result<(), Er
                     return Err(exists());
                 }
             }
-            *table = Some(edited);
+            *table = Some(Arc::new(edited));
         }
     }
     Ok(())

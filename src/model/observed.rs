@@ -1,6 +1,7 @@
 //! What the kernel has, of all that a plan may depend on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -20,8 +21,8 @@ pub struct Observed {
     pub routes: Vec<Route<LinkIndex>>,
     /// The parameters of [`Sysctl`] that exist: those of NICs that are there, those of IPv6 where it is built in.
     pub sysctls: BTreeMap<Sysctl, String>,
-    /// Our nftables table, if it exists.
-    pub table: Option<nft::Table>,
+    /// Our nftables table, if it exists. Shared: it is what is large.
+    pub table: Option<Arc<nft::Table>>,
 }
 
 /// Why a desired link cannot be pointed at.

@@ -23,7 +23,7 @@ pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned) -> Plan {
         .chain(released.iter().map(|(link, _)| link.index))
         .collect();
 
-    let table = TableChange::between(observed.table.as_ref(), desired.table.as_ref()).map(Operation::Table);
+    let table = TableChange::between(observed.table.as_deref(), desired.table.as_ref()).map(Operation::Table);
     let (late_table, early_table) = table.into_iter().partition(|_| desired.table.is_none());
     let (set_sysctls, forwarding, restore_sysctls) = sysctls(desired, observed, owned, &mut plan.notes);
     let (add_addresses, delete_addresses) = addresses(&links, &released, observed);

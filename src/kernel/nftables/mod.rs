@@ -23,6 +23,7 @@ mod types;
 mod uapi;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::libc;
@@ -51,6 +52,8 @@ pub(super) struct Nftables {
     socket: NetfilterSocket,
     /// The ruleset's generation at the last look, or after our own last batch.
     generation: Option<u32>,
+    /// Our table at the last look, of which a change was not made yet.
+    seen: Option<Arc<Table>>,
 }
 
 /// What one try to look brought.
@@ -75,6 +78,7 @@ impl Nftables {
         Ok(Self {
             socket,
             generation: None,
+            seen: None,
         })
     }
 
@@ -83,8 +87,9 @@ impl Nftables {
     /// # Errors
     /// [`Error::Interrupted`] if others changed nftables through many tries, [`Error::Unsupported`] if the kernel
     /// has no nf_tables, [`Error::Read`] if it refuses to tell.
-    pub(super) fn observe(&mut self) -> Result<Option<Table>, Error> {
+    pub(super) fn observe(&mut self) -> Result<Option<Arc<Table>>, Error> {
         self.generation = None;
+        self.seen = None;
         for attempt in 0..TRIES {
             if attempt > 0 {
                 std::thread::sleep(Duration::from_millis(attempt));
@@ -99,22 +104,49 @@ impl Nftables {
                 && self.ask_generation()? == before
             {
                 self.generation = Some(before);
-                return Ok(table);
+                self.seen = table.map(Arc::new);
+                return Ok(self.seen.clone());
             }
         }
         Err(Error::Interrupted)
     }
 
-    /// Carries out a change of the table that was seen last, whole or not at all.
+    /// Carries out a change of the table that was seen last, whole or not at all. What others do to their own tables
+    /// meanwhile does not matter.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] if nftables is not as it was seen last (or was never looked at): nothing was done,
-    /// or, where the kernel's answer was lost, maybe all. [`Error::Unsupported`] and [`Error::Refused`] if the
-    /// kernel cannot or will not: nothing was done.
+    /// [`Error::Interrupted`] if the table is not as it was seen last (or was never looked at), or others changed
+    /// nftables through many tries: nothing was done, or, where the kernel's answer was lost, maybe all.
+    /// [`Error::Unsupported`] and [`Error::Refused`] if the kernel cannot or will not: nothing was done.
     pub(super) fn commit(&mut self, change: &TableChange) -> Result<(), Error> {
-        let Some(generation) = self.generation else {
+        let Some(mut generation) = self.generation else {
             return Err(Error::Interrupted);
         };
+        let seen = self.seen.take();
+        let mut result = self.try_to_commit(change, generation);
+        // Between the look and the batch are other operations and writes to the disk: a program that changes
+        // nftables without pause would come in between every time. From a look of its own to the batch is a moment.
+        for _ in 0..TRIES {
+            if !matches!(result, Err(Error::Interrupted)) || self.observe()? != seen {
+                break;
+            }
+            match self.generation {
+                // Refused, though nobody changed anything: what was seen was not whole.
+                Some(now) if now == generation => break,
+                Some(now) => generation = now,
+                None => break,
+            }
+            result = self.try_to_commit(change, generation);
+        }
+        self.seen = None;
+        if matches!(result, Err(Error::Interrupted)) {
+            self.generation = None;
+        }
+        result
+    }
+
+    /// Carries out a change of a ruleset of this generation.
+    fn try_to_commit(&mut self, change: &TableChange, generation: u32) -> Result<(), Error> {
         let first = self.socket.numbers(0);
         let Some(batch) = Batch::new(change, generation, first)? else {
             return Ok(());

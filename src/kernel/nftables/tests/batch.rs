@@ -49,15 +49,19 @@ fn nft_lists_what_was_written() {
 }
 
 #[test]
-fn nothing_is_carried_out_on_another_ruleset() {
-    in_namespace("nothing_is_carried_out_on_another_ruleset", |nftables| {
+fn nothing_is_carried_out_on_another_table() {
+    in_namespace("nothing_is_carried_out_on_another_table", |nftables| {
         let create = TableChange::Create(router());
         // Never looked at.
         assert!(matches!(nftables.commit(&create), Err(Error::Interrupted)));
         nftables.observe().unwrap();
-        nft(&["add", "table", "ip", "of_somebody"], "");
+        nft(&["add", "table", "ip", "kylin_vr"], "");
+        assert!(matches!(nftables.commit(&create), Err(Error::Interrupted)));
+        nft(&["delete", "table", "ip", "kylin_vr"], "");
         assert!(matches!(nftables.commit(&create), Err(Error::Interrupted)));
         expect(nftables, None);
+        // What others do to tables of theirs does not matter.
+        nft(&["add", "table", "ip", "of_somebody"], "");
         nftables.commit(&create).unwrap();
         // Our own batch is no other's: no look is needed in between.
         nftables.commit(&create.inverse()).unwrap();
@@ -125,7 +129,7 @@ fn tens_of_thousands_of_elements_are_one_batch() {
             let (commit, result) = timed(|| nftables.commit(&create));
             result.unwrap();
             let (observe, seen) = timed(|| nftables.observe().unwrap());
-            assert_eq!(seen.as_ref(), Some(&table));
+            assert_eq!(seen.as_deref(), Some(&table));
             let edit = TableChange::between(Some(&table), Some(&eips(count + 1))).unwrap();
             let (one_more, result) = timed(|| nftables.commit(&edit));
             result.unwrap();

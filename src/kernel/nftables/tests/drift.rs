@@ -11,9 +11,9 @@ fn drift(nftables: &mut Nftables, commands: &str) {
     make(nftables, Some(&router()));
     nft(&["-f", "-"], commands);
     let seen = nftables.observe().unwrap();
-    assert_ne!(seen.as_ref(), Some(&router()), "{commands}");
+    assert_ne!(seen.as_deref(), Some(&router()), "{commands}");
     assert_eq!(nftables.observe().unwrap(), seen, "two looks see the same");
-    let repair = TableChange::between(seen.as_ref(), Some(&router())).unwrap();
+    let repair = TableChange::between(seen.as_deref(), Some(&router())).unwrap();
     nftables
         .commit(&repair)
         .unwrap_or_else(|error| panic!("{commands}: {error}\n{repair:#?}"));
@@ -104,7 +104,7 @@ fn a_set_of_the_wrong_type_is_replaced() {
         ] {
             nft(&["-f", "-"], &format!("add table ip kylin_vr; {commands}"));
             let seen = nftables.observe().unwrap();
-            let change = TableChange::between(seen.as_ref(), Some(&router())).unwrap();
+            let change = TableChange::between(seen.as_deref(), Some(&router())).unwrap();
             assert!(matches!(change, TableChange::Replace { .. }), "{change:?}");
             nftables.commit(&change).unwrap();
             expect(nftables, Some(&router()));
@@ -151,8 +151,8 @@ fn a_look_that_others_disturb_is_repeated() {
             let (mut mix, mut mixed) = (None, false);
             for _ in 0..2_000 {
                 match nftables.observe() {
-                    Ok(Some(table)) if table == one => seen[0] += 1,
-                    Ok(Some(table)) if table == other => seen[1] += 1,
+                    Ok(Some(table)) if *table == one => seen[0] += 1,
+                    Ok(Some(table)) if *table == other => seen[1] += 1,
                     Err(Error::Interrupted) => {}
                     // The kernel counts the generation up a moment before it shows it (`nf_tables_commit`): a look
                     // that begins in between is a mix, which a second one right after it is not.

@@ -60,7 +60,7 @@ fn nft(arguments: &[&str], input: &str) -> String {
 /// Makes the kernel's table into `to`, and checks that it is.
 fn make(nftables: &mut Nftables, to: Option<&Table>) {
     let from = nftables.observe().unwrap();
-    if let Some(change) = TableChange::between(from.as_ref(), to) {
+    if let Some(change) = TableChange::between(from.as_deref(), to) {
         nftables
             .commit(&change)
             .unwrap_or_else(|error| panic!("{error}\n{change:#?}"));
@@ -72,8 +72,8 @@ fn make(nftables: &mut Nftables, to: Option<&Table>) {
 fn expect(nftables: &mut Nftables, expected: Option<&Table>) {
     let seen = nftables.observe().unwrap();
     let show = |table: Option<&Table>| table.map(ToString::to_string);
-    assert_eq!(show(seen.as_ref()), show(expected));
-    assert_eq!(seen.as_ref(), expected);
+    assert_eq!(show(seen.as_deref()), show(expected));
+    assert_eq!(seen.as_deref(), expected);
 }
 
 fn address(number: u32) -> Tuple {
