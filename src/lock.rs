@@ -78,10 +78,21 @@ pub enum Acquired {
 /// The lock, held until dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
     /// Its directory is locked as well: should somebody delete the file, the next run makes another one and has that, but
     /// not this.
-    _dir: Option<File>,
+    dir: Option<File>,
+}
+
+impl Drop for Lock {
+    /// Not left to close(2): a child of another thread, between its fork and its exec, has copies of the descriptors, and
+    /// would keep the locks (flock(2)).
+    fn drop(&mut self) {
+        for file in std::iter::once(&self.file).chain(&self.dir) {
+            // Nothing can be done about an error, and closing follows.
+            let _ = FileExt::unlock(file);
+        }
+    }
 }
 
 /// Everybody may look who holds a lock in it; the files themselves are root's.
@@ -212,10 +223,7 @@ fn is_at(file: &File, path: &Path) -> bool {
 
 fn hold(file: File, dir: Option<File>) -> io::Result<Lock> {
     write_holder(&file)?;
-    Ok(Lock {
-        _file: file,
-        _dir: dir,
-    })
+    Ok(Lock { file, dir })
 }
 
 fn write_holder(mut file: &File) -> io::Result<()> {

@@ -41,8 +41,20 @@ fn between_once(guest: &Guest, command: &'static str, fate: Fate) -> (PathBuf, R
     (path, waits)
 }
 
-fn start(mut command: Command) -> Child {
-    command
+/// Starts it with signals as they are by default: whoever starts the tests in the background of a shell has SIGINT ignored.
+fn start(command: Command) -> Child {
+    let mut with_signals = Command::new("env");
+    with_signals
+        .arg("--default-signal=HUP,INT,TERM")
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => with_signals.env(name, value),
+            None => with_signals.env_remove(name),
+        };
+    }
+    with_signals
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -60,6 +60,7 @@ impl Agent {
             "INVOCATION_ID",
             "JOURNAL_STREAM",
             "NOTIFY_SOCKET",
+            "KYLIN_VR_LOG",
             "RUST_LOG",
         ] {
             command.env_remove(name);
