@@ -372,6 +372,18 @@ mod tests {
         assert_eq!(present(&dir.0, MONITOR), None);
     }
 
+    /// As a child has one, between its fork and its exec.
+    #[test]
+    fn a_copy_of_the_descriptor_keeps_no_lock() {
+        let dir = Dir::new("copy");
+        let Acquired::Lock(first) = take(&dir, None).unwrap() else {
+            panic!("free")
+        };
+        let _copies = (first.file.try_clone(), first.dir.as_ref().map(File::try_clone));
+        drop(first);
+        assert!(matches!(take(&dir, None), Ok(Acquired::Lock(_))));
+    }
+
     #[test]
     fn a_holders_command_line_is_shown_as_one_line() {
         let holder = Holder {

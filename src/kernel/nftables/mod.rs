@@ -1,7 +1,7 @@
 //! Our nf_tables table in the kernel: seen as a value, changed in one batch.
 //!
 //! The only code that talks to nf_tables. It looks at and writes [`NFT_TABLE`] of family `ip` alone; a batch is
-//! carried out only on the very ruleset that was looked at, whoever changed it since (`NFNL_BATCH_GENID`).
+//! carried out only on the very table that was looked at (`NFNL_BATCH_GENID`; what others do to theirs does not matter).
 //!
 //! - `uapi`, `types`: the numbers of the kernel and of nft(8)
 //! - `elements`, `expression`, `statement`: the parts of a table, each in both directions

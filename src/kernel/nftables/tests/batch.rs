@@ -60,7 +60,18 @@ fn nothing_is_carried_out_on_another_table() {
         nft(&["delete", "table", "ip", "kylin_vr"], "");
         assert!(matches!(nftables.commit(&create), Err(Error::Interrupted)));
         expect(nftables, None);
+        // Nor where the change would fit: what is wanted was planned for what was seen.
+        nftables.observe().unwrap();
+        nft(
+            &["-f", "-"],
+            "add table ip kylin_vr; add chain ip kylin_vr of_somebody",
+        );
+        let delete = create.inverse();
+        assert!(matches!(nftables.commit(&delete), Err(Error::Interrupted)));
+        assert!(nft(&["list", "tables"], "").contains("table ip kylin_vr"));
+        nft(&["delete", "table", "ip", "kylin_vr"], "");
         // What others do to tables of theirs does not matter.
+        nftables.observe().unwrap();
         nft(&["add", "table", "ip", "of_somebody"], "");
         nftables.commit(&create).unwrap();
         // Our own batch is no other's: no look is needed in between.
