@@ -153,6 +153,28 @@ pub(super) fn read_answers(
     Ok(false)
 }
 
+/// The messages of these operations, numbered from `first`; the last one asks for an acknowledgement.
+pub(super) fn messages(operations: &[Operation], first: u32) -> Vec<u8> {
+    let mut buffer = Vec::with_capacity(operations.len() * 64);
+    for (index, operation) in operations.iter().enumerate() {
+        let Some((message, flags)) = encode(operation) else {
+            continue;
+        };
+        let mut message = NetlinkMessage::from(message);
+        message.header.sequence_number = first.wrapping_add(index as u32);
+        message.header.flags = NLM_F_REQUEST | flags;
+        if index + 1 == operations.len() {
+            message.header.flags |= NLM_F_ACK;
+        }
+        message.finalize();
+        let start = buffer.len();
+        // Netlink messages begin at multiples of four.
+        buffer.resize(start + message.buffer_len().next_multiple_of(4), 0);
+        message.serialize(&mut buffer[start..]);
+    }
+    buffer
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,26 +225,4 @@ mod tests {
         assert_eq!(read(&answer(8, i32::MIN)), (Ok(true), vec![(1, Some(i32::MAX))]));
         assert_eq!(read(&answer(8, 0)[..20]).0, Err(io::ErrorKind::InvalidData));
     }
-}
-
-/// The messages of these operations, numbered from `first`; the last one asks for an acknowledgement.
-pub(super) fn messages(operations: &[Operation], first: u32) -> Vec<u8> {
-    let mut buffer = Vec::with_capacity(operations.len() * 64);
-    for (index, operation) in operations.iter().enumerate() {
-        let Some((message, flags)) = encode(operation) else {
-            continue;
-        };
-        let mut message = NetlinkMessage::from(message);
-        message.header.sequence_number = first.wrapping_add(index as u32);
-        message.header.flags = NLM_F_REQUEST | flags;
-        if index + 1 == operations.len() {
-            message.header.flags |= NLM_F_ACK;
-        }
-        message.finalize();
-        let start = buffer.len();
-        // Netlink messages begin at multiples of four.
-        buffer.resize(start + message.buffer_len().next_multiple_of(4), 0);
-        message.serialize(&mut buffer[start..]);
-    }
-    buffer
 }
