@@ -15,13 +15,14 @@ PACKAGES := gcc g++ libc6-dev make pkg-config libmnl-dev libnftnl-dev libudev-de
 # What the guests of the tests need beside these, and the packages.
 VM_PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs
 
-.PHONY: all build packages demo test test-vm test-arm soak fuzz fuzz-short lint deny docs install uninstall deb rpm test-packages clean help
+.PHONY: all build packages demo bench test test-vm test-arm soak fuzz fuzz-short lint deny docs install uninstall deb rpm test-packages clean help
 
 all: build
 
 help:
 	@echo 'make demo     install what is missing, build, and show the router at work on a VPC of namespaces'
 	@echo 'make test     install what is missing, and run every test and check'
+	@echo 'make bench    measure, beside what others do (QUICK=1: two minutes; KEEP=1: into benches/README.md)'
 	@echo 'make build    build the command, target/release/kylin-vr'
 	@echo 'make install  install it (PREFIX=$(PREFIX), DESTDIR=)'
 	@echo 'make deb      the Debian package, target/deb (ARCH= and BINARY= for one that was built elsewhere)'
@@ -54,6 +55,13 @@ build: packages
 demo: packages
 	@$(CARGO) build --release --locked --workspace --bins
 	@target/release/demo target/release/kylin-vr
+
+# Ratios, each with the bound that it must keep; nothing fails if one does not. Best on a machine that does nothing else.
+# As root: a quarter of an hour on two cores, two minutes with QUICK=1. With KEEP=1 benches/README.md gets the table.
+bench: PACKAGES += conntrack
+bench: packages
+	$(CARGO) bench --locked --bench pure -- $(if $(filter-out 0,$(QUICK)),--quick)
+	QUICK='$(QUICK)' KEEP='$(KEEP)' $(CARGO) bench --locked --bench system
 
 # Everything but aarch64, cheapest first; what fails does not keep the rest from being run. Without root, tests that
 # need namespaces are left out, and counted as ignored or filtered out. The rpm takes the command that the Debian package

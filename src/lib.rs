@@ -40,6 +40,7 @@ pub mod owned;
 pub mod plan;
 pub mod push;
 pub mod reconcile;
+mod timing;
 pub mod translate;
 pub mod trusted;
 mod undo;

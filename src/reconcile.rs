@@ -7,6 +7,7 @@ use crate::kernel::{Error as KernelError, Incomplete, Kernel};
 use crate::model::{Conntrack, Desired, Observed};
 use crate::owned::Owned;
 use crate::plan::{Operation, Plan, diff};
+use crate::timing::timed;
 use crate::undo::undo;
 use crate::words::plain;
 
@@ -85,7 +86,7 @@ pub fn reconcile(
             // else's doing, or a hash table of the kernel's that is still growing: given a little time.
             std::thread::sleep(PATIENCE.saturating_mul(1 << attempt.min(16)).min(LONGEST));
         }
-        let mut plan = diff(desired, &now, &ours);
+        let mut plan = timed("diff", || diff(desired, &now, &ours));
         if plan.is_empty() {
             let mut flows_ended = 0;
             if !ours.unsettled.is_empty() && desired.conntrack == Conntrack::Delete {

@@ -26,7 +26,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::intake::{Source, State};
 use crate::kernel::{self, Kernel, Linux};
@@ -330,21 +332,25 @@ fn directories(variable: impl Fn(&str) -> Option<OsString>) -> (PathBuf, PathBuf
 fn log_to_stderr(verbose: u8) {
     let in_journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let level = match verbose {
-        0 if in_journal => "info",
-        0 => "off",
-        1 => "info",
-        _ => "debug",
+        0 if in_journal => LevelFilter::INFO,
+        0 => LevelFilter::OFF,
+        1 => LevelFilter::INFO,
+        _ => LevelFilter::DEBUG,
     };
-    let filter = EnvFilter::try_from_env("KYLIN_VR_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    // Levels by target only: a filter of fields would bring an engine for regular expressions.
+    let asked = std::env::var("KYLIN_VR_LOG").ok();
+    let filter: Targets = asked
+        .and_then(|asked| asked.parse().ok())
+        .unwrap_or_else(|| Targets::new().with_default(level));
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_max_level(LevelFilter::TRACE)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false);
     if in_journal {
-        builder.without_time().init()
+        builder.without_time().finish().with(filter).init();
     } else {
-        builder.init()
+        builder.finish().with(filter).init();
     }
 }
 

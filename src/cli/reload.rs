@@ -9,6 +9,7 @@ use super::{Context, Given, LAST_ACCEPTED, window};
 use crate::config::Config;
 use crate::intake::{Standing, accept};
 use crate::lock::{self, Lock};
+use crate::timing::timed;
 use crate::words::plain;
 
 const COMMAND: &str = "reload";
@@ -60,7 +61,8 @@ pub(super) fn run(
         Ok(last) => last,
         Err(error) => return failed("read the last accepted configuration", error),
     };
-    let (config, problems) = match accept(&text, last.as_deref(), given.allow_empty) {
+    let accepted = timed("parse", || accept(&text, last.as_deref(), given.allow_empty));
+    let (config, problems) = match accepted {
         Ok(accepted) => accepted,
         Err(refusal) => {
             let message = "the configuration is refused; nothing was touched".to_owned();

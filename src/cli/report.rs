@@ -270,9 +270,9 @@ pub(super) fn shortened(changes: &[Line]) -> Vec<String> {
         if shown < run.len() {
             let (_, object, words) = kind(&run[0]);
             lines.push(format!(
-                "  … and {} more: {object} {}",
+                "  … and {} more: {}",
                 run.len() - shown,
-                words.join(" ")
+                [object, words].join(" ").trim_end()
             ));
         }
     }
@@ -280,15 +280,16 @@ pub(super) fn shortened(changes: &[Line]) -> Vec<String> {
 }
 
 /// What lines have in common that are shown as one kind: `+ nft element eip_to_vm`, `+ route local`.
-fn kind(line: &Line) -> (Action, &'static str, Vec<&str>) {
+fn kind(line: &Line) -> (Action, &'static str, &str) {
     let words = match line.object {
         "nft" => 2,
         "route" => 1,
-        _ => 0,
+        _ => return (line.action, line.object, ""),
     };
+    let end = line.text.match_indices(' ').nth(words - 1);
     (
         line.action,
         line.object,
-        line.text.split(' ').take(words).collect(),
+        end.map_or(line.text.as_str(), |(end, _)| &line.text[..end]),
     )
 }

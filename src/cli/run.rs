@@ -13,6 +13,7 @@ use crate::lock::{self, Acquired, Lock};
 use crate::managers;
 use crate::owned::{LinkBefore, Owned};
 use crate::reconcile::{self, reconcile};
+use crate::timing::timed;
 use crate::words::{plain, printable};
 
 /// A configuration that is about to be applied.
@@ -176,10 +177,10 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
     };
     // Before the links come up: who manages NICs otherwise must know that these are not to be touched.
     let managers = managers::tell(config);
-    let desired = features::desired(config);
+    let desired = timed("desired", || features::desired(config));
     let before = owned.clone();
     let reconciled = match reconcile(kernel.as_mut(), &desired, owned, |owned| {
-        context.state.record(owned)
+        timed("record", || context.state.record(owned))
     }) {
         Ok(reconciled) => reconciled,
         Err(error) => {
@@ -195,7 +196,10 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
     };
     let mut record = Record::begin(context, job);
     let is_removed = matches!(install, Install::Remove);
-    if let Err(error) = keep(context, accept.then_some(text), staged, is_removed) {
+    let kept = timed("keep", || {
+        keep(context, accept.then_some(text), staged, is_removed)
+    });
+    if let Err(error) = kept {
         let ours = reconciled.owned.clone();
         let left_over = reconciled.undo(kernel.as_mut(), |owned| context.state.record(owned));
         let mut failed = vec![format!("keep the configuration: {}", plain(&error))];
@@ -214,15 +218,18 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
         0 => String::new(),
         pending => format!("; {} pending", count(pending, "NIC")),
     };
-    let mut report = Report::new(
+    let report = Report::new(
         command,
         source,
         Outcome::Unchanged,
         format!("nothing changed{pending}"),
-    )
-    .with_plan(&reconciled.done, &reconciled.plan)
-    .with_problems(problems.clone())
-    .with_in_force(Some((text, config)));
+    );
+    let mut report = timed("report", || {
+        report
+            .with_plan(&reconciled.done, &reconciled.plan)
+            .with_problems(problems.clone())
+            .with_in_force(Some((text, config)))
+    });
     report.notes.extend(managers);
     report.flows_ended = reconciled.flows_ended;
     if report.flows_ended > 0 {
@@ -232,13 +239,15 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
         );
     }
     if !reconciled.done.is_empty() {
-        let changes: usize = reconciled.done.iter().map(|one| one.lines().len()).sum();
+        let changes = report.changes.len() - reconciled.plan.announcements.len();
         report = report.with_outcome(
             Outcome::Applied,
             format!("applied {}{pending}", count(changes, "change")),
         );
-        for line in shortened(&report.changes) {
-            tracing::info!("{line}");
+        if tracing::enabled!(tracing::Level::INFO) {
+            for line in shortened(&report.changes) {
+                tracing::info!("{line}");
+            }
         }
         tracing::info!(
             command,
@@ -248,8 +257,10 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
             "applied"
         );
     }
-    report.notes.extend(record.end(context, job, &report.changes));
-    if let Err(error) = kernel.announce(&reconciled.plan.announcements) {
+    report
+        .notes
+        .extend(timed("history", || record.end(context, job, &report.changes)));
+    if let Err(error) = timed("announce", || kernel.announce(&reconciled.plan.announcements)) {
         // The router works; neighbours learn a little later.
         report.notes.push(error.to_string());
     }

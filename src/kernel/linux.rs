@@ -6,6 +6,7 @@ use super::rtnetlink::Rtnetlink;
 use super::{Error, Failure, Incomplete, Kernel, announce, sysctl};
 use crate::model::{Flow, Observed};
 use crate::plan::{Announcement, Operation};
+use crate::timing::timed;
 
 /// The kernel of the network namespace that the process runs in.
 pub struct Linux {
@@ -30,7 +31,7 @@ impl Linux {
 
     fn apply_one(&mut self, operation: &Operation) -> Result<(), Error> {
         match operation {
-            Operation::Table(change) => self.nftables.commit(change),
+            Operation::Table(change) => timed("apply table", || self.nftables.commit(change)),
             Operation::SetSysctl { path, to, .. } => sysctl::write(path, to),
             _ => unreachable!("an operation of rtnetlink"),
         }
@@ -43,11 +44,27 @@ pub(super) fn go_together(first: &Operation, second: &Operation) -> bool {
     Rtnetlink::takes(second) && Rtnetlink::takes(first) && first.takes_away() == second.takes_away()
 }
 
+/// The netlink messages that carry out these operations, one after another, without a socket to send them on: what the
+/// benchmarks measure. Sysctls have none.
+///
+/// # Errors
+/// If a name of the table cannot be written.
+pub fn encode(operations: &[Operation]) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    for operation in operations {
+        if let Operation::Table(change) = operation {
+            bytes.extend(Nftables::encode(change)?);
+        }
+    }
+    bytes.extend(Rtnetlink::encode(operations));
+    Ok(bytes)
+}
+
 impl Kernel for Linux {
     fn observe(&mut self) -> Result<Observed, Error> {
-        let mut observed = self.rtnetlink.observe()?;
-        observed.sysctls = sysctl::observe(&observed.links)?;
-        observed.table = self.nftables.observe()?;
+        let mut observed = timed("observe links, addresses and routes", || self.rtnetlink.observe())?;
+        observed.sysctls = timed("observe sysctls", || sysctl::observe(&observed.links))?;
+        observed.table = timed("observe table", || self.nftables.observe())?;
         Ok(observed)
     }
 
@@ -61,7 +78,9 @@ impl Kernel for Linux {
                 .take_while(|next| go_together(operation, next))
                 .count();
             let (begun, failures) = if run > 0 {
-                self.rtnetlink.apply(&operations[index..index + run])
+                timed("apply links, addresses and routes", || {
+                    self.rtnetlink.apply(&operations[index..index + run])
+                })
             } else {
                 let failed = self.apply_one(operation).err();
                 (

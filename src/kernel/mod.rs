@@ -21,7 +21,7 @@ pub use announce::send as send_announcements;
 pub use error::{Error, Failure, Incomplete};
 pub use fake::Fake;
 pub use faulty::{Fate, Fault, Faulty, kind};
-pub use linux::Linux;
+pub use linux::{Linux, encode};
 pub use nic::{Events as NicEvents, is_first_namespace, rescan_pci};
 pub use probe::{connect, ping};
 pub use watch::Watch;

@@ -49,6 +49,7 @@ fn read(path: &str) -> Result<Option<String>, Error> {
 
 /// Writes a parameter. One of a NIC that is gone is [`Error::Interrupted`].
 pub(super) fn write(path: &str, value: &str) -> Result<(), Error> {
+    tracing::debug!(path, value, "sysctl");
     fs::write(Path::new(ROOT).join(path), value).map_err(|source| {
         if gone(&source) {
             Error::Interrupted

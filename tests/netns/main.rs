@@ -9,6 +9,7 @@ mod configs;
 mod confirm;
 mod conntrack;
 mod conntrack_cases;
+mod counts;
 mod disks;
 mod failures;
 mod faults;
@@ -125,6 +126,7 @@ fn main() -> ExitCode {
               runs_of_udev_are_left_to_a_monitor,
               start_waits_for_a_nic_and_then_goes_on,
               an_older_generation_is_refused;
+        counts: what_a_change_writes_does_not_grow_with_the_file;
         confirm: what_is_confirmed_in_time_stays,
               what_is_not_confirmed_is_taken_back,
               an_installed_file_that_is_not_confirmed_goes_back_as_well,

@@ -152,6 +152,11 @@ impl Nftables {
             return Ok(());
         };
         self.socket.numbers(batch.count());
+        tracing::debug!(
+            messages = batch.count(),
+            bytes = batch.bytes().len(),
+            "nftables batch"
+        );
         // Unknown until the kernel has answered.
         self.generation = None;
         let answers = self.socket.batch(batch.bytes(), |sequence| batch.has(sequence));
@@ -177,6 +182,15 @@ impl Nftables {
                 _ => Err(Error::Interrupted),
             },
         }
+    }
+
+    /// The batch of a change, as it would be sent on a fresh socket.
+    ///
+    /// # Errors
+    /// If a name cannot be written.
+    pub(super) fn encode(change: &TableChange) -> Result<Vec<u8>, Error> {
+        let batch = Batch::new(change, 0, 1)?;
+        Ok(batch.map_or_else(Vec::new, |batch| batch.bytes().to_vec()))
     }
 
     /// `NFT_MSG_GETGEN`: a number that every batch changes.

@@ -74,24 +74,13 @@ impl Batch {
 
     fn send(&mut self, operations: &[Operation]) -> io::Result<Vec<Failure>> {
         let first = self.sequence.wrapping_add(1);
-        let mut buffer = Vec::with_capacity(operations.len() * 64);
-        for (index, operation) in operations.iter().enumerate() {
-            let Some((message, flags)) = encode(operation) else {
-                continue;
-            };
-            let mut message = NetlinkMessage::from(message);
-            self.sequence = first.wrapping_add(index as u32);
-            message.header.sequence_number = self.sequence;
-            message.header.flags = NLM_F_REQUEST | flags;
-            if index + 1 == operations.len() {
-                message.header.flags |= NLM_F_ACK;
-            }
-            message.finalize();
-            let start = buffer.len();
-            // Netlink messages begin at multiples of four.
-            buffer.resize(start + message.buffer_len().next_multiple_of(4), 0);
-            message.serialize(&mut buffer[start..]);
-        }
+        self.sequence = self.sequence.wrapping_add(operations.len() as u32);
+        let buffer = messages(operations, first);
+        tracing::debug!(
+            messages = operations.len(),
+            bytes = buffer.len(),
+            "rtnetlink batch"
+        );
         self.drain();
         self.socket.send(&buffer, 0)?;
         self.answers(operations, first)
@@ -162,6 +151,28 @@ pub(super) fn read_answers(
         rest = rest.get(length.max(16)..).unwrap_or_default();
     }
     Ok(false)
+}
+
+/// The messages of these operations, numbered from `first`; the last one asks for an acknowledgement.
+pub(super) fn messages(operations: &[Operation], first: u32) -> Vec<u8> {
+    let mut buffer = Vec::with_capacity(operations.len() * 64);
+    for (index, operation) in operations.iter().enumerate() {
+        let Some((message, flags)) = encode(operation) else {
+            continue;
+        };
+        let mut message = NetlinkMessage::from(message);
+        message.header.sequence_number = first.wrapping_add(index as u32);
+        message.header.flags = NLM_F_REQUEST | flags;
+        if index + 1 == operations.len() {
+            message.header.flags |= NLM_F_ACK;
+        }
+        message.finalize();
+        let start = buffer.len();
+        // Netlink messages begin at multiples of four.
+        buffer.resize(start + message.buffer_len().next_multiple_of(4), 0);
+        message.serialize(&mut buffer[start..]);
+    }
+    buffer
 }
 
 #[cfg(test)]

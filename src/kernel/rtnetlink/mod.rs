@@ -62,6 +62,11 @@ impl Rtnetlink {
         !matches!(operation, Operation::Table(_) | Operation::SetSysctl { .. })
     }
 
+    /// The messages of those operations that are this part's.
+    pub(super) fn encode(operations: &[Operation]) -> Vec<u8> {
+        batch::messages(operations, 1)
+    }
+
     /// Carries out operations in order: how many were begun, and which of these failed.
     pub(super) fn apply(&mut self, operations: &[Operation]) -> (usize, Vec<Failure>) {
         self.batch.apply(operations)

@@ -164,7 +164,11 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    pub(crate) fn start(router: &Namespace, mut command: Command, directory: &Path) -> Daemon {
+    /// Starts a command in a namespace; what it says goes into files in `directory`.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start(router: &Namespace, mut command: Command, directory: &Path) -> Daemon {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let file = |kind: &str| directory.join(format!("daemon-{count}.{kind}"));

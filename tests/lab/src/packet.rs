@@ -88,6 +88,17 @@ pub(crate) fn udp(source: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Vec
     packet
 }
 
+/// Gives a datagram of [`udp`] another source and destination, and the checksum that a raw socket would fill in.
+pub(crate) fn readdress(packet: &mut [u8], source: SocketAddrV4, to: SocketAddrV4) {
+    packet[10..12].fill(0);
+    packet[12..16].copy_from_slice(&source.ip().octets());
+    packet[16..20].copy_from_slice(&to.ip().octets());
+    let sum = checksum(&packet[..20]);
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet[20..22].copy_from_slice(&source.port().to_be_bytes());
+    packet[22..24].copy_from_slice(&to.port().to_be_bytes());
+}
+
 /// An ARP frame for IPv4 over Ethernet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Arp {

@@ -1,0 +1,183 @@
+//! New flows a second: what a ruleset costs the first packet of a connection.
+
+use lab::Extent;
+
+use crate::Bench;
+use crate::command::{Agent, run};
+use crate::others::{Program, constant_prefix_rule, constant_rule};
+use crate::result::{Bound, median, short};
+use crate::site::{Site, config, eip_targets, entries, mixed_config, mixed_targets};
+
+const GROUP: &str = "1 first packets";
+
+/// A router with its rules loaded, and the sender in front of it.
+struct Way {
+    name: String,
+    site: Site,
+    flood: lab::Flood,
+    /// New flows a second, of each round.
+    rates: Vec<f64>,
+}
+
+impl Way {
+    fn ours(name: &str, count: usize, mixed: bool) -> Self {
+        let (text, targets) = if mixed {
+            (mixed_config(count), mixed_targets(count))
+        } else {
+            (config(entries(count)), eip_targets(count))
+        };
+        let site = Site::new();
+        let agent = Agent::new("flood");
+        agent.write(&text);
+        run(&site.router, agent.command(&["reload"]));
+        Self::new(name, site, count, targets)
+    }
+
+    fn theirs(name: &str, count: usize, program: Program, rules: &str) -> Self {
+        let site = Site::new();
+        site.set_up_by_hand();
+        let file = crate::output_directory().join("rules");
+        std::fs::write(&file, rules).expect("write the rules");
+        run(&site.router, program.load(&file));
+        let _ = std::fs::remove_file(&file);
+        Self::new(name, site, count, eip_targets(count))
+    }
+
+    fn new(name: &str, site: Site, vms: usize, targets: Vec<std::net::SocketAddrV4>) -> Self {
+        site.set_neighbours(vms);
+        let flood = site.flood(targets);
+        Self {
+            name: name.to_owned(),
+            site,
+            flood,
+            rates: Vec::new(),
+        }
+    }
+
+    /// Floods once. What counts is what arrives: what is not translated does not.
+    fn measure(&mut self, bench: &Bench) {
+        let before = self.site.arrived();
+        let (sent, time) = self.flood.send(Extent::Time(bench.settings.flood));
+        let arrived = self.site.arrived() - before;
+        assert!(
+            arrived * 100 >= sent * 99,
+            "{}: of {sent} frames {arrived} arrived: it does not translate, or flows are dropped",
+            self.name
+        );
+        self.rates.push(arrived as f64 / time.as_secs_f64());
+        self.site.forget_flows();
+    }
+
+    fn rate(&self) -> f64 {
+        median(&self.rates)
+    }
+}
+
+pub fn measure(bench: &mut Bench) {
+    let middle = 10_000;
+    let mut ways = vec![
+        Way::theirs("floor", middle, Program::Nft, &constant_rule()),
+        Way::theirs("floor, same VMs", middle, Program::Nft, &constant_prefix_rule()),
+        Way::ours("mixed", middle, true),
+    ];
+    let sizes = [100, 1_000, 10_000, 65_000];
+    let first_of_ours = ways.len();
+    ways.extend(sizes.map(|count| Way::ours(&format!("kylin-vr, {count}"), count, false)));
+    let first_of_others = ways.len();
+    let others: Vec<(Program, usize)> = Program::ALL
+        .iter()
+        .flat_map(|program| bench.settings.rules.iter().map(|count| (*program, *count)))
+        .collect();
+    ways.extend(others.iter().map(|(program, count)| {
+        let name = format!("{}, {count}", program.name());
+        Way::theirs(&name, *count, *program, &program.one_rule_each(*count))
+    }));
+    for _ in 0..bench.settings.flood_rounds {
+        for way in &mut ways {
+            way.measure(bench);
+        }
+    }
+
+    let show = |rate: f64| format!("{} k flows/s", short(rate / 1e3));
+    let (floor, spread) = (ways[0].rate(), ways[1].rate());
+    let mixed = ways[2].rate();
+    let ours: Vec<f64> = ways[first_of_ours..first_of_others]
+        .iter()
+        .map(Way::rate)
+        .collect();
+    let results = &mut bench.results;
+    let beside_floor = format!("{} one constant rule", show(floor));
+    results.add(
+        GROUP,
+        "10,000 EIPs, 10,000 forwards and a range of 60,000 ports",
+        show(mixed),
+        beside_floor.clone(),
+        mixed / floor,
+        Bound::AtLeast(0.95),
+    );
+    let beside_spread = format!("{} one constant rule to the same VMs", show(spread));
+    results.add(
+        GROUP,
+        "the same",
+        show(mixed),
+        beside_spread,
+        mixed / spread,
+        Bound::None,
+    );
+    for (count, rate) in sizes.iter().zip(&ours) {
+        let what = format!("{count} EIPs");
+        results.add(
+            GROUP,
+            &what,
+            show(*rate),
+            beside_floor.clone(),
+            rate / floor,
+            Bound::None,
+        );
+    }
+    results.add(
+        GROUP,
+        "65,000 EIPs beside 100",
+        show(ours[3]),
+        show(ours[0]),
+        ours[3] / ours[0],
+        Bound::Between(0.9, 1.1),
+    );
+    for ((program, count), way) in others.iter().zip(&ways[first_of_others..]) {
+        let own = sizes
+            .iter()
+            .position(|size| size == count)
+            .map_or(ours[2], |index| ours[index]);
+        let bound = if *count == middle {
+            Bound::AtLeast(40.0)
+        } else {
+            Bound::None
+        };
+        let beside = format!("{} {}", show(way.rate()), program.name());
+        results.add(
+            GROUP,
+            &format!("{count} EIPs, theirs a rule each"),
+            show(own),
+            beside,
+            own / way.rate(),
+            bound,
+        );
+    }
+
+    let all_sizes = [sizes[0], sizes[3]];
+    results.series.push((
+        "one constant rule".to_owned(),
+        all_sizes.map(|size| (size, floor)).into(),
+    ));
+    results
+        .series
+        .push(("kylin-vr".to_owned(), sizes.into_iter().zip(ours).collect()));
+    for program in Program::ALL {
+        let points = others.iter().zip(&ways[first_of_others..]);
+        let points = points.filter(|((one, _), _)| *one == program);
+        let points = points.map(|((_, count), way)| (*count, way.rate())).collect();
+        results
+            .series
+            .push((format!("{}, a rule each", program.name()), points));
+    }
+}
