@@ -88,6 +88,7 @@ fn repairs(begun: &[&Operation], now: &Observed, before: &Observed) -> Vec<Opera
             repairs.push(inverse);
         }
     }
+    repairs.extend(addresses_that_went_along(begun, now, before));
     repairs.extend(routes_that_went_along(begun, now, before));
     repairs.extend(sysctls(begun, now, before));
     if begun.iter().any(|one| matches!(one, Operation::Table(_))) {
@@ -124,6 +125,33 @@ fn is_back(operation: &Operation, now: &Observed, before: &Observed) -> bool {
         }
         Operation::SetSysctl { .. } | Operation::Table(_) => true,
     }
+}
+
+/// Without `promote_secondaries`, which may be back to what it was already, the kernel drops the later addresses of a
+/// subnet with the first one, also those that nobody deleted.
+fn addresses_that_went_along(begun: &[&Operation], now: &Observed, before: &Observed) -> Vec<Operation> {
+    let mut back = Vec::new();
+    for (index, addresses) in &before.addresses {
+        let touched = |one: &Operation| match one {
+            Operation::AddAddress { link, address } | Operation::DeleteAddress { link, address } => {
+                (link.index == *index).then_some(*address)
+            }
+            _ => None,
+        };
+        let named: Vec<_> = begun.iter().filter_map(|one| touched(one)).collect();
+        let (Some(link), false) = (now.link(*index), named.is_empty()) else {
+            continue;
+        };
+        let there = now.addresses.get(index);
+        let lost = addresses.iter().copied().filter(|address| {
+            !named.contains(address) && !there.is_some_and(|there| there.contains(address))
+        });
+        back.extend(lost.map(|address| Operation::AddAddress {
+            link: link.into(),
+            address,
+        }));
+    }
+    back
 }
 
 /// The kernel drops the routes out of a link that goes down, also those that nobody deleted.
