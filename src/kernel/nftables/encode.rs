@@ -25,6 +25,9 @@ use crate::owned::NFT_TABLE;
 /// The kernel takes no more in a rule (`NFT_RULE_MAXEXPRS`), and nftnl has no room for many more.
 const MOST_EXPRESSIONS: usize = 128;
 
+/// A set of single elements has room for this many: 64 KiB of buckets.
+const LEAST_ROOM: u32 = 4_096;
+
 /// A batch, from its first message to its last.
 pub(super) struct Batch {
     messages: Messages,
@@ -261,6 +264,7 @@ impl Batch {
             flags,
             key: size(&set.key),
             data: (!set.data.is_empty()).then(|| size(&set.data)),
+            size: room(set),
             fields,
         });
         let sequence = self.written(&message);
@@ -352,6 +356,20 @@ impl Batch {
         self.count += 1;
         self.first.wrapping_add(self.count - 1)
     }
+}
+
+/// How many elements a set is made for; 0: any number. With a number the kernel takes a hash table of a fixed size
+/// (`nft_hash_type`, nft_set_hash.c) instead of one that grows: elements come faster, lookups are cheaper, and a dump is
+/// whole also right after a change. Ranges are in trees, which have no size.
+///
+/// A quarter more than there is, then the next power of two: a set that outgrows its size is replaced with the whole table.
+fn room(set: &Set) -> u32 {
+    if set.interval {
+        return 0;
+    }
+    let elements = u32::try_from(set.elements.len()).unwrap_or(u32::MAX);
+    let room = elements.saturating_add(elements / 4).max(LEAST_ROOM);
+    room.checked_next_power_of_two().unwrap_or(u32::MAX).max(set.size)
 }
 
 /// A rule's user data with a comment as nft(8) writes it: type, length, and the text with a zero at its end.

@@ -112,7 +112,7 @@ impl TableChange {
     }
 
     /// The edit that makes `from` into `to`; `None` where a chain comes, goes or changes its hook, or a set
-    /// its type: the kernel changes neither in place.
+    /// its type, or has no room for what is to come: the kernel changes none of these in place.
     fn edit(from: &Table, to: &Table) -> Option<Self> {
         let chains_match = from.chains.len() == to.chains.len()
             && from.chains.iter().all(|(name, chain)| {
@@ -123,7 +123,7 @@ impl TableChange {
         let sets_match = from
             .sets
             .iter()
-            .all(|(name, set)| to.sets.get(name).is_none_or(|other| set.same_type(other)));
+            .all(|(name, set)| to.sets.get(name).is_none_or(|other| set.can_become(other)));
         if !chains_match || !sets_match {
             return None;
         }
@@ -186,6 +186,7 @@ impl SetEdit {
             key: from.key.clone(),
             data: from.data.clone(),
             interval: from.interval,
+            size: from.size,
             elements: BTreeMap::new(),
         };
         Some(Self { set, remove, add })

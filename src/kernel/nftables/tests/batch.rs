@@ -159,6 +159,38 @@ fn tens_of_thousands_of_elements_are_one_batch() {
 }
 
 #[test]
+fn a_map_has_room_for_more_and_one_that_it_is_too_small_for_is_replaced() {
+    in_namespace(
+        "a_map_has_room_for_more_and_one_that_it_is_too_small_for_is_replaced",
+        |nftables| {
+            let size = |nftables: &mut Nftables| nftables.observe().unwrap().unwrap().sets["eip_to_vm"].size;
+            let change = |nftables: &mut Nftables, to| {
+                TableChange::between(nftables.observe().unwrap().as_deref(), Some(&eips(to))).unwrap()
+            };
+            make(nftables, Some(&eips(0)));
+            assert_eq!(size(nftables), 4_096);
+            // As many as it was made for fit, also where all of them are changed at once.
+            for to in [4_096, 1, 4_096] {
+                assert!(matches!(change(nftables, to), TableChange::Edit { .. }), "{to}");
+                make(nftables, Some(&eips(to)));
+            }
+            assert!(matches!(change(nftables, 4_097), TableChange::Replace { .. }));
+            make(nftables, Some(&eips(4_097)));
+            assert_eq!(size(nftables), 8_192);
+            make(nftables, Some(&eips(7_000)));
+            assert_eq!(size(nftables), 8_192);
+
+            // One that another program made has no size, and need not have one.
+            make(nftables, None);
+            nft(&["-f", "-"], &eips(1).to_string());
+            assert_eq!(size(nftables), 0);
+            make(nftables, Some(&eips(5_000)));
+            assert_eq!(size(nftables), 0);
+        },
+    );
+}
+
+#[test]
 fn one_map_of_sixty_thousand_forwards() {
     in_namespace("one_map_of_sixty_thousand_forwards", |nftables| {
         let mut table = router();
