@@ -4,6 +4,7 @@ mod check;
 mod confirm;
 mod duration;
 mod history;
+mod memory;
 mod monitor;
 mod plan;
 mod probe;

@@ -129,18 +129,31 @@ pub(super) fn last_accepted(context: &Context, rescan: Option<Duration>) -> Repo
         let message = format!("left to {monitor}, which watches");
         return Report::new(COMMAND, LAST_ACCEPTED, Outcome::LeftToAnother, message);
     }
-    reconcile(context, COMMAND, rescan)
+    let patience = Patience {
+        bound: rescan.unwrap_or_default(),
+        rescan: rescan.is_some(),
+    };
+    let work = rescan.is_none().then_some("last-accepted");
+    reconcile(context, COMMAND, work, |lock| {
+        with_last_accepted(context, COMMAND, |job| {
+            run::apply_patiently(context, lock, job, patience)
+        })
+    })
 }
 
-/// Applies the configuration that was accepted last.
-pub(super) fn reconcile(context: &Context, command: &'static str, rescan: Option<Duration>) -> Report {
-    let work = rescan.is_none().then_some("last-accepted");
+/// Holds the lock, and has `apply` apply what was accepted last.
+pub(super) fn reconcile(
+    context: &Context,
+    command: &'static str,
+    work: Option<&str>,
+    apply: impl FnOnce(&Lock) -> Report,
+) -> Report {
     let lock = match run::lock(context, command, work) {
         Ok(lock) => lock,
         Err(report) => return *report,
     };
     let settled = window::settle(context, &lock);
-    let mut report = to_last_accepted(context, &lock, command, rescan);
+    let mut report = apply(&lock);
     if let Some(settled) = settled {
         report.notes.push(settled.message.clone());
         if report.exit_code == 0 {
@@ -152,11 +165,11 @@ pub(super) fn reconcile(context: &Context, command: &'static str, rescan: Option
     report
 }
 
-fn to_last_accepted(
+/// Has `apply` apply the configuration that was accepted last.
+pub(super) fn with_last_accepted(
     context: &Context,
-    lock: &Lock,
     command: &'static str,
-    rescan: Option<Duration>,
+    apply: impl FnOnce(&Job<'_>) -> Report,
 ) -> Report {
     let last = match context.state.accepted() {
         Ok(last) => last,
@@ -171,7 +184,7 @@ fn to_last_accepted(
         let message = "is not valid for this version of kylin-vr: reload a valid file".to_owned();
         return Report::failed(command, LAST_ACCEPTED, message);
     };
-    let job = Job {
+    apply(&Job {
         command,
         source: LAST_ACCEPTED.to_owned(),
         text: &text,
@@ -180,10 +193,5 @@ fn to_last_accepted(
         install: Install::Nothing,
         accept: false,
         ends: Standing::Replaced,
-    };
-    let patience = Patience {
-        bound: rescan.unwrap_or_default(),
-        rescan: rescan.is_some(),
-    };
-    run::apply_patiently(context, lock, &job, patience)
+    })
 }

@@ -8,9 +8,10 @@ use super::{Context, complain};
 use crate::config::{Config, Problem};
 use crate::features;
 use crate::intake::{Source, Staged, Standing};
-use crate::kernel::{self, NicEvents};
+use crate::kernel::{self, Kernel, NicEvents};
 use crate::lock::{self, Acquired, Lock};
 use crate::managers;
+use crate::model::Desired;
 use crate::owned::{LinkBefore, Owned};
 use crate::reconcile::{self, reconcile};
 use crate::timing::timed;
@@ -145,7 +146,23 @@ pub(super) fn apply_patiently(context: &Context, lock: &Lock, job: &Job<'_>, pat
 }
 
 /// Applies a configuration and keeps it. The lock is held all the while.
-pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
+pub(super) fn apply(context: &Context, lock: &Lock, job: &Job<'_>) -> Report {
+    let mut kernel = match (context.open)() {
+        Ok(kernel) => kernel,
+        Err(error) => return Report::failed(job.command, &job.source, error),
+    };
+    let desired = timed("desired", || features::desired(&job.config));
+    apply_on(context, lock, job, kernel.as_mut(), &desired)
+}
+
+/// The same on a kernel that is open already, with what it should have.
+pub(super) fn apply_on(
+    context: &Context,
+    _lock: &Lock,
+    job: &Job<'_>,
+    kernel: &mut dyn Kernel,
+    desired: &Desired,
+) -> Report {
     let Job {
         command,
         ref source,
@@ -167,19 +184,14 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
         Ok(staged) => staged,
         Err(error) => return fail(plain(&error)),
     };
-    let mut kernel = match (context.open)() {
-        Ok(kernel) => kernel,
-        Err(error) => return fail(error.to_string()),
-    };
     let owned = match owned(context, || Ok(kernel.observe()?.table.is_some())) {
         Ok(owned) => owned,
         Err(error) => return fail(error),
     };
     // Before the links come up: who manages NICs otherwise must know that these are not to be touched.
     let managers = managers::tell(config);
-    let desired = timed("desired", || features::desired(config));
     let before = owned.clone();
-    let reconciled = match reconcile(kernel.as_mut(), &desired, owned, |owned| {
+    let reconciled = match reconcile(kernel, desired, owned, |owned| {
         timed("record", || context.state.record(owned))
     }) {
         Ok(reconciled) => reconciled,
@@ -201,7 +213,7 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
     });
     if let Err(error) = kept {
         let ours = reconciled.owned.clone();
-        let left_over = reconciled.undo(kernel.as_mut(), |owned| context.state.record(owned));
+        let left_over = reconciled.undo(kernel, |owned| context.state.record(owned));
         let mut failed = vec![format!("keep the configuration: {}", plain(&error))];
         failed.extend(
             context

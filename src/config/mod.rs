@@ -191,6 +191,17 @@ impl Config {
         self.generation
     }
 
+    /// The same without elastic IPs and forwards: a router that translates nothing but what masquerading does.
+    #[must_use]
+    pub fn without_entries(&self) -> Self {
+        Self {
+            interfaces: self.interfaces.clone(),
+            eips: Vec::new(),
+            forwards: Vec::new(),
+            ..*self
+        }
+    }
+
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {

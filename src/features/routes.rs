@@ -6,13 +6,9 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use crate::config::Config;
-use crate::model::{Desired, DesiredLink, LinkId, Route, RouteKind};
+use crate::model::{Desired, DesiredLink, LinkId, Route, RouteKind, TABLE_LOCAL, TABLE_MAIN};
 use crate::owned::ROUTE_PROTOCOL;
 
-/// `RT_TABLE_MAIN`, linux/rtnetlink.h.
-const MAIN: u32 = 254;
-/// `RT_TABLE_LOCAL`, linux/rtnetlink.h.
-const LOCAL: u32 = 255;
 /// The highest metric: any other route wins.
 const LAST_RESORT: u32 = u32::MAX;
 
@@ -20,7 +16,7 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
     if let Some((external, gateway)) = config.external().and_then(|one| Some((one, one.gateway?))) {
         desired.routes.insert(Route {
             destination: Ipv4Net::default(),
-            table: MAIN,
+            table: TABLE_MAIN,
             kind: RouteKind::Unicast,
             gateway: Some(gateway),
             link: LinkId::Mac(external.mac),
@@ -33,7 +29,7 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
     for interface in config.internal() {
         desired.routes.insert(Route {
             destination: interface.address.trunc(),
-            table: MAIN,
+            table: TABLE_MAIN,
             kind: RouteKind::Unreachable,
             gateway: None,
             link: LinkId::Loopback,
@@ -50,7 +46,7 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
     for eip in mapped.chain(forwarded).filter(|eip| !own.contains(eip)) {
         desired.routes.insert(Route {
             destination: Ipv4Net::from(eip),
-            table: LOCAL,
+            table: TABLE_LOCAL,
             kind: RouteKind::Local,
             gateway: None,
             link: LinkId::Loopback,

@@ -161,6 +161,18 @@ impl<K: Kernel, F: FnMut(&'static str, Option<Fate>)> Kernel for Faulty<K, F> {
         self.step("observe", K::observe)
     }
 
+    fn listen(&mut self) -> Result<(), Error> {
+        self.kernel.listen()
+    }
+
+    fn is_settled(&mut self) -> Result<bool, Error> {
+        self.kernel.is_settled()
+    }
+
+    fn observe_rest(&mut self) -> Result<Observed, Error> {
+        self.step("observe", K::observe_rest)
+    }
+
     /// One by one; but what goes in one system call on Linux is carried out to the end of that, as it is there.
     fn apply(&mut self, operations: &[Operation]) -> Result<(), Incomplete> {
         let mut failures = Vec::new();

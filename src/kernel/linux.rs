@@ -2,7 +2,8 @@
 
 use super::conntrack::Conntrack;
 use super::nftables::Nftables;
-use super::rtnetlink::Rtnetlink;
+use super::rtnetlink::{Routes, Rtnetlink};
+use super::watch::ElasticRoutes;
 use super::{Error, Failure, Incomplete, Kernel, announce, sysctl};
 use crate::model::{Flow, Observed};
 use crate::plan::{Announcement, Operation};
@@ -14,6 +15,10 @@ pub struct Linux {
     nftables: Nftables,
     /// Opened when it is needed first.
     conntrack: Option<Conntrack>,
+    /// Hears of what happens to the routes of elastic IPs, once somebody wants to know.
+    elastic: Option<ElasticRoutes>,
+    /// Whether nothing happened to them since they were looked at, as far as was heard.
+    is_quiet: bool,
 }
 
 impl Linux {
@@ -26,6 +31,8 @@ impl Linux {
             rtnetlink: Rtnetlink::open()?,
             nftables: Nftables::open()?,
             conntrack: None,
+            elastic: None,
+            is_quiet: false,
         })
     }
 
@@ -62,10 +69,38 @@ pub fn encode(operations: &[Operation]) -> Result<Vec<u8>, Error> {
 
 impl Kernel for Linux {
     fn observe(&mut self) -> Result<Observed, Error> {
-        let mut observed = timed("observe links, addresses and routes", || self.rtnetlink.observe())?;
+        // What was heard until now does not matter; what is heard while it is looked does.
+        self.is_quiet = false;
+        if let Some(elastic) = &self.elastic {
+            let _ = elastic.drain();
+        }
+        let mut observed = timed("observe links, addresses and routes", || {
+            self.rtnetlink.observe(Routes::All)
+        })?;
         observed.sysctls = timed("observe sysctls", || sysctl::observe(&observed.links))?;
         observed.table = timed("observe table", || self.nftables.observe())?;
+        self.is_quiet = self.elastic.is_some();
         Ok(observed)
+    }
+
+    fn listen(&mut self) -> Result<(), Error> {
+        if self.elastic.is_none() && self.rtnetlink.is_strict() {
+            self.elastic = Some(ElasticRoutes::open()?);
+        }
+        Ok(())
+    }
+
+    fn is_settled(&mut self) -> Result<bool, Error> {
+        self.is_quiet = self.is_quiet && self.elastic.as_ref().is_some_and(|elastic| !elastic.drain());
+        Ok(self.nftables.is_as_seen()? && self.is_quiet)
+    }
+
+    fn observe_rest(&mut self) -> Result<Observed, Error> {
+        let mut observed = timed("observe links, addresses and main routes", || {
+            self.rtnetlink.observe(Routes::Main)
+        })?;
+        observed.sysctls = timed("observe sysctls", || sysctl::observe(&observed.links))?;
+        Ok(observed.rest())
     }
 
     fn apply(&mut self, operations: &[Operation]) -> Result<(), Incomplete> {

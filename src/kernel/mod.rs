@@ -47,6 +47,31 @@ pub trait Kernel {
     /// If a part cannot be read.
     fn observe(&mut self) -> Result<Observed, Error>;
 
+    /// Begins to hear of changes, so that [`Kernel::is_settled`] can tell.
+    ///
+    /// # Errors
+    /// If it cannot be heard of them.
+    fn listen(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Whether what can be large, our table and the routes of elastic IPs, is as the last [`Kernel::observe`] saw it: told
+    /// without looking at it. `false`: it is not, or that is not known.
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    fn is_settled(&mut self) -> Result<bool, Error> {
+        Ok(false)
+    }
+
+    /// What it has now, but for our table and the routes of elastic IPs ([`Observed::rest`]).
+    ///
+    /// # Errors
+    /// If a part cannot be read.
+    fn observe_rest(&mut self) -> Result<Observed, Error> {
+        Ok(self.observe()?.rest())
+    }
+
     /// Carries out operations in order, and stops at the first that fails. The table is changed only if nobody
     /// else changed nftables since the last [`Kernel::observe`]; else that operation fails with
     /// [`Error::Interrupted`].

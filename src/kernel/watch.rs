@@ -32,6 +32,9 @@ const ATTRIBUTE: usize = 4;
 /// The upper two bits of an attribute's number are flags (`NLA_TYPE_MASK`, linux/netlink.h).
 const NLA_TYPE_MASK: u16 = 0x3fff;
 
+/// The number of `lo` in every namespace (`LOOPBACK_IFINDEX`, include/net/flow.h).
+const LOOPBACK: i32 = 1;
+
 /// Sockets that hear of changes.
 pub struct Watch {
     route: Socket,
@@ -74,6 +77,52 @@ impl Watch {
         let route = drain(&self.route, &mut buffer, is_route_relevant);
         let nftables = drain(&self.nftables, &mut buffer, is_nftables_relevant);
         route || nftables
+    }
+}
+
+/// Hears of what happens to the routes of elastic IPs: they are in the way of nobody who deletes them without a word but
+/// `lo`, should that go down.
+pub(super) struct ElasticRoutes {
+    socket: Socket,
+}
+
+impl ElasticRoutes {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// If the kernel has no such socket.
+    pub(super) fn open() -> Result<Self, Error> {
+        let open = || -> io::Result<Self> {
+            let mut socket = Socket::new(protocols::NETLINK_ROUTE)?;
+            socket.bind(&SocketAddr::new(0, 0))?;
+            for group in [libc::RTNLGRP_LINK, libc::RTNLGRP_IPV4_ROUTE] {
+                socket.add_membership(group)?;
+            }
+            Ok(Self { socket })
+        };
+        open().map_err(|source| Error::Read {
+            what: "the netlink events".to_owned(),
+            source,
+        })
+    }
+
+    /// Reads all that has come, and says whether anything may have happened to them. Nobody reads this socket between
+    /// looks: what was too much for it counts as well.
+    pub(super) fn drain(&self) -> bool {
+        drain(&self.socket, &mut vec![0; 1 << 16], is_elastic)
+    }
+}
+
+/// `struct ifinfomsg`: family, padding, type, index; `struct rtmsg`: …, protocol, scope, type (linux/rtnetlink.h).
+fn is_elastic(kind: u16, body: &[u8]) -> bool {
+    match (kind, body) {
+        (libc::RTM_NEWROUTE | libc::RTM_DELROUTE, [_, _, _, _, _, protocol, _, route, ..]) => {
+            *protocol == ROUTE_PROTOCOL && *route == libc::RTN_LOCAL
+        }
+        (libc::RTM_NEWLINK | libc::RTM_DELLINK, [_, _, _, _, a, b, c, d, ..]) => {
+            i32::from_ne_bytes([*a, *b, *c, *d]) == LOOPBACK
+        }
+        _ => true,
     }
 }
 
@@ -184,6 +233,26 @@ mod tests {
         }
         assert!(is_route_relevant(libc::RTM_DELADDR, &[]));
         assert!(is_route_relevant(libc::RTM_NEWROUTE, &[2, 24]), "cut short");
+    }
+
+    #[test]
+    fn of_elastic_ips_only_their_routes_and_lo_count() {
+        let route = |protocol, kind| [2, 32, 0, 0, 255, protocol, 254, kind, 0, 0, 0, 0];
+        let link = |index: u8| [0, 0, 1, 0, index, 0, 0, 0, 0, 0, 0, 0];
+        for (kind, body, counts) in [
+            (libc::RTM_DELROUTE, route(ROUTE_PROTOCOL, libc::RTN_LOCAL), true),
+            (
+                libc::RTM_NEWROUTE,
+                route(ROUTE_PROTOCOL, libc::RTN_UNICAST),
+                false,
+            ),
+            (libc::RTM_NEWROUTE, route(2, libc::RTN_LOCAL), false),
+            (libc::RTM_NEWLINK, link(1), true),
+            (libc::RTM_NEWLINK, link(2), false),
+        ] {
+            assert_eq!(is_elastic(kind, &body), counts, "{kind} {body:?}");
+        }
+        assert!(is_elastic(libc::RTM_NEWLINK, &[0, 0]), "cut short");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
+use super::route::TABLE_MAIN;
 use super::{Conntrack, LinkId, Route, Sysctl, nft};
 
 /// What the kernel should have of everything that is ours; the default is a router with nothing to do.
@@ -20,6 +21,16 @@ pub struct Desired {
     pub table: Option<nft::Table>,
     /// What becomes of flows whose translation this changes.
     pub conntrack: Conntrack,
+}
+
+impl Desired {
+    /// What is left without our table and the routes of elastic IPs, as [`super::Observed::rest`].
+    #[must_use]
+    pub fn rest(mut self) -> Self {
+        self.table = None;
+        self.routes.retain(|route| route.table == TABLE_MAIN);
+        self
+    }
 }
 
 /// What a link must carry.

@@ -14,5 +14,5 @@ pub use flow::{Conntrack, Flow};
 pub use link::{Link, LinkId, LinkIndex, LinkName};
 pub use mac::{MacAddr, MacAddrError};
 pub use observed::{Missing, Observed};
-pub use route::{Route, RouteKind};
+pub use route::{Route, RouteKind, TABLE_LOCAL, TABLE_MAIN};
 pub use sysctl::{LinkSysctl, Sysctl};

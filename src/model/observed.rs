@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use super::route::TABLE_MAIN;
 use super::{Link, LinkId, LinkIndex, Route, Sysctl, nft};
 
 /// What the kernel has at one moment.
@@ -53,6 +54,14 @@ impl Observed {
             [link] => Ok(link),
             _ => Err(Missing::Ambiguous(found)),
         }
+    }
+
+    /// What is left without our table and the routes of elastic IPs: how large it is depends on the NICs alone.
+    #[must_use]
+    pub fn rest(mut self) -> Self {
+        self.table = None;
+        self.routes.retain(|route| route.table == TABLE_MAIN);
+        self
     }
 
     /// The link with this number.

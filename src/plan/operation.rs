@@ -161,6 +161,15 @@ impl Operation {
         }
     }
 
+    /// The link that neighbours hear of because of it: it gets an address, or comes up.
+    #[must_use]
+    pub fn brings(&self) -> Option<&LinkRef> {
+        match self {
+            Self::AddAddress { link, .. } | Self::SetLink { link, up: true } => Some(link),
+            _ => None,
+        }
+    }
+
     /// Whether something goes without anything in its place.
     #[must_use]
     pub fn takes_away(&self) -> bool {

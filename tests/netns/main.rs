@@ -114,6 +114,7 @@ fn main() -> ExitCode {
               fifty_reloads_of_the_installed_file_are_left_to_one,
               a_lock_that_was_deleted_while_held_still_holds;
         monitor: a_nic_that_comes_after_its_configuration_is_set_up,
+              a_nic_costs_no_look_at_what_it_has_nothing_to_do_with,
               a_nic_that_comes_before_its_configuration_ends_up_the_same,
               a_nic_under_another_name_is_the_same_nic,
               a_storm_of_nics_ends_right,

@@ -111,6 +111,19 @@ impl Nftables {
         Err(Error::Interrupted)
     }
 
+    /// Whether no batch of anybody's was carried out since the last look, or since our own last batch. The table that was
+    /// seen is forgotten: there is nothing to change before the next look.
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    pub(super) fn is_as_seen(&mut self) -> Result<bool, Error> {
+        self.seen = None;
+        let Some(generation) = self.generation else {
+            return Ok(false);
+        };
+        Ok(self.ask_generation()? == generation)
+    }
+
     /// Carries out a change of the table that was seen last, whole or not at all. What others do to their own tables
     /// meanwhile does not matter.
     ///
