@@ -66,9 +66,23 @@ pub fn reconcile(
     kernel: &mut dyn Kernel,
     desired: &Desired,
     owned: Owned,
-    mut record: impl FnMut(&Owned) -> std::io::Result<()>,
+    record: impl FnMut(&Owned) -> std::io::Result<()>,
 ) -> Result<Reconciled, Error> {
     let before = kernel.observe()?;
+    reconcile_from(kernel, before, desired, owned, record)
+}
+
+/// The same from a look that was taken already, the last one of this `kernel`.
+///
+/// # Errors
+/// As [`reconcile`].
+pub fn reconcile_from(
+    kernel: &mut dyn Kernel,
+    before: Observed,
+    desired: &Desired,
+    owned: Owned,
+    mut record: impl FnMut(&Owned) -> std::io::Result<()>,
+) -> Result<Reconciled, Error> {
     let mut now = before.clone();
     let mut ours = owned.clone();
     let mut done = Vec::new();

@@ -74,7 +74,7 @@ impl Memory {
             accept: false,
             ends: Standing::Replaced,
         };
-        let mut report = run::apply_on(context, lock, &job, &mut Rest(kernel), &known.rest);
+        let mut report = run::apply_on(context, lock, &job, &mut Rest(kernel), Some(now), &known.rest);
         report.configuration.clone_from(&known.configuration);
         if report.exit_code != 0 {
             self.forget();
@@ -98,7 +98,7 @@ impl Memory {
                 tracing::debug!(%error, "listen");
             }
             let desired = features::desired(&job.config);
-            let report = run::apply_on(context, lock, job, kernel.as_mut(), &desired);
+            let report = run::apply_on(context, lock, job, kernel.as_mut(), None, &desired);
             match (report.exit_code, stamp, kernel.is_settled()) {
                 (0, Some(stamp), Ok(true)) => {
                     self.known = Some(Known {

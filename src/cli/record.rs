@@ -3,11 +3,13 @@
 //! The history is for people, and what it cannot hold (a full disk) is a note in the report: the router works, and a
 //! reload is not refused for it. What must not be lost, the text to go back to, is not in the history alone.
 
+use std::collections::BTreeMap;
+
 use super::report::shortened;
 use super::run::Job;
 use super::{Context, window};
 use crate::clock::{utc, wall};
-use crate::intake::{Entry, Standing, Summary, fingerprint};
+use crate::intake::{Counts, Entry, Standing, Summary, fingerprint};
 use crate::plan::{Action, Line};
 use crate::words::plain;
 
@@ -107,13 +109,10 @@ fn entry(job: &Job<'_>, result: Standing, changes: Summary) -> Entry {
 /// Changes counted, and the first of them. Pure.
 fn summary(changes: &[Line]) -> Summary {
     let mut summary = Summary::default();
-    let changes: Vec<Line> = changes
-        .iter()
-        .filter(|line| line.action != Action::Announce)
-        .cloned()
-        .collect();
-    for line in &changes {
-        let counts = summary.objects.entry(line.object.to_owned()).or_default();
+    let changes = || changes.iter().filter(|line| line.action != Action::Announce);
+    let mut objects: BTreeMap<&str, Counts> = BTreeMap::new();
+    for line in changes() {
+        let counts = objects.entry(line.object).or_default();
         match line.action {
             Action::Add => counts.added += 1,
             Action::Delete => counts.deleted += 1,
@@ -121,7 +120,11 @@ fn summary(changes: &[Line]) -> Summary {
             Action::Announce => {}
         }
     }
-    summary.lines = shortened(&changes);
+    summary.objects = objects
+        .into_iter()
+        .map(|(object, counts)| (object.to_owned(), counts))
+        .collect();
+    summary.lines = shortened(changes());
     summary.lines.truncate(LINES);
     summary
 }

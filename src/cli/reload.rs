@@ -1,5 +1,7 @@
 //! `kylin-vr reload [FILE|-]`: applies the installed file, or validates, applies and installs another.
 
+use std::panic::resume_unwind;
+use std::thread;
 use std::time::Duration;
 
 use super::probe::{self, Probe};
@@ -7,8 +9,11 @@ use super::report::{Outcome, Report};
 use super::run::{self, Install, Job, Patience};
 use super::{Context, Given, LAST_ACCEPTED, window};
 use crate::config::Config;
-use crate::intake::{Standing, accept};
+use crate::features;
+use crate::intake::{Refusal, Standing, accept};
+use crate::kernel::{self, Kernel};
 use crate::lock::{self, Lock};
+use crate::model::Observed;
 use crate::timing::timed;
 use crate::words::plain;
 
@@ -61,8 +66,17 @@ pub(super) fn run(
         Ok(last) => last,
         Err(error) => return failed("read the last accepted configuration", error),
     };
-    let accepted = timed("parse", || accept(&text, last.as_deref(), given.allow_empty));
-    let (config, problems) = match accepted {
+    // While the text is read, the kernel is looked at; but where NICs are waited for, that comes after.
+    let (accepted, looked) = thread::scope(|scope| {
+        let accepted = scope.spawn(|| {
+            let (config, problems) = timed("parse", || accept(&text, last.as_deref(), given.allow_empty))?;
+            let desired = timed("desired", || features::desired(&config));
+            Ok::<_, Refusal>((config, problems, desired))
+        });
+        let looked = rescan.is_none().then(|| look(context));
+        (accepted.join(), looked)
+    });
+    let (config, problems, desired) = match accepted.unwrap_or_else(|panic| resume_unwind(panic)) {
         Ok(accepted) => accepted,
         Err(refusal) => {
             let message = "the configuration is refused; nothing was touched".to_owned();
@@ -99,7 +113,13 @@ pub(super) fn run(
         bound: rescan.unwrap_or_default(),
         rescan: rescan.is_some(),
     };
-    let mut report = run::apply_patiently(context, &lock, &job, patience);
+    let mut report = match looked {
+        None => run::apply_patiently(context, &lock, &job, patience),
+        Some(Ok((mut kernel, looked))) => {
+            run::apply_on(context, &lock, &job, kernel.as_mut(), Some(looked), &desired)
+        }
+        Some(Err(error)) => Report::failed(COMMAND, &job.source, error).with_problems(job.problems),
+    };
     report.notes.extend(settled.map(|settled| settled.message));
     match opened {
         None if confirmation.within.is_some() => {
@@ -118,6 +138,13 @@ pub(super) fn run(
             probe::run(context, report, &opened.window, &targets)
         }
     }
+}
+
+/// Opens the kernel, and looks at it.
+fn look(context: &Context) -> Result<(Box<dyn Kernel>, Observed), kernel::Error> {
+    let mut kernel = (context.open)()?;
+    let looked = kernel.observe()?;
+    Ok((kernel, looked))
 }
 
 /// What an event of a NIC asks for: the configuration that was accepted last, whatever the file says now, since it

@@ -261,19 +261,32 @@ pub(super) fn write_changes(text: &mut String, changes: &[Line]) {
 }
 
 /// Lines for people: of many of one kind in a row only the first.
-pub(super) fn shortened(changes: &[Line]) -> Vec<String> {
+pub(super) fn shortened<'l>(changes: impl IntoIterator<Item = &'l Line>) -> Vec<String> {
+    let mut changes = changes.into_iter().peekable();
     let mut lines = Vec::new();
-    for run in changes.chunk_by(|one, other| kind(one) == kind(other)) {
-        // One line more than is shown is no longer than the remark that it is left out.
-        let shown = if run.len() > SHOWN + 1 { SHOWN } else { run.len() };
-        lines.extend(run[..shown].iter().map(ToString::to_string));
-        if shown < run.len() {
-            let (_, object, words) = kind(&run[0]);
-            lines.push(format!(
-                "  … and {} more: {}",
-                run.len() - shown,
-                [object, words].join(" ").trim_end()
-            ));
+    while let Some(first) = changes.next() {
+        lines.push(first.to_string());
+        let (mut shown, mut left_out, mut last) = (1, 0, None);
+        while let Some(line) = changes.next_if(|next| kind(next) == kind(first)) {
+            if shown < SHOWN {
+                lines.push(line.to_string());
+                shown += 1;
+            } else {
+                left_out += 1;
+                last = Some(line);
+            }
+        }
+        match (left_out, last) {
+            (0, _) | (_, None) => {}
+            // One line more than is shown is no longer than the remark that it is left out.
+            (1, Some(last)) => lines.push(last.to_string()),
+            (_, Some(_)) => {
+                let (_, object, words) = kind(first);
+                lines.push(format!(
+                    "  … and {left_out} more: {}",
+                    [object, words].join(" ").trim_end()
+                ));
+            }
         }
     }
     lines

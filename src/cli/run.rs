@@ -11,9 +11,9 @@ use crate::intake::{Source, Staged, Standing};
 use crate::kernel::{self, Kernel, NicEvents};
 use crate::lock::{self, Acquired, Lock};
 use crate::managers;
-use crate::model::Desired;
+use crate::model::{Desired, Observed};
 use crate::owned::{LinkBefore, Owned};
-use crate::reconcile::{self, reconcile};
+use crate::reconcile::{self, reconcile_from};
 use crate::timing::timed;
 use crate::words::{plain, printable};
 
@@ -152,15 +152,16 @@ pub(super) fn apply(context: &Context, lock: &Lock, job: &Job<'_>) -> Report {
         Err(error) => return Report::failed(job.command, &job.source, error),
     };
     let desired = timed("desired", || features::desired(&job.config));
-    apply_on(context, lock, job, kernel.as_mut(), &desired)
+    apply_on(context, lock, job, kernel.as_mut(), None, &desired)
 }
 
-/// The same on a kernel that is open already, with what it should have.
+/// The same on a kernel that is open already and was perhaps looked at, with what it should have.
 pub(super) fn apply_on(
     context: &Context,
     _lock: &Lock,
     job: &Job<'_>,
     kernel: &mut dyn Kernel,
+    looked: Option<Observed>,
     desired: &Desired,
 ) -> Report {
     let Job {
@@ -184,14 +185,18 @@ pub(super) fn apply_on(
         Ok(staged) => staged,
         Err(error) => return fail(plain(&error)),
     };
-    let owned = match owned(context, || Ok(kernel.observe()?.table.is_some())) {
+    let looked = match looked.map_or_else(|| kernel.observe(), Ok) {
+        Ok(looked) => looked,
+        Err(error) => return fail(error.to_string()).with_problems(problems.clone()),
+    };
+    let owned = match owned(context, || Ok(looked.table.is_some())) {
         Ok(owned) => owned,
         Err(error) => return fail(error),
     };
     // Before the links come up: who manages NICs otherwise must know that these are not to be touched.
     let managers = managers::tell(config);
     let before = owned.clone();
-    let reconciled = match reconcile(kernel, desired, owned, |owned| {
+    let reconciled = match reconcile_from(kernel, looked, desired, owned, |owned| {
         timed("record", || context.state.record(owned))
     }) {
         Ok(reconciled) => reconciled,

@@ -7,6 +7,7 @@ mod check;
 mod fields;
 mod forwards;
 mod node;
+mod plain;
 mod problem;
 #[cfg(test)]
 mod tests;
