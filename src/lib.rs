@@ -18,7 +18,7 @@
 //!   the command.
 //!
 //! [`push`] stands beside the line: on the hypervisor it hands a text to the `reload` of a VM. So does [`translate`]: it
-//! says what a packet meets by a configuration.
+//! says what a packet meets by a configuration, and [`trace`] puts that in words, beside what a kernel does.
 //!
 //! Everything up to the plan is pure: no I/O, no clock, no log.
 
@@ -41,6 +41,7 @@ pub mod plan;
 pub mod push;
 pub mod reconcile;
 mod timing;
+pub mod trace;
 pub mod translate;
 pub mod trusted;
 mod undo;

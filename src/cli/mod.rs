@@ -18,6 +18,7 @@ mod run;
 mod start;
 mod status;
 mod table;
+mod trace;
 mod window;
 
 use std::ffi::OsString;
@@ -130,6 +131,8 @@ enum Command {
     Plan(Given),
     /// Show what is configured, what the kernel has, and what is pending or wrong
     Status,
+    /// Say what becomes of a packet, and which entries of the file decide it
+    Trace(trace::Options),
     /// Stay, and put things right when a NIC comes or goes, or something else changed what is ours
     Monitor,
     /// On the hypervisor: send a file into VMs through their guest agents, and print what they report
@@ -244,6 +247,7 @@ pub fn main_with(
         Command::Plan(given) => plan::run(&context, &given),
         Command::Reset { all } => reset::run(&context, all),
         Command::Status => return status::run(&context),
+        Command::Trace(options) => return trace::run(&context, &options),
         Command::Monitor => return monitor::run(context),
         Command::Push(options) => return push::run(&context, &options),
         Command::Guard => {

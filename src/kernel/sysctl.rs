@@ -35,7 +35,7 @@ pub(super) fn observe(links: &[Link]) -> Result<BTreeMap<Sysctl, String>, Error>
 }
 
 /// A parameter's value; `None` if there is no such parameter (any more).
-fn read(path: &str) -> Result<Option<String>, Error> {
+pub(super) fn read(path: &str) -> Result<Option<String>, Error> {
     match fs::read_to_string(Path::new(ROOT).join(path)) {
         Ok(text) => Ok(Some(text.trim().to_owned())),
         // ENODEV: the link went between the open and the read.

@@ -2,6 +2,7 @@
 
 mod desired;
 mod flow;
+pub mod inspected;
 mod link;
 mod mac;
 pub mod nft;

@@ -202,13 +202,13 @@ impl Forwarded<'_> {
         entry("port_forward_list", self.index, self.entry.place)
     }
 
-    /// Its ports outside: `80`, `80-82`.
+    /// Its ports outside: `port 80`, `ports 80-82`.
     pub(super) fn ports(self) -> String {
         let Forward { port, end_port, .. } = *self.entry;
         if port == end_port {
-            port.to_string()
+            format!("port {port}")
         } else {
-            format!("{port}-{end_port}")
+            format!("ports {port}-{end_port}")
         }
     }
 }

@@ -10,6 +10,7 @@ mod confirm;
 mod conntrack;
 mod conntrack_cases;
 mod counts;
+mod diagnosis;
 mod disks;
 mod failures;
 mod faults;
@@ -152,6 +153,20 @@ fn main() -> ExitCode {
               of_many_flows_few_end;
         scale: ten_thousand_eips_and_a_long_range_are_read_back_equal,
               every_port_of_a_shifted_range_goes_to_its_own_port;
+        diagnosis: where_nothing_is_wrong_a_packet_and_its_answer_are_followed,
+              an_interrupted_trace_leaves_nothing,
+              fault_01_a_wrong_gateway,
+              fault_02_a_missing_nic,
+              fault_03_a_vm_ip_in_no_subnet,
+              fault_04_an_eip_that_is_not_routed_to_the_router,
+              fault_05_forwarding_is_off,
+              fault_06_a_foreign_rule_that_drops,
+              fault_07_a_silent_vm,
+              fault_09_a_stale_flow,
+              fault_10_a_port_that_is_not_forwarded,
+              a_table_that_was_changed_is_the_cause,
+              its_arguments_and_its_exit_codes,
+              its_document_says_all_of_it;
         commands: old_spellings_work,
               plan_changes_nothing_and_tells_what_a_reload_does,
               status_tells_ok_pending_and_missing,

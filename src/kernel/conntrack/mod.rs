@@ -222,7 +222,8 @@ fn ends(bytes: &[u8]) -> Result<Option<Ends>, String> {
     )))
 }
 
-fn has_ports(protocol: u8) -> bool {
+/// Whether a protocol has ports where TCP has them.
+pub(super) fn has_ports(protocol: u8) -> bool {
     let with_ports = [
         libc::IPPROTO_TCP,
         libc::IPPROTO_UDP,

@@ -2,6 +2,7 @@
 //!
 //! Looking goes through the rtnetlink crate; operations go through [`batch`], which sends many in one call.
 
+mod ask;
 mod batch;
 #[cfg(fuzzing)]
 pub mod fuzz;
