@@ -8,6 +8,7 @@ mod fields;
 mod forwards;
 mod node;
 mod problem;
+mod snat;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +17,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
-use crate::model::{Conntrack, MacAddr};
+use crate::model::{Conntrack, ConntrackMax, MacAddr};
 
 pub(crate) use fields::number;
 pub(crate) use problem::shown;
@@ -31,8 +32,10 @@ pub struct Config {
     interfaces: Vec<Interface>,
     eips: Vec<Eip>,
     forwards: Vec<Forward>,
+    snat_pool: Vec<SnatPool>,
     ipv6: bool,
     conntrack: Conntrack,
+    conntrack_max: ConntrackMax,
     generation: Option<Generation>,
 }
 
@@ -130,6 +133,24 @@ impl Forward {
     }
 }
 
+/// An entry of `snat_pool`: addresses that VMs without an elastic IP are seen as outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct SnatPool {
+    /// The first address.
+    pub first: Ipv4Addr,
+    /// The last one; not below the first.
+    pub last: Ipv4Addr,
+    /// Where the entry stands.
+    pub place: Place,
+}
+
+impl SnatPool {
+    /// Its addresses, in order.
+    pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> + use<> {
+        (u32::from(self.first)..=u32::from(self.last)).map(Ipv4Addr::from)
+    }
+}
+
 /// What a text is worth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parsed {
@@ -173,6 +194,12 @@ impl Config {
         &self.forwards
     }
 
+    /// The entries of `snat_pool`; empty: VMs without an elastic IP are seen as the router's external address.
+    #[must_use]
+    pub fn snat_pool(&self) -> &[SnatPool] {
+        &self.snat_pool
+    }
+
     /// Whether IPv6 is left as it is; else it is turned off.
     #[must_use]
     pub fn ipv6(&self) -> bool {
@@ -185,6 +212,12 @@ impl Config {
         self.conntrack
     }
 
+    /// How many flows the kernel may track.
+    #[must_use]
+    pub fn conntrack_max(&self) -> ConntrackMax {
+        self.conntrack_max
+    }
+
     /// The number of this configuration; `None`: it has none, and may replace any other.
     #[must_use]
     pub fn generation(&self) -> Option<Generation> {
@@ -194,7 +227,10 @@ impl Config {
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.interfaces.is_empty() && self.eips.is_empty() && self.forwards.is_empty()
+        self.interfaces.is_empty()
+            && self.eips.is_empty()
+            && self.forwards.is_empty()
+            && self.snat_pool.is_empty()
     }
 
     /// The interface that faces outside.

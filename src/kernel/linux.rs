@@ -64,6 +64,7 @@ impl Kernel for Linux {
     fn observe(&mut self) -> Result<Observed, Error> {
         let mut observed = timed("observe links, addresses and routes", || self.rtnetlink.observe())?;
         observed.sysctls = timed("observe sysctls", || sysctl::observe(&observed.links))?;
+        observed.conntrack_memory = sysctl::conntrack_memory();
         observed.table = timed("observe table", || self.nftables.observe())?;
         Ok(observed)
     }

@@ -10,6 +10,8 @@ pub struct File {
     pub interfaces: Vec<String>,
     pub eips: Vec<String>,
     pub forwards: Vec<String>,
+    /// Addresses and ranges.
+    pub pool: Vec<String>,
     pub ipv6: bool,
 }
 
@@ -32,6 +34,9 @@ impl fmt::Display for File {
             for entry in entries {
                 writeln!(f, "  - {{{entry}}}")?;
             }
+        }
+        if !self.pool.is_empty() {
+            writeln!(f, "snat_pool: [{}]", self.pool.join(", "))?;
         }
         Ok(())
     }
@@ -61,6 +66,7 @@ impl File {
             keep("if_list", &mut self.interfaces);
             keep("eip_list", &mut self.eips);
             keep("port_forward_list", &mut self.forwards);
+            keep("snat_pool", &mut self.pool);
             assert_ne!(before, self, "no entry is wrong, but the file is: {problems:?}");
         }
     }
