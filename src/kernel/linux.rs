@@ -29,6 +29,13 @@ impl Linux {
         })
     }
 
+    fn conntrack(&mut self) -> Result<&mut Conntrack, Error> {
+        Ok(match &mut self.conntrack {
+            Some(conntrack) => conntrack,
+            none => none.insert(Conntrack::open()?),
+        })
+    }
+
     fn apply_one(&mut self, operation: &Operation) -> Result<(), Error> {
         match operation {
             Operation::Table(change) => timed("apply table", || self.nftables.commit(change)),
@@ -111,11 +118,11 @@ impl Kernel for Linux {
     }
 
     fn end_flows(&mut self, is_stale: &mut dyn FnMut(&Flow) -> bool) -> Result<usize, Error> {
-        let conntrack = match &mut self.conntrack {
-            Some(conntrack) => conntrack,
-            none => none.insert(Conntrack::open()?),
-        };
-        conntrack.end_flows(is_stale)
+        self.conntrack()?.end_flows(is_stale)
+    }
+
+    fn read_flows(&mut self, see: &mut dyn FnMut(Option<&Flow>)) -> Result<(), Error> {
+        self.conntrack()?.read_flows(see)
     }
 
     fn announce(&mut self, announcements: &[Announcement]) -> Result<(), Error> {

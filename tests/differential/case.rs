@@ -175,9 +175,8 @@ impl std::str::FromStr for Case {
                     _ => return Err(format!("{line}: of which list?")),
                 }
                 .push(entry.to_owned());
-            } else if let Some(pool) = line.strip_prefix("snat_pool: [") {
-                let pool = pool.strip_suffix(']').ok_or_else(|| format!("{line}: no list"))?;
-                case.file.pool = pool.split(", ").map(str::to_owned).collect();
+            } else if let (Some("snat_pool"), Some(entry)) = (list, line.strip_prefix("  - ")) {
+                case.file.pool.push(entry.to_owned());
             } else if line == "ipv6: true" {
                 case.file.ipv6 = true;
             } else if !line.starts_with('#') {

@@ -36,7 +36,10 @@ impl fmt::Display for File {
             }
         }
         if !self.pool.is_empty() {
-            writeln!(f, "snat_pool: [{}]", self.pool.join(", "))?;
+            writeln!(f, "snat_pool:")?;
+            for entry in &self.pool {
+                writeln!(f, "  - {entry}")?;
+            }
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ mod disks;
 mod failures;
 mod faults;
 mod foreign;
+mod held;
 mod interfaces;
 mod lock;
 mod monitor;
@@ -149,6 +150,7 @@ fn main() -> ExitCode {
               conntrack_keep_lets_every_flow_go_on,
               the_flows_of_a_killed_run_end_with_the_next,
               of_many_flows_few_end;
+        held: source_ports_run_out_and_status_says_so_and_a_pool_of_two_is_enough;
         scale: ten_thousand_eips_and_a_long_range_are_read_back_equal,
               every_port_of_a_shifted_range_goes_to_its_own_port;
         commands: old_spellings_work,

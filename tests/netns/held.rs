@@ -1,0 +1,158 @@
+//! Many flows from VMs without an elastic IP to one destination: source ports run out, it is said, and a pool helps.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{SocketAddrV4, UdpSocket};
+use std::process::Command;
+
+use lab::{Extent, Flood, Namespace, Nic, Vpc};
+use serde_json::Value;
+
+use crate::configs::vpc_with;
+use crate::tracked::ping;
+
+/// How many flows each of two VMs begins: together more than one address has source ports.
+const EACH: u64 = 40_000;
+/// After so many of the second one's the kernel's counters are looked at.
+const STEP: u64 = 100;
+/// The source ports of one address, by the kernel's own arithmetic.
+const PORTS: u64 = 65_535 - 1024 + 1;
+const SINK: &str = "198.51.100.10:9";
+
+fn file(more: &str) -> String {
+    let (external, inside) = (Nic::External.mac(), Nic::SubnetA.mac());
+    format!(
+        "if_list:
+  - {{ipaddr: 10.90.3.37, prefix: 24, mac: {external}, gateway: 10.90.3.1}}
+  - {{ipaddr: 192.168.100.254, prefix: 24, mac: {inside}}}
+{more}
+"
+    )
+}
+
+/// A router that forgets no flow by itself, and a client that counts the datagrams to [`SINK`] and answers none.
+fn router() -> Vpc {
+    let vpc = vpc_with(&file(""));
+    vpc.router
+        .set_sysctl("net/netfilter/nf_conntrack_udp_timeout", "3600");
+    vpc.client.nft(
+        "table ip sink {
+           counter arrived { }
+           chain in { type filter hook prerouting priority -300; udp dport 9 counter name arrived drop; }
+         }",
+    );
+    // Everybody on the way knows everybody: nothing waits for ARP.
+    for vm in [&vpc.a1, &vpc.a2] {
+        assert!(ping(vm, "198.51.100.10"));
+    }
+    vpc
+}
+
+/// New flows of a VM to [`SINK`].
+fn flood(vm: &Namespace, address: [u8; 4]) -> Flood {
+    let sink: SocketAddrV4 = SINK.parse().unwrap();
+    Flood::new(vm, "eth0", Nic::SubnetA.mac(), vec![sink]).from_address(address.into())
+}
+
+fn flood_from_the_first(vpc: &Vpc) {
+    let (sent, _) = flood(&vpc.a1, [192, 168, 100, 190]).send(Extent::Frames(EACH));
+    assert_eq!(sent, EACH);
+}
+
+/// `after` is called after every few, with their number so far.
+fn flood_from_the_second(vpc: &Vpc, mut after: impl FnMut(u64)) {
+    let mut flood = flood(&vpc.a2, [192, 168, 100, 191]);
+    let mut sent = 0;
+    while sent < EACH {
+        sent += flood.send(Extent::Frames(STEP)).0;
+        after(sent);
+    }
+    assert_eq!(sent, EACH);
+}
+
+/// How many datagrams came to [`SINK`].
+fn arrived(vpc: &Vpc) -> u64 {
+    let mut list = Command::new("nft");
+    list.args(["-j", "list", "counter", "ip", "sink", "arrived"]);
+    let listed: Value = serde_json::from_slice(&vpc.client.output(list).stdout).unwrap();
+    listed["nftables"][1]["counter"]["packets"].as_u64().unwrap()
+}
+
+/// A counter of the router's conntrack, of all processors.
+fn counter(vpc: &Vpc, name: &str) -> u64 {
+    let path = "/proc/thread-self/net/stat/nf_conntrack";
+    let table = vpc.router.run(|| fs::read_to_string(path).unwrap());
+    let column = table.split_whitespace().position(|word| word == name).unwrap();
+    let rows = table.lines().skip(1);
+    rows.map(|row| u64::from_str_radix(row.split_whitespace().nth(column).unwrap(), 16).unwrap())
+        .sum()
+}
+
+fn status(vpc: &Vpc) -> (Value, String) {
+    let json = vpc.kylin_vr(&["status", "--json"]).stdout;
+    let text = vpc.kylin_vr(&["status"]).stdout;
+    (serde_json::from_str(&json).unwrap(), text)
+}
+
+pub fn source_ports_run_out_and_status_says_so_and_a_pool_of_two_is_enough() {
+    let vpc = router();
+    let (quiet, text) = status(&vpc);
+    assert_eq!(quiet["source_ports"][0]["in_use"], 0);
+    assert!(!text.contains("snat_pool"), "{text}");
+
+    // While nothing is lost yet, it is time to say so.
+    flood_from_the_first(&vpc);
+    assert_eq!((arrived(&vpc), counter(&vpc, "insert_failed")), (EACH, 0));
+    let (said, text) = status(&vpc);
+    assert_eq!(said["source_ports"][0]["in_use"], EACH);
+    assert!(text.contains("FEW SOURCE PORTS LEFT: 10.90.3.37"), "{text}");
+
+    // The ports of both are the same: each flow of the second one needs another port than its own.
+    let mut lost = Vec::new();
+    flood_from_the_second(&vpc, |sent| {
+        lost.push((EACH + sent, counter(&vpc, "insert_failed")))
+    });
+    let arrived_without = arrived(&vpc);
+    let (said, text) = status(&vpc);
+    println!("flows begun, lost:");
+    lost.iter()
+        .step_by(20)
+        .for_each(|(begun, lost)| println!("{begun} {lost}"));
+    println!("{text}");
+    assert_eq!(
+        arrived_without, PORTS,
+        "every port is found in the end, since many tried"
+    );
+    let ports = &said["source_ports"][0];
+    assert_eq!(ports["address"], "10.90.3.37");
+    assert_eq!(ports["in_use"], PORTS);
+    assert_eq!(ports["of"], PORTS);
+    assert_eq!(ports["towards"], "udp 198.51.100.10:9");
+    // Every flow that did not get through is one that the kernel counts, and so do we.
+    for name in ["insert_failed", "drop"] {
+        assert_eq!(counter(&vpc, name), 2 * EACH - PORTS);
+        assert_eq!(said["conntrack"][name], 2 * EACH - PORTS);
+    }
+    assert!(text.contains("10.90.3.37 has 64512 of 64512"), "{text}");
+    assert!(text.contains("`snat_pool`"), "{text}");
+    // A forwarded packet is dropped without a word; a program of the router's own is told.
+    let refused = vpc.router.run(|| {
+        let socket = UdpSocket::bind("10.90.3.37:5000").unwrap();
+        socket.send_to(b"x", SINK).unwrap_err().kind()
+    });
+    assert_eq!(refused, ErrorKind::PermissionDenied);
+
+    // The remedy, as it was said: two addresses. Flows by the old one end, and each VM is seen as one of its own.
+    vpc.reload_ok(&file("snat_pool: [10.90.2.240-10.90.2.241]"));
+    let (after, text) = status(&vpc);
+    assert_eq!(after["conntrack"]["count"], 0, "{text}");
+    flood_from_the_first(&vpc);
+    flood_from_the_second(&vpc, |_| ());
+    assert_eq!(arrived(&vpc) - PORTS, 2 * EACH);
+    let (after, text) = status(&vpc);
+    for (index, address) in ["10.90.2.240", "10.90.2.241"].into_iter().enumerate() {
+        assert_eq!(after["source_ports"][index]["address"], address);
+        assert_eq!(after["source_ports"][index]["in_use"], EACH);
+    }
+    assert!(!text.contains("SOURCE PORTS LEFT"), "{text}");
+}
