@@ -4,11 +4,12 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::{SocketAddrV4, UdpSocket};
 use std::process::Command;
+use std::time::Duration;
 
-use lab::{Extent, Flood, Namespace, Nic, Vpc};
+use lab::{ArpWatch, Extent, Flood, Icmp, Namespace, Nic, Tcp, Vpc};
 use serde_json::Value;
 
-use crate::configs::vpc_with;
+use crate::configs::{expect, full, said, vpc, vpc_with};
 use crate::tracked::ping;
 
 /// How many flows the two VMs begin together: more than one address has source ports.
@@ -158,4 +159,63 @@ pub fn source_ports_run_out_and_status_says_so_and_a_pool_of_two_is_enough() {
         assert_eq!(after["source_ports"][index]["in_use"], ALL / 2);
     }
     assert!(!text.contains("SOURCE PORTS LEFT"), "{text}");
+}
+
+pub fn a_pool_is_what_vms_without_an_eip_are_seen_as_and_it_goes_without_residue() {
+    let vpc = vpc();
+    let before = vpc.router.snapshot();
+    let mut watch = ArpWatch::start(&vpc.upstream, "eth0");
+    // By the last byte of a VM's address: a3 is 192, b2 is 11.
+    let with_pool = full() + "snat_pool: [10.90.2.240, 10.90.3.37]\n";
+    vpc.reload_ok(&with_pool);
+    let new = "10.90.2.240".parse().unwrap();
+    assert!(watch.wait_gratuitous(new, Duration::from_secs(10)).is_some());
+    assert_eq!(vpc.who_has("10.90.2.240").as_deref(), Some(Nic::External.mac()));
+
+    for (from, to, tcp) in [
+        // Row 2, and rows 1 and 3, which have nothing to do with it.
+        (&vpc.a3, "198.51.100.10", "client:80 sees 10.90.2.240"),
+        (&vpc.b2, "198.51.100.10", "client:80 sees 10.90.3.37"),
+        (&vpc.a3, "192.168.101.10", "b1:80 sees 192.168.100.192"),
+        (&vpc.a1, "198.51.100.10", "client:80 sees 10.90.2.250"),
+        // Rows 5 and 7.
+        (&vpc.a3, "10.90.2.250", "a1:80 sees 10.90.2.240"),
+        (&vpc.b2, "10.90.2.250", "a1:80 sees 10.90.3.37"),
+        (&vpc.a3, "10.90.2.254", "a1:80 sees 10.90.2.240"),
+    ] {
+        assert_eq!(vpc.probe(from, Tcp, &format!("{to}:80"), &[]), tcp, "{to}");
+    }
+    let icmp = |from, to, expected: &str| assert_eq!(vpc.probe(from, Icmp, to, &[]), expected);
+    icmp(&vpc.a3, "198.51.100.10", "client sees 10.90.2.240");
+    icmp(&vpc.b1, "10.90.2.250", "a1 sees 10.90.2.240");
+    // What comes from outside is for the router itself.
+    icmp(&vpc.client, "10.90.2.240", "router sees 198.51.100.10");
+
+    // A second run has nothing to do; without the pool all is as it was.
+    expect(&vpc.reload_ok(&with_pool), 0, "nothing changed");
+    vpc.reload_ok(&full());
+    assert_eq!(
+        vpc.probe(&vpc.a3, Tcp, "198.51.100.10:80", &[]),
+        "client:80 sees 10.90.3.37"
+    );
+    assert_eq!(vpc.who_has("10.90.2.240"), None);
+    vpc.reload_ok(&with_pool);
+    vpc.reload_ok("if_list: []\n");
+    before.assert_same(&vpc.router.snapshot());
+}
+
+pub fn how_many_flows_there_may_be_is_said_and_no_error_where_it_is_not_ours_to_set() {
+    let vpc = vpc();
+    let max = vpc.router.sysctl("net/netfilter/nf_conntrack_max");
+    // By itself: nothing is tried, and nothing said.
+    let run = vpc.reload_ok(&file(""));
+    assert!(!said(&run).contains("nf_conntrack"), "{}", said(&run));
+    let run = vpc.reload_ok(&file("conntrack_max: 1234567"));
+    let note = format!("note: net.netfilter.nf_conntrack_max stays {max}, not 1234567 (conntrack_max)");
+    assert!(said(&run).contains(&note), "{}", said(&run));
+    // No note where it is that many already.
+    let run = vpc.reload_ok(&file(&format!("conntrack_max: {max}")));
+    assert!(!said(&run).contains("note"), "{}", said(&run));
+    assert_eq!(status(&vpc).0["conntrack"]["max"].to_string(), max);
+    assert_eq!(vpc.router.sysctl("net/netfilter/nf_conntrack_max"), max);
 }
