@@ -3,7 +3,7 @@
 //! A translated flow needs a source port that no other flow from its new address to its destination has. The kernel keeps the
 //! VM's own port while that is free, and else looks for another one of the same class: above 1023 these are [`SOURCE_PORTS`].
 //! It does not look at all of them: 128 in a row from a place by chance, then 64, 32, 16 and 8 from others
-//! (`nf_nat_l4proto_unique_tuple`, nf_nat_core.c, since Linux 4.20). So some flows fail long before the last port is taken if
+//! (`nf_nat_l4proto_unique_tuple`, nf_nat_core.c, since Linux 5.0). So some flows fail long before the last port is taken if
 //! the taken ones lie close together, as those of one busy VM do: about one in ten when two thirds are. Their first packet is
 //! dropped, a forwarded one without a word; when it is sent again, the kernel looks again. With no port left all fail.
 
