@@ -70,13 +70,14 @@ impl Owned {
                 self.links.entry(mac).or_insert(LinkBefore { up: link.up });
             }
         }
+        let wanted = desired.sysctls_on(observed);
         // Writing `all` writes every link's, and later links start with the same: from then on `all` stands for
         // how they were. Before that, those that were off already are noted: they must not come on with it.
         let all_before = self.sysctls.get(&Sysctl::DisableIpv6All).cloned();
         let takes_all = all_before.is_none() && desired.sysctls.contains_key(&Sysctl::DisableIpv6All);
         for (key, value) in &observed.sysctls {
             let is_ipv6_of_link = matches!(key, Sysctl::Link(_, LinkSysctl::DisableIpv6));
-            if desired.sysctls.contains_key(key) || (is_ipv6_of_link && takes_all && value != "0") {
+            if wanted.contains_key(key) || (is_ipv6_of_link && takes_all && value != "0") {
                 let value = if is_ipv6_of_link {
                     all_before.as_ref().unwrap_or(value)
                 } else {
@@ -104,11 +105,12 @@ impl Owned {
             desired.links.contains_key(&id) && observed.find(id).is_ok()
         };
         self.links.retain(|mac, _| there(mac));
+        let wanted = desired.sysctls_on(observed);
         let ipv6_is_off = desired.sysctls.contains_key(&Sysctl::DisableIpv6All);
         self.sysctls.retain(|key, _| match key {
             Sysctl::Link(_, LinkSysctl::DisableIpv6) if ipv6_is_off => true,
             Sysctl::Link(mac, _) => desired.sysctls.contains_key(key) && there(mac),
-            _ => desired.sysctls.contains_key(key),
+            _ => wanted.contains_key(key),
         });
         self
     }

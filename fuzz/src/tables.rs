@@ -158,7 +158,7 @@ fn target(bytes: &mut Unstructured<'_>) -> Result<NatTarget> {
 
 fn field(bytes: &mut Unstructured<'_>) -> Result<Field> {
     bytes
-        .choose(&[Field::IpSaddr, Field::IpDaddr, Field::L4Proto, Field::ThDport])
+        .choose(&[Field::IpSaddr, Field::IpSaddrLastByte, Field::IpDaddr, Field::L4Proto, Field::ThDport])
         .copied()
 }
 

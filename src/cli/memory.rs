@@ -137,6 +137,10 @@ impl Kernel for Rest<'_> {
         self.0.end_flows(is_stale)
     }
 
+    fn read_flows(&mut self, see: &mut dyn FnMut(Option<&Flow>)) -> Result<(), Error> {
+        self.0.read_flows(see)
+    }
+
     fn announce(&mut self, announcements: &[Announcement]) -> Result<(), Error> {
         self.0.announce(announcements)
     }

@@ -9,6 +9,7 @@ mod forwards;
 mod node;
 mod plain;
 mod problem;
+mod snat;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +18,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
-use crate::model::{Conntrack, MacAddr};
+use crate::model::{Conntrack, ConntrackMax, MacAddr};
 
 pub(crate) use fields::number;
 pub(crate) use problem::shown;
@@ -32,8 +33,10 @@ pub struct Config {
     interfaces: Vec<Interface>,
     eips: Vec<Eip>,
     forwards: Vec<Forward>,
+    snat_pool: Vec<SnatPool>,
     ipv6: bool,
     conntrack: Conntrack,
+    conntrack_max: ConntrackMax,
     generation: Option<Generation>,
 }
 
@@ -131,6 +134,24 @@ impl Forward {
     }
 }
 
+/// An entry of `snat_pool`: addresses that VMs without an elastic IP are seen as outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct SnatPool {
+    /// The first address.
+    pub first: Ipv4Addr,
+    /// The last one; not below the first.
+    pub last: Ipv4Addr,
+    /// Where the entry stands.
+    pub place: Place,
+}
+
+impl SnatPool {
+    /// Its addresses, in order.
+    pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> + use<> {
+        (u32::from(self.first)..=u32::from(self.last)).map(Ipv4Addr::from)
+    }
+}
+
 /// What a text is worth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parsed {
@@ -174,6 +195,12 @@ impl Config {
         &self.forwards
     }
 
+    /// The entries of `snat_pool`; empty: VMs without an elastic IP are seen as the router's external address.
+    #[must_use]
+    pub fn snat_pool(&self) -> &[SnatPool] {
+        &self.snat_pool
+    }
+
     /// Whether IPv6 is left as it is; else it is turned off.
     #[must_use]
     pub fn ipv6(&self) -> bool {
@@ -184,6 +211,12 @@ impl Config {
     #[must_use]
     pub fn conntrack(&self) -> Conntrack {
         self.conntrack
+    }
+
+    /// How many flows the kernel may track.
+    #[must_use]
+    pub fn conntrack_max(&self) -> ConntrackMax {
+        self.conntrack_max
     }
 
     /// The number of this configuration; `None`: it has none, and may replace any other.
@@ -197,6 +230,7 @@ impl Config {
     pub fn without_entries(&self) -> Self {
         Self {
             interfaces: self.interfaces.clone(),
+            snat_pool: self.snat_pool.clone(),
             eips: Vec::new(),
             forwards: Vec::new(),
             ..*self
@@ -206,7 +240,10 @@ impl Config {
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.interfaces.is_empty() && self.eips.is_empty() && self.forwards.is_empty()
+        self.interfaces.is_empty()
+            && self.eips.is_empty()
+            && self.forwards.is_empty()
+            && self.snat_pool.is_empty()
     }
 
     /// The interface that faces outside.

@@ -8,12 +8,13 @@
 //!   the decision is needed for that one only: so the later ones cost nothing;
 //! - the destination is looked up as an elastic IP (any protocol), then as a forwarded port;
 //! - after routing, what is not marked and comes from inside gets its own elastic IP as source, or the router's
-//!   external address.
+//!   external address. With a pool, it gets the address of the pool that the last byte of its own one stands for: a map
+//!   with an element for each of the 256, so that a VM is always seen as the same one, and anybody can tell as which.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use crate::config::{Config, Eip, Forward};
+use crate::config::{Config, Eip, Forward, SnatPool};
 use crate::model::nft::{
     Chain, ChainKind, Element, Field, FieldType, Hook, NatTarget, Rule, Set, Statement, Table, Tuple,
 };
@@ -25,6 +26,7 @@ const EIP_TO_VM: &str = "eip_to_vm";
 const VM_TO_EIP: &str = "vm_to_eip";
 const FORWARD: &str = "forward";
 const FORWARD_RANGE: &str = "forward_range";
+const SNAT_POOL: &str = "snat_pool";
 
 /// From this many ports on, a range that keeps its ports is one element of an interval map instead of an
 /// element a port of the hash map. Below, the hash map is cheaper to look up, and needs no Linux 5.6.
@@ -124,7 +126,18 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
             "VM with an elastic IP: seen as that",
         ),
     ];
-    if let Some(external) = config.external() {
+    let pool: Vec<_> = config.snat_pool().iter().flat_map(SnatPool::addresses).collect();
+    if !pool.is_empty() {
+        source.push(rule(
+            vec![Statement::Snat(lookup(
+                &[Field::IpSaddrLastByte],
+                SNAT_POOL,
+                false,
+            ))],
+            "other VMs: seen as their address of the pool",
+        ));
+        table.sets.insert(SNAT_POOL.to_owned(), pool_set(&pool));
+    } else if let Some(external) = config.external() {
         source.push(rule(
             vec![Statement::Snat(NatTarget::Address(external.address.addr()))],
             "other VMs: seen as the router",
@@ -158,6 +171,15 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
         );
     }
     desired.table = Some(table);
+}
+
+/// The address of the pool for each last byte of a VM's own.
+fn pool_set(pool: &[Ipv4Addr]) -> Set {
+    let mut set = Set::new(&[FieldType::Ipv4Addr], &[FieldType::Ipv4Addr], false);
+    let bytes = (0..=u8::MAX).map(|byte| Element::key(Ipv4Addr::new(0, 0, 0, byte)));
+    let values = pool.iter().cycle().map(|address| Tuple::from(*address));
+    set.elements = bytes.zip(values).collect();
+    set
 }
 
 /// Whether the kernel has what this elastic IP needs in our table.

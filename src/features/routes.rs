@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::config::Config;
+use crate::config::{Config, SnatPool};
 use crate::model::{Desired, DesiredLink, LinkId, Route, RouteKind, TABLE_LOCAL, TABLE_MAIN};
 use crate::owned::ROUTE_PROTOCOL;
 
@@ -40,10 +40,15 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
     let own: BTreeSet<Ipv4Addr> = config.interfaces().iter().map(|one| one.address.addr()).collect();
     let mapped = config.eips().iter().map(|entry| entry.eip);
     let forwarded = config.forwards().iter().map(|entry| entry.eip);
+    let pool = config.snat_pool().iter().flat_map(SnatPool::addresses);
     // A route, not an address: the kernel takes O(n) for each address that a link has already, and nothing for
     // a route, which answers ARP and ping as well and is never chosen as a source. On lo, since it must outlive
     // an external link that goes down. The router's own address is local without it.
-    for eip in mapped.chain(forwarded).filter(|eip| !own.contains(eip)) {
+    for eip in mapped
+        .chain(forwarded)
+        .chain(pool)
+        .filter(|eip| !own.contains(eip))
+    {
         desired.routes.insert(Route {
             destination: Ipv4Net::from(eip),
             table: TABLE_LOCAL,

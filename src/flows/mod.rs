@@ -1,6 +1,8 @@
 //! Which tracked flows a change of our table leaves stale: those that go by a translation that is not in force any more.
 //! Pure; nobody else's flow is ever one of them.
 
+pub mod ports;
+
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;

@@ -218,6 +218,10 @@ impl<K: Kernel, F: FnMut(&'static str, Option<Fate>)> Kernel for Faulty<K, F> {
     fn end_flows(&mut self, is_stale: &mut dyn FnMut(&Flow) -> bool) -> Result<usize, Error> {
         self.step("end-flows", |kernel| kernel.end_flows(is_stale))
     }
+
+    fn read_flows(&mut self, see: &mut dyn FnMut(Option<&Flow>)) -> Result<(), Error> {
+        self.step("read-flows", |kernel| kernel.read_flows(see))
+    }
 }
 
 #[cfg(test)]

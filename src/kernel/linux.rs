@@ -36,6 +36,13 @@ impl Linux {
         })
     }
 
+    fn conntrack(&mut self) -> Result<&mut Conntrack, Error> {
+        Ok(match &mut self.conntrack {
+            Some(conntrack) => conntrack,
+            none => none.insert(Conntrack::open()?),
+        })
+    }
+
     fn apply_one(&mut self, operation: &Operation) -> Result<(), Error> {
         match operation {
             Operation::Table(change) => timed("apply table", || self.nftables.commit(change)),
@@ -78,6 +85,7 @@ impl Kernel for Linux {
             self.rtnetlink.observe(Routes::All)
         })?;
         observed.sysctls = timed("observe sysctls", || sysctl::observe(&observed.links))?;
+        observed.conntrack_memory = sysctl::conntrack_memory();
         observed.table = timed("observe table", || self.nftables.observe())?;
         self.is_quiet = self.elastic.is_some();
         Ok(observed)
@@ -100,6 +108,7 @@ impl Kernel for Linux {
             self.rtnetlink.observe(Routes::Main)
         })?;
         observed.sysctls = timed("observe sysctls", || sysctl::observe(&observed.links))?;
+        observed.conntrack_memory = sysctl::conntrack_memory();
         Ok(observed.rest())
     }
 
@@ -145,11 +154,11 @@ impl Kernel for Linux {
     }
 
     fn end_flows(&mut self, is_stale: &mut dyn FnMut(&Flow) -> bool) -> Result<usize, Error> {
-        let conntrack = match &mut self.conntrack {
-            Some(conntrack) => conntrack,
-            none => none.insert(Conntrack::open()?),
-        };
-        conntrack.end_flows(is_stale)
+        self.conntrack()?.end_flows(is_stale)
+    }
+
+    fn read_flows(&mut self, see: &mut dyn FnMut(Option<&Flow>)) -> Result<(), Error> {
+        self.conntrack()?.read_flows(see)
     }
 
     fn announce(&mut self, announcements: &[Announcement]) -> Result<(), Error> {

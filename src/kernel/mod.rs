@@ -20,6 +20,7 @@ mod sysctl;
 mod watch;
 
 pub use announce::send as send_announcements;
+pub use conntrack::usage::{ConntrackUsage, usage as conntrack_usage};
 pub use error::{Error, Failure, Incomplete};
 pub use fake::Fake;
 pub use faulty::{Fate, Fault, Faulty, kind};
@@ -92,6 +93,13 @@ pub trait Kernel {
     /// # Errors
     /// [`Error::Unsupported`] if it cannot be asked for its flows; else if it refuses, and some may have ended then.
     fn end_flows(&mut self, is_stale: &mut dyn FnMut(&Flow) -> bool) -> Result<usize, Error>;
+
+    /// Shows every tracked IPv4 flow to `see`. `None` comes before the first one, and again where the reading begins anew:
+    /// what was seen until then does not count.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if it cannot be asked for its flows; else if they cannot be read.
+    fn read_flows(&mut self, see: &mut dyn FnMut(Option<&Flow>)) -> Result<(), Error>;
 
     /// Tells neighbours of addresses, more than once, without waiting for the end of it.
     ///

@@ -14,11 +14,7 @@ const ROOT: &str = "/proc/sys/net";
 /// Every parameter of [`Sysctl`] that exists for these links.
 pub(super) fn observe(links: &[Link]) -> Result<BTreeMap<Sysctl, String>, Error> {
     let mut values = BTreeMap::new();
-    for key in [
-        Sysctl::IpForward,
-        Sysctl::DisableIpv6All,
-        Sysctl::DisableIpv6Default,
-    ] {
+    for key in Sysctl::GLOBAL {
         if let Some(path) = key.path() {
             values.extend(read(path)?.map(|value| (key, value)));
         }
@@ -32,6 +28,19 @@ pub(super) fn observe(links: &[Link]) -> Result<BTreeMap<Sysctl, String>, Error>
         }
     }
     Ok(values)
+}
+
+/// The memory of the machine, bytes, if the size of nf_conntrack is to be set from here; `None`: it is not. Another network
+/// namespace than the first sees it and may not write it (`nf_conntrack_standalone_init_sysctl`, nf_conntrack_standalone.c),
+/// nor may a container whose `/proc/sys` is read-only.
+pub(super) fn conntrack_memory() -> Option<u64> {
+    let path = Sysctl::ConntrackMax.path()?;
+    // To open is not to write, and asks for every right at once: mode, capability, mount.
+    fs::OpenOptions::new()
+        .write(true)
+        .open(Path::new(ROOT).join(path))
+        .ok()?;
+    Some(nix::sys::sysinfo::sysinfo().ok()?.ram_total())
 }
 
 /// A parameter's value; `None` if there is no such parameter (any more).

@@ -1,5 +1,6 @@
 //! Plain values: what the file, the plan and the kernel have in common. No I/O, and nothing of ours imported.
 
+mod conntrack_max;
 mod desired;
 mod flow;
 pub mod inspected;
@@ -10,6 +11,7 @@ mod observed;
 mod route;
 mod sysctl;
 
+pub use conntrack_max::ConntrackMax;
 pub use desired::{Desired, DesiredLink};
 pub use flow::{Conntrack, Flow};
 pub use link::{Link, LinkId, LinkIndex, LinkName};

@@ -22,6 +22,8 @@ pub struct Observed {
     pub routes: Vec<Route<LinkIndex>>,
     /// The parameters of [`Sysctl`] that exist: those of NICs that are there, those of IPv6 where it is built in.
     pub sysctls: BTreeMap<Sysctl, String>,
+    /// The machine's memory, bytes, of which tracked flows take a part; `None`: how many there may be cannot be set from here.
+    pub conntrack_memory: Option<u64>,
     /// Our nftables table, if it exists. Shared: it is what is large.
     pub table: Option<Arc<nft::Table>>,
 }

@@ -6,7 +6,7 @@
 //! | row | from | to | translation | decided by |
 //! |---|---|---|---|---|
 //! | 1 | VM | address inside the VPC | none | `Model::new_source` |
-//! | 2 | VM without an EIP | outside | source := the router's external address | `Model::new_source` |
+//! | 2 | VM without an EIP | outside | source := the router's external address, or its one of `snat_pool` | `Model::new_source` |
 //! | 3 | VM with an EIP | outside | source := its EIP | `Model::new_source` |
 //! | 4 | outside | EIP of `eip_list` | destination := the VM | `Model::new_destination` |
 //! | 5 | VM | EIP of `eip_list` | as 4, and the source as in 2 and 3 | both |
@@ -316,6 +316,11 @@ impl<'c> Model<'c> {
             let text = format!("source {source} becomes its elastic IP {eip}");
             say(decided_by, Step::Source, text, self.index.eip_entry(index));
             return Some(eip);
+        }
+        if let Some((index, address)) = self.index.pool_address(source) {
+            let text = format!("source {source} has no elastic IP: becomes {address} of the pool");
+            say(decided_by, Step::Source, text, self.index.pool_entry(index));
+            return Some(address);
         }
         let Some((nic, external)) = self
             .index

@@ -15,6 +15,7 @@ mod disks;
 mod failures;
 mod faults;
 mod foreign;
+mod held;
 mod interfaces;
 mod lock;
 mod monitor;
@@ -151,6 +152,9 @@ fn main() -> ExitCode {
               conntrack_keep_lets_every_flow_go_on,
               the_flows_of_a_killed_run_end_with_the_next,
               of_many_flows_few_end;
+        held: source_ports_run_out_and_status_says_so_and_a_pool_of_two_is_enough,
+              a_pool_is_what_vms_without_an_eip_are_seen_as_and_it_goes_without_residue,
+              how_many_flows_there_may_be_is_said_and_no_error_where_it_is_not_ours_to_set;
         scale: ten_thousand_eips_and_a_long_range_are_read_back_equal,
               every_port_of_a_shifted_range_goes_to_its_own_port;
         diagnosis: where_nothing_is_wrong_a_packet_and_its_answer_are_followed,

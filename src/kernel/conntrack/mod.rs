@@ -7,6 +7,7 @@
 
 #[cfg(fuzzing)]
 pub mod fuzz;
+pub(super) mod usage;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -84,44 +85,70 @@ impl Conntrack {
     /// [`Error::Unsupported`] if the kernel has no nf_conntrack or no netlink to it; else if it refuses. Flows may have been
     /// deleted then.
     pub(super) fn end_flows(&mut self, is_stale: &mut dyn FnMut(&Flow) -> bool) -> Result<usize, Error> {
-        let request = Request {
-            what: "list the tracked flows",
-            to: &TO,
-            kind: GET,
-            flags: libc::NLM_F_DUMP,
-            names: &[],
-        };
         self.deleter.ended = 0;
-        for _ in 0..TRIES {
-            let deleter = &mut self.deleter;
-            let mut refused = None;
-            let read = self.reader.ask(&request, |family, message| {
-                if refused.is_none()
-                    && let Some(entry) = Entry::of(family, message)?
-                    && is_stale(&entry.flow)
-                {
-                    refused = deleter.delete(&entry).err();
-                }
-                Ok(())
-            });
-            refused = refused.or_else(|| deleter.finish().err());
-            if let Some(error) = refused {
-                return Err(error);
-            }
-            match read {
-                Ok(true) => return Ok(self.deleter.ended),
-                // The hash table was changed while it was read, or the queue was full.
-                Ok(false) => {}
-                Err(Error::Read { source, .. }) if source.raw_os_error() == Some(libc::ENOBUFS) => {
-                    // What is left of the answer is read by nobody.
-                    self.reader = NetfilterSocket::open().map_err(failed)?;
-                }
-                Err(Error::Read { source, .. }) => return Err(failed(source)),
-                Err(error) => return Err(error),
-            }
-        }
-        Err(Error::Interrupted)
+        let deleter = &mut self.deleter;
+        let read = read(&mut self.reader, |entry| match entry {
+            Some(entry) if is_stale(&entry.flow) => deleter.delete(entry),
+            Some(_) => Ok(()),
+            None => deleter.finish(),
+        });
+        // Also of a reading that failed: what waits would go out with the next one.
+        let finished = deleter.finish();
+        read.and(finished).map(|()| deleter.ended)
     }
+
+    /// Shows every tracked IPv4 flow. `None` comes before the first one, and again where the reading begins anew: what was
+    /// seen until then does not count.
+    ///
+    /// # Errors
+    /// As [`Conntrack::end_flows`].
+    pub(super) fn read_flows(&mut self, see: &mut dyn FnMut(Option<&Flow>)) -> Result<(), Error> {
+        read(&mut self.reader, |entry| {
+            see(entry.map(|entry| &entry.flow));
+            Ok(())
+        })
+    }
+}
+
+/// Reads the table, as often as it takes; `None` comes before each reading. The first error of `each` ends it.
+fn read(
+    reader: &mut NetfilterSocket,
+    mut each: impl FnMut(Option<&Entry<'_>>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let request = Request {
+        what: "list the tracked flows",
+        to: &TO,
+        kind: GET,
+        flags: libc::NLM_F_DUMP,
+        names: &[],
+    };
+    for _ in 0..TRIES {
+        each(None)?;
+        let mut refused = None;
+        let read = reader.ask(&request, |family, message| {
+            if refused.is_none()
+                && let Some(entry) = Entry::of(family, message)?
+            {
+                refused = each(Some(&entry)).err();
+            }
+            Ok(())
+        });
+        if let Some(error) = refused {
+            return Err(error);
+        }
+        match read {
+            Ok(true) => return Ok(()),
+            // The hash table was changed while it was read, or the queue was full.
+            Ok(false) => {}
+            Err(Error::Read { source, .. }) if source.raw_os_error() == Some(libc::ENOBUFS) => {
+                // What is left of the answer is read by nobody.
+                *reader = NetfilterSocket::open().map_err(failed)?;
+            }
+            Err(Error::Read { source, .. }) => return Err(failed(source)),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::Interrupted)
 }
 
 /// nfnetlink answers `EINVAL` where nobody has registered for a subsystem (`nfnetlink_rcv_msg`, nfnetlink.c).

@@ -20,6 +20,8 @@ pub struct Rule {
 pub enum Field {
     /// The source address of the IPv4 header.
     IpSaddr,
+    /// The last byte of the source address, the others zero: as an address, so that a set of addresses holds it.
+    IpSaddrLastByte,
     /// The destination address of the IPv4 header.
     IpDaddr,
     /// The transport protocol.
@@ -34,6 +36,7 @@ impl Field {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::IpSaddr => "ip saddr",
+            Self::IpSaddrLastByte => "ip saddr & 0.0.0.255",
             Self::IpDaddr => "ip daddr",
             Self::L4Proto => "meta l4proto",
             Self::ThDport => "th dport",
