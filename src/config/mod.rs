@@ -4,6 +4,7 @@
 //! told at once, each with its path, line and column, the value, and what was expected.
 
 mod check;
+pub mod edit;
 mod fields;
 mod forwards;
 mod node;
