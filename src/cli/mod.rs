@@ -1,8 +1,10 @@
 //! The command: one file per subcommand, and what they share.
 
+mod by_hand;
 mod check;
 mod confirm;
 mod duration;
+mod edit;
 mod history;
 mod monitor;
 mod plan;
@@ -129,6 +131,15 @@ enum Command {
     Plan(Given),
     /// Show what is configured, what the kernel has, and what is pending or wrong
     Status,
+    /// Add, delete or list elastic IPs of the installed file, and apply it
+    #[command(subcommand)]
+    Eip(edit::EipCommand),
+    /// Add, delete or list forwards of the installed file, and apply it
+    #[command(subcommand)]
+    Forward(edit::ForwardCommand),
+    /// Attach, detach or list NICs of the installed file, and apply it
+    #[command(subcommand)]
+    Network(edit::NetworkCommand),
     /// Stay, and put things right when a NIC comes or goes, or something else changed what is ours
     Monitor,
     /// On the hypervisor: send a file into VMs through their guest agents, and print what they report
@@ -242,6 +253,9 @@ pub fn main_with(
         Command::Check(given) => check::run(&context, &given),
         Command::Plan(given) => plan::run(&context, &given),
         Command::Reset { all } => reset::run(&context, all),
+        Command::Eip(command) => return edit::eip(&context, &command),
+        Command::Forward(command) => return edit::forward(&context, &command),
+        Command::Network(command) => return edit::network(&context, &command),
         Command::Status => return status::run(&context),
         Command::Monitor => return monitor::run(context),
         Command::Push(options) => return push::run(&context, &options),

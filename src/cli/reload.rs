@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::probe::{self, Probe};
 use super::report::{Outcome, Report};
 use super::run::{self, Install, Job, Patience};
-use super::{Context, Given, LAST_ACCEPTED, window};
+use super::{Context, Given, LAST_ACCEPTED, by_hand, window};
 use crate::config::Config;
 use crate::intake::{Standing, accept};
 use crate::lock::{self, Lock};
@@ -72,19 +72,6 @@ pub(super) fn run(
             return Report::new(COMMAND, &name, Outcome::Invalid, message).with_problems(refusal.problems);
         }
     };
-    let targets = match probe::targets(&confirmation.probes, &config) {
-        Ok(targets) => targets,
-        Err(message) => return Report::new(COMMAND, &name, Outcome::WrongUsage, message),
-    };
-    // Before the kernel is changed: from here on a run that is killed is taken back as well.
-    let opened = match confirmation.within {
-        Some(within) => window::open(context, &lock, &text, source.is_none(), within),
-        None => Ok(None),
-    };
-    let opened = match opened {
-        Ok(opened) => opened,
-        Err(error) => return Report::failed(COMMAND, &name, error),
-    };
     let job = Job {
         command: COMMAND,
         source: name,
@@ -95,12 +82,48 @@ pub(super) fn run(
         accept: true,
         ends: Standing::Replaced,
     };
+    let lost = by_hand::lost(context, last.as_deref(), &job.config);
     let patience = Patience {
         bound: rescan.unwrap_or_default(),
         rescan: rescan.is_some(),
     };
-    let mut report = run::apply_patiently(context, &lock, &job, patience);
+    let mut report = apply(context, lock, &job, patience, confirmation);
     report.notes.extend(settled.map(|settled| settled.message));
+    if report.exit_code == 0 {
+        report.notes.extend(lost);
+    }
+    report
+}
+
+/// Applies what was accepted; if it is to be confirmed, it is taken back by itself unless it is.
+pub(super) fn apply(
+    context: &Context,
+    lock: Lock,
+    job: &Job<'_>,
+    patience: Patience,
+    confirmation: &Confirmation,
+) -> Report {
+    let Job {
+        command,
+        ref source,
+        text,
+        ..
+    } = *job;
+    let targets = match probe::targets(&confirmation.probes, &job.config) {
+        Ok(targets) => targets,
+        Err(message) => return Report::new(command, source, Outcome::WrongUsage, message),
+    };
+    // Before the kernel is changed: from here on a run that is killed is taken back as well.
+    let is_installed = matches!(job.install, Install::Nothing);
+    let opened = match confirmation.within {
+        Some(within) => window::open(context, &lock, text, is_installed, within),
+        None => Ok(None),
+    };
+    let opened = match opened {
+        Ok(opened) => opened,
+        Err(error) => return Report::failed(command, source, error),
+    };
+    let mut report = run::apply_patiently(context, &lock, job, patience);
     match opened {
         None if confirmation.within.is_some() => {
             let note = "nothing to confirm: this configuration is in force already";
