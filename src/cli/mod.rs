@@ -3,6 +3,7 @@
 mod by_hand;
 mod check;
 mod confirm;
+mod diagram;
 mod duration;
 mod edit;
 mod history;
@@ -16,6 +17,7 @@ mod report;
 mod reset;
 mod rollback;
 mod run;
+mod schema;
 mod start;
 mod status;
 mod table;
@@ -144,6 +146,10 @@ enum Command {
     Monitor,
     /// On the hypervisor: send a file into VMs through their guest agents, and print what they report
     Push(push::Options),
+    /// Draw what a file says: networks, NICs, VMs, elastic IPs and forwards
+    Diagram(diagram::Options),
+    /// Print the file's JSON Schema, by which editors complete and check it
+    Schema,
     /// Remove everything that is ours from the kernel; the file stays
     Reset {
         /// Forget what is kept from run to run as well (for makers of images)
@@ -256,6 +262,8 @@ pub fn main_with(
         Command::Eip(command) => return edit::eip(&context, &command),
         Command::Forward(command) => return edit::forward(&context, &command),
         Command::Network(command) => return edit::network(&context, &command),
+        Command::Diagram(options) => return diagram::run(&context, &options),
+        Command::Schema => return schema::run(),
         Command::Status => return status::run(&context),
         Command::Monitor => return monitor::run(context),
         Command::Push(options) => return push::run(&context, &options),

@@ -12,7 +12,7 @@ use super::problem::{Problem, Severity};
 use super::{Config, Eip, Generation, Interface};
 use crate::model::{Conntrack, MacAddr};
 
-const ROOT: &[&str] = &[
+pub(super) const ROOT: &[&str] = &[
     "if_list",
     "eip_list",
     "port_forward_list",
@@ -20,8 +20,8 @@ const ROOT: &[&str] = &[
     "conntrack",
     "generation",
 ];
-const INTERFACE: &[&str] = &["ipaddr", "prefix", "mac", "gateway"];
-const EIP: &[&str] = &["eip", "vm-ip"];
+pub(super) const INTERFACE: &[&str] = &["ipaddr", "prefix", "mac", "gateway"];
+pub(super) const EIP: &[&str] = &["eip", "vm-ip"];
 
 /// Every key that means something somewhere.
 pub(super) const KEYS: &[&[&str]] = &[ROOT, INTERFACE, EIP, forwards::FORWARD];

@@ -9,6 +9,7 @@ mod fields;
 mod forwards;
 mod node;
 mod problem;
+pub mod schema;
 #[cfg(test)]
 mod tests;
 

@@ -11,6 +11,7 @@ mod conntrack;
 mod conntrack_cases;
 mod counts;
 mod disks;
+mod edit;
 mod failures;
 mod faults;
 mod foreign;
@@ -149,6 +150,13 @@ fn main() -> ExitCode {
               conntrack_keep_lets_every_flow_go_on,
               the_flows_of_a_killed_run_end_with_the_next,
               of_many_flows_few_end;
+        edit: entries_come_and_go_and_the_rest_of_the_file_stays,
+              an_empty_router_is_built_up_by_hand,
+              what_is_wrong_changes_nothing,
+              a_dry_run_is_a_plan,
+              of_many_at_once_none_is_lost,
+              what_a_push_undoes_of_it_is_said,
+              it_can_be_taken_back_and_rolled_back;
         scale: ten_thousand_eips_and_a_long_range_are_read_back_equal,
               every_port_of_a_shifted_range_goes_to_its_own_port;
         commands: old_spellings_work,
