@@ -43,7 +43,9 @@ pub(super) fn draw(picture: &Picture) -> String {
         );
         let vms = network.vms.iter().map(|vm| label(&vm.address, &vm.lines));
         let more = network.more.iter().map(|more| label(more, &[]));
-        for (index, label) in vms.chain(more).enumerate() {
+        let labels: Vec<String> = vms.chain(more).collect();
+        // Graphviz puts the first one of a cluster last.
+        for (index, label) in labels.iter().enumerate().rev() {
             line(4, format!("{id}_{index} [label={label}];"));
             line(4, format!("{id} -- {id}_{index};"));
         }
@@ -55,9 +57,9 @@ pub(super) fn draw(picture: &Picture) -> String {
     text
 }
 
-/// A quoted string: only `"` and `\` mean something in it.
+/// A quoted string: only `"` and `\` mean something in it. `\l` ends a line that begins at the left.
 fn label(title: &str, lines: &[String]) -> String {
     let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
     let lines = std::iter::once(escaped(title)).chain(lines.iter().map(|line| escaped(line)));
-    format!("\"{}\"", lines.collect::<Vec<_>>().join("\\n"))
+    format!("\"{}\\l\"", lines.collect::<Vec<_>>().join("\\l"))
 }

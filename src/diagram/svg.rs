@@ -93,8 +93,10 @@ impl<'p> Block<'p> {
         let width = cards.iter().map(|card| card.width).max().unwrap_or_default();
         let top = PADDING + LINE + GAP;
         let (mut x, mut y, mut height) = (GAP, top, 0);
-        for card in &mut cards {
-            if y > top && y + card.height > HIGHEST {
+        let shown = network.vms.len();
+        for (index, card) in cards.iter_mut().enumerate() {
+            // What counts the rest stays below the last one.
+            if y > top && y + card.height > HIGHEST && index < shown {
                 (x, y) = (x + width + GAP, top);
             }
             (card.x, card.y, card.width) = (x, y, width);
@@ -107,12 +109,21 @@ impl<'p> Block<'p> {
             .nic
             .as_ref()
             .map_or(0, |nic| nic.chars().count() * CHARACTER + 2 * PADDING);
-        Self {
+        let block = Self {
             network,
             cards,
             width: (x + width + GAP).max(title).max(nic),
             height,
+        };
+        if x == GAP { block.filled() } else { block }
+    }
+
+    /// One column, as wide as the network.
+    fn filled(mut self) -> Self {
+        for card in &mut self.cards {
+            card.width = self.width - 2 * GAP;
         }
+        self
     }
 }
 

@@ -158,7 +158,7 @@ pub fn what_is_wrong_changes_nothing() {
         (
             "forward del 10.90.2.254 tcp 81",
             2,
-            "port_forward_list[0], line 16 forwards 80-82, and goes as a whole",
+            "port_forward_list[0], line 17 forwards 80-82, and goes as a whole",
         ),
         ("forward del --if-exists 10.90.2.254 tcp 81", 2, "goes as a whole"),
         (
@@ -289,7 +289,7 @@ pub fn it_can_be_taken_back_and_rolled_back() {
     let vpc = vpc_with(NOTE);
     let before = vpc.router.snapshot();
     let run = vpc.kylin_vr(&words("eip add --confirm-within 1s 10.90.2.7 192.168.100.7"));
-    expect(&run, 0, "is taken back at");
+    expect(&run, 0, "applied 3 changes");
     wait_until_taken_back(&vpc);
     assert_eq!(file(&vpc), NOTE);
     expect(&vpc.kylin_vr(&["reload"]), 0, "nothing changed");

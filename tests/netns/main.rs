@@ -165,7 +165,8 @@ fn main() -> ExitCode {
               json_is_one_document,
               reload_installs_a_file_only_after_it_was_applied,
               wrong_usage_is_exit_2_and_help_is_exit_0,
-              reset_removes_everything_and_keeps_the_file;
+              reset_removes_everything_and_keeps_the_file,
+              diagram_draws_a_file_and_schema_describes_it;
     };
     if faults::is_command() {
         return faults::command();

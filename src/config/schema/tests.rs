@@ -110,11 +110,15 @@ const BEYOND: &[(&str, &[&str])] = &[
     ),
     (
         "how YAML is written: a schema sees the value only",
-        &["key-twice-at-the-top", "key-twice-in-interface", "yaml-after-the-end-marker"],
+        &[
+            "key-twice-at-the-top",
+            "key-twice-in-interface",
+            "yaml-after-the-end-marker",
+        ],
     ),
     (
         "numbers that YAML reads and the reader refuses, lest others read them otherwise",
-        &["port-hexadecimal", "prefix-fraction", "prefix-octal",],
+        &["port-hexadecimal", "prefix-fraction", "prefix-octal"],
     ),
 ];
 
