@@ -45,7 +45,7 @@ pub fn entries_come_and_go_and_the_rest_of_the_file_stays() {
         ),
         (
             "forward add 10.90.2.254 tcp 90-92 192.168.100.190 8090-8092",
-            "{eip: 10.90.2.254, protocol: tcp, port: 90, end_port: 92, vm-port: 8090, vm-ip: 192.168.100.190}\n",
+            "  - {eip: 10.90.2.254, protocol: tcp, port: 90, end_port: 92, vm-port: 8090, vm-ip: 192.168.100.190}\n",
             "10.90.2.254 . tcp . 92 : 192.168.100.190 . 8092",
             "forward del 10.90.2.254 tcp 90-92",
         ),
