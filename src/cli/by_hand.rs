@@ -13,9 +13,9 @@ use crate::intake::fingerprint;
 /// The most that is named.
 const NAMED: usize = 4;
 
-/// A note on what was changed by hand since the last reload and `new` does not have; `None`: nothing is lost.
-pub(super) fn lost(context: &Context, last: Option<&[u8]>, new: &Config) -> Option<String> {
-    let last = last?;
+/// A note on what was changed by hand since the last reload and `new`, which replaces `last`, does not have; `None`: nothing
+/// is lost.
+pub(super) fn lost(context: &Context, last: &[u8], new: &Config) -> Option<String> {
     let history = context.state.history().ok()?;
     let by_hand = |back: usize| {
         history

@@ -82,7 +82,8 @@ pub(super) fn run(
         accept: true,
         ends: Standing::Replaced,
     };
-    let lost = by_hand::lost(context, last.as_deref(), &job.config);
+    let replaced = last.as_deref().filter(|last| *last != text);
+    let lost = replaced.and_then(|last| by_hand::lost(context, last, &job.config));
     let patience = Patience {
         bound: rescan.unwrap_or_default(),
         rescan: rescan.is_some(),

@@ -1,5 +1,6 @@
 //! `kylin-vr network`: the router's NICs, each with its subnet, are attached, detached and listed.
 
+use std::net::Ipv4Addr;
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -152,8 +153,8 @@ fn detach(config: &Config, words: &[String], if_exists: bool) -> Result<Change, 
     let mut gone = std::collections::BTreeSet::new();
     let (mut notes, mut detached) = (Vec::new(), Vec::new());
     for word in words {
-        let is_it = which(word)?;
-        match config.interfaces().iter().position(is_it) {
+        let name = Name::read(word)?;
+        match config.interfaces().iter().position(|one| name.is_of(one)) {
             Some(index) => {
                 if gone.insert(index) {
                     detached.push(described(&config.interfaces()[index]));
@@ -174,16 +175,29 @@ fn detach(config: &Config, words: &[String], if_exists: bool) -> Result<Change, 
     })
 }
 
-/// What tells the entry that a word names.
-fn which(word: &str) -> Result<Box<dyn Fn(&Interface) -> bool>, Refusal> {
-    if let Ok(mac) = word.parse::<MacAddr>() {
-        return Ok(Box::new(move |one| one.mac == mac));
+/// What names an entry.
+enum Name {
+    Mac(MacAddr),
+    Subnet(Ipv4Net),
+    Address(Ipv4Addr),
+}
+
+impl Name {
+    fn read(word: &str) -> Result<Self, Refusal> {
+        if let Ok(mac) = word.parse() {
+            return Ok(Self::Mac(mac));
+        }
+        if let Ok(net) = word.parse() {
+            return Ok(Self::Subnet(net));
+        }
+        words::value(word, "a hardware address, an address or a subnet").map(Self::Address)
     }
-    if let Ok(net) = word.parse::<Ipv4Net>() {
-        return Ok(Box::new(move |one| {
-            one.address == net || one.address.trunc() == net
-        }));
+
+    fn is_of(&self, one: &Interface) -> bool {
+        match self {
+            Self::Mac(mac) => one.mac == *mac,
+            Self::Subnet(net) => one.address == *net || one.address.trunc() == *net,
+            Self::Address(address) => one.address.addr() == *address,
+        }
     }
-    let address = words::value::<std::net::Ipv4Addr>(word, "a hardware address, an address or a subnet")?;
-    Ok(Box::new(move |one| one.address.addr() == address))
 }

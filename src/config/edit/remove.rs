@@ -103,7 +103,8 @@ fn above(text: &str, all: &[Range<usize>], index: usize) -> usize {
 fn of_flow(text: &str, list: &Node, indexes: &BTreeSet<usize>) -> Option<Vec<Range<usize>>> {
     let items = list.items();
     if indexes.len() == items.len() {
-        return Some(vec![list.range.start + 1..list.range.end - 1]);
+        let all = list.range.start + 1..list.range.end - 1;
+        return Some(Vec::from([all]));
     }
     let last_kept = (0..items.len()).rev().find(|index| !indexes.contains(index))?;
     let (start, end) = (items.first()?.range.start, list.range.end);

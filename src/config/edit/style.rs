@@ -70,8 +70,8 @@ impl Style {
             .flat_map(|(_, list)| list.items())
             .flat_map(Node::pairs);
         let spelling = keys
-            .filter_map(|(key, _)| key.text().filter(|key| key.starts_with("protoc")))
-            .last();
+            .rev()
+            .find_map(|(key, _)| key.text().filter(|key| key.starts_with("protoc")));
         style.has_protocol = spelling == Some("protocol");
         style
     }
