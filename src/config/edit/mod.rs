@@ -119,10 +119,15 @@ pub fn edit(text: &str, config: &Config, edit: &Edit) -> Result<(String, Config,
     let list = match edit {
         Edit::Add(list, _) | Edit::Remove(list, _) => *list,
     };
-    let root = tree::read(text).ok_or(Refused::Unsure(list))?;
     let new = match edit {
-        Edit::Add(list, entries) => insert::insert(text, root.as_ref(), *list, entries),
-        Edit::Remove(list, indexes) => root.and_then(|root| remove::remove(text, &root, *list, indexes)),
+        Edit::Add(_, entries) if entries.is_empty() => Some(text.to_owned()),
+        Edit::Remove(_, gone) if gone.is_empty() => Some(text.to_owned()),
+        Edit::Add(list, entries) => {
+            tree::read(text).and_then(|root| insert::insert(text, root.as_ref(), *list, entries))
+        }
+        Edit::Remove(list, gone) => tree::read(text)
+            .flatten()
+            .and_then(|root| remove::remove(text, &root, *list, gone)),
     };
     let new = new.ok_or(Refused::Unsure(list))?;
     let parsed = Config::parse(new.as_bytes());
