@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::probe::{self, Probe};
 use super::report::{Outcome, Report};
 use super::run::{self, Install, Job, Patience};
-use super::{Context, Given, LAST_ACCEPTED, window};
+use super::{Context, Given, LAST_ACCEPTED, by_hand, window};
 use crate::config::Config;
 use crate::features;
 use crate::intake::{Refusal, Standing, accept};
@@ -86,19 +86,6 @@ pub(super) fn run(
             return Report::new(COMMAND, &name, Outcome::Invalid, message).with_problems(refusal.problems);
         }
     };
-    let targets = match probe::targets(&confirmation.probes, &config) {
-        Ok(targets) => targets,
-        Err(message) => return Report::new(COMMAND, &name, Outcome::WrongUsage, message),
-    };
-    // Before the kernel is changed: from here on a run that is killed is taken back as well.
-    let opened = match confirmation.within {
-        Some(within) => window::open(context, &lock, &text, source.is_none(), within),
-        None => Ok(None),
-    };
-    let opened = match opened {
-        Ok(opened) => opened,
-        Err(error) => return Report::failed(COMMAND, &name, error),
-    };
     let job = Job {
         command: COMMAND,
         source: name,
@@ -109,18 +96,55 @@ pub(super) fn run(
         accept: true,
         ends: Standing::Replaced,
     };
+    let replaced = last.as_deref().filter(|last| *last != text);
+    let lost = replaced.and_then(|last| by_hand::lost(context, last, &job.config));
     let patience = Patience {
         bound: rescan.unwrap_or_default(),
         rescan: rescan.is_some(),
     };
-    let mut report = match looked {
-        None => run::apply_patiently(context, &lock, &job, patience),
+    let mut report = apply(context, lock, &job, confirmation, |lock, job| match looked {
+        None => run::apply_patiently(context, lock, job, patience),
         Some(Ok((mut kernel, looked))) => {
-            run::apply_on(context, &lock, &job, kernel.as_mut(), Some(looked), &desired)
+            run::apply_on(context, lock, job, kernel.as_mut(), Some(looked), &desired)
         }
-        Some(Err(error)) => Report::failed(COMMAND, &job.source, error).with_problems(job.problems),
-    };
+        Some(Err(error)) => Report::failed(COMMAND, &job.source, error).with_problems(job.problems.clone()),
+    });
     report.notes.extend(settled.map(|settled| settled.message));
+    if report.exit_code == 0 {
+        report.notes.extend(lost);
+    }
+    report
+}
+
+/// Has `apply` apply what was accepted; if it is to be confirmed, it is taken back by itself unless it is.
+pub(super) fn apply(
+    context: &Context,
+    lock: Lock,
+    job: &Job<'_>,
+    confirmation: &Confirmation,
+    apply: impl FnOnce(&Lock, &Job<'_>) -> Report,
+) -> Report {
+    let Job {
+        command,
+        ref source,
+        text,
+        ..
+    } = *job;
+    let targets = match probe::targets(&confirmation.probes, &job.config) {
+        Ok(targets) => targets,
+        Err(message) => return Report::new(command, source, Outcome::WrongUsage, message),
+    };
+    // Before the kernel is changed: from here on a run that is killed is taken back as well.
+    let is_installed = matches!(job.install, Install::Nothing);
+    let opened = match confirmation.within {
+        Some(within) => window::open(context, &lock, text, is_installed, within),
+        None => Ok(None),
+    };
+    let opened = match opened {
+        Ok(opened) => opened,
+        Err(error) => return Report::failed(command, source, error),
+    };
+    let mut report = apply(&lock, job);
     match opened {
         None if confirmation.within.is_some() => {
             let note = "nothing to confirm: this configuration is in force already";

@@ -13,7 +13,7 @@ use super::snat;
 use super::{Config, Eip, Generation, Interface};
 use crate::model::{Conntrack, ConntrackMax, MacAddr};
 
-const ROOT: &[&str] = &[
+pub(super) const ROOT: &[&str] = &[
     "if_list",
     "eip_list",
     "port_forward_list",
@@ -23,8 +23,8 @@ const ROOT: &[&str] = &[
     "conntrack_max",
     "generation",
 ];
-const INTERFACE: &[&str] = &["ipaddr", "prefix", "mac", "gateway"];
-const EIP: &[&str] = &["eip", "vm-ip"];
+pub(super) const INTERFACE: &[&str] = &["ipaddr", "prefix", "mac", "gateway"];
+pub(super) const EIP: &[&str] = &["eip", "vm-ip"];
 
 /// Every key that means something somewhere.
 pub(super) const KEYS: &[&[&str]] = &[ROOT, INTERFACE, EIP, forwards::FORWARD];

@@ -4,11 +4,13 @@
 //! told at once, each with its path, line and column, the value, and what was expected.
 
 mod check;
+pub mod edit;
 mod fields;
 mod forwards;
 mod node;
 mod plain;
 mod problem;
+pub mod schema;
 mod snat;
 #[cfg(test)]
 mod tests;

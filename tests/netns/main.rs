@@ -12,6 +12,7 @@ mod conntrack_cases;
 mod counts;
 mod diagnosis;
 mod disks;
+mod edit;
 mod failures;
 mod faults;
 mod foreign;
@@ -155,6 +156,13 @@ fn main() -> ExitCode {
         held: source_ports_run_out_and_status_says_so_and_a_pool_of_two_is_enough,
               a_pool_is_what_vms_without_an_eip_are_seen_as_and_it_goes_without_residue,
               how_many_flows_there_may_be_is_said_and_no_error_where_it_is_not_ours_to_set;
+        edit: entries_come_and_go_and_the_rest_of_the_file_stays,
+              an_empty_router_is_built_up_by_hand,
+              what_is_wrong_changes_nothing,
+              a_dry_run_is_a_plan,
+              of_many_at_once_none_is_lost,
+              what_a_push_undoes_of_it_is_said,
+              it_can_be_taken_back_and_rolled_back;
         scale: ten_thousand_eips_and_a_long_range_are_read_back_equal,
               every_port_of_a_shifted_range_goes_to_its_own_port;
         diagnosis: where_nothing_is_wrong_a_packet_and_its_answer_are_followed,
@@ -177,7 +185,8 @@ fn main() -> ExitCode {
               json_is_one_document,
               reload_installs_a_file_only_after_it_was_applied,
               wrong_usage_is_exit_2_and_help_is_exit_0,
-              reset_removes_everything_and_keeps_the_file;
+              reset_removes_everything_and_keeps_the_file,
+              diagram_draws_a_file_and_schema_describes_it;
     };
     if faults::is_command() {
         return faults::command();

@@ -1,5 +1,6 @@
 //! What must hold for every configuration and every kernel: found by trying many, on the kernel in memory.
 
+mod editing;
 mod faults;
 mod flows;
 mod gateways;
