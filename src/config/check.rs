@@ -9,7 +9,7 @@ use super::fields::{Fields, Path, Read, Reader, host_address, number};
 use super::forwards;
 use super::node::{Located, Node};
 use super::problem::{Problem, Severity};
-use super::{Config, Eip, Generation, Interface};
+use super::{Config, Eip, FastPathMode, Generation, Interface};
 use crate::model::{Conntrack, MacAddr};
 
 const ROOT: &[&str] = &[
@@ -18,6 +18,7 @@ const ROOT: &[&str] = &[
     "port_forward_list",
     "ipv6",
     "conntrack",
+    "fast_path",
     "generation",
 ];
 const INTERFACE: &[&str] = &["ipaddr", "prefix", "mac", "gateway"];
@@ -62,6 +63,13 @@ fn read(reader: &mut Reader<'_, '_>, root: &Located<'_>) -> Config {
         "keep" => Ok(Conntrack::Keep),
         _ => Err(expected.to_owned()),
     });
+    let expected = "auto, on or off";
+    let fast_path = fields.optional(reader, "fast_path", expected, |text| match text {
+        "auto" => Ok(FastPathMode::Auto),
+        "on" => Ok(FastPathMode::On),
+        "off" => Ok(FastPathMode::Off),
+        _ => Err(expected.to_owned()),
+    });
     let expected = "a whole number, 0 to 18446744073709551615";
     let generation = fields.optional(reader, "generation", expected, |text| {
         number(text, &(0..=u64::MAX), expected)
@@ -86,6 +94,7 @@ fn read(reader: &mut Reader<'_, '_>, root: &Located<'_>) -> Config {
         forwards: forwards.into_iter().map(|entry| entry.value).collect(),
         ipv6: ipv6.is_some_and(|ipv6| ipv6.value),
         conntrack: conntrack.map(|conntrack| conntrack.value).unwrap_or_default(),
+        fast_path: fast_path.map(|mode| mode.value).unwrap_or_default(),
         generation: generation.map(|generation| Generation {
             number: generation.value,
             place: generation.place,

@@ -1,10 +1,13 @@
 //! The running kernel: one look at all its parts, and operations handed to the part that they are for.
 
-use super::conntrack::Conntrack;
+use std::time::Duration;
+
+use super::conntrack::{self, Conntrack};
 use super::nftables::Nftables;
 use super::rtnetlink::Rtnetlink;
 use super::{Error, Failure, Incomplete, Kernel, announce, sysctl};
-use crate::model::{Flow, Observed};
+use crate::model::nft::{Chain, ChainKind, Flowtable, Hook, Rule, Statement, Table, TableChange};
+use crate::model::{Flow, LinkName, Observed};
 use crate::plan::{Announcement, Operation};
 use crate::timing::timed;
 
@@ -14,6 +17,8 @@ pub struct Linux {
     nftables: Nftables,
     /// Opened when it is needed first.
     conntrack: Option<Conntrack>,
+    /// Whether the kernel has flowtables, once it was asked.
+    has_flowtables: Option<bool>,
 }
 
 impl Linux {
@@ -26,7 +31,43 @@ impl Linux {
             rtnetlink: Rtnetlink::open()?,
             nftables: Nftables::open()?,
             conntrack: None,
+            has_flowtables: None,
         })
+    }
+
+    /// Ends flows on a kernel that lets none go that is on the fast path: without the fast path meanwhile.
+    fn end_fast_flows(&mut self, is_stale: &mut dyn FnMut(&Flow) -> bool) -> Result<usize, Error> {
+        let Some(fast) = self.nftables.observe()? else {
+            return Err(conntrack::STILL_FAST);
+        };
+        let mut slow = Table::clone(&fast);
+        slow.flowtables.clear();
+        for chain in slow.chains.values_mut() {
+            let is_fast = |statement: &Statement| matches!(statement, Statement::FlowAdd(_));
+            chain.rules.retain(|rule| !rule.statements.iter().any(is_fast));
+        }
+        let Some(change) = TableChange::between(Some(&fast), Some(&slow)) else {
+            return Err(conntrack::STILL_FAST);
+        };
+        tracing::debug!("the kernel lets go of no flow on the fast path: without it for a moment");
+        self.nftables.commit(&change)?;
+        let mut ended = 0;
+        let mut result = Err(conntrack::STILL_FAST);
+        for attempt in 0..TRIES {
+            // A flowtable that was taken away lets go of its flows a little later (`nf_tables_trans_destroy_work`).
+            std::thread::sleep(PATIENCE * attempt);
+            let Some(conntrack) = &mut self.conntrack else {
+                break;
+            };
+            result = conntrack.end_flows(is_stale);
+            ended += conntrack.ended();
+            if !matches!(&result, Err(error) if conntrack::is_still_fast(error)) {
+                break;
+            }
+        }
+        self.nftables.observe()?;
+        self.nftables.commit(&change.inverse())?;
+        result.map(|_| ended)
     }
 
     fn apply_one(&mut self, operation: &Operation) -> Result<(), Error> {
@@ -35,6 +76,35 @@ impl Linux {
             Operation::SetSysctl { path, to, .. } => sysctl::write(path, to),
             _ => unreachable!("an operation of rtnetlink"),
         }
+    }
+}
+
+/// How often flows that leave the fast path are tried to be ended, and how much longer each try waits than the one before:
+/// two seconds in all.
+const TRIES: u32 = 16;
+const PATIENCE: Duration = Duration::from_millis(16);
+
+/// The smallest table that has all that a fast path is made of; `lo` is in every network namespace.
+fn with_flowtable() -> Table {
+    let name = "fast_path".to_owned();
+    let flowtable = Flowtable {
+        devices: [LinkName("lo".to_owned())].into(),
+        ..Flowtable::default()
+    };
+    let rule = Rule {
+        statements: vec![Statement::Established, Statement::FlowAdd(name.clone())],
+        comment: String::new(),
+    };
+    let chain = Chain {
+        kind: ChainKind::Filter,
+        hook: Hook::Forward,
+        priority: 0,
+        rules: vec![rule],
+    };
+    Table {
+        flowtables: [(name.clone(), flowtable)].into(),
+        chains: [(name, chain)].into(),
+        ..Table::default()
     }
 }
 
@@ -66,6 +136,15 @@ impl Kernel for Linux {
         observed.sysctls = timed("observe sysctls", || sysctl::observe(&observed.links))?;
         observed.table = timed("observe table", || self.nftables.observe())?;
         Ok(observed)
+    }
+
+    fn has_flowtables(&mut self) -> Result<bool, Error> {
+        if let Some(has) = self.has_flowtables {
+            return Ok(has);
+        }
+        let has = timed("try a flowtable", || self.nftables.can_make(&with_flowtable()))?;
+        self.has_flowtables = Some(has);
+        Ok(has)
     }
 
     fn apply(&mut self, operations: &[Operation]) -> Result<(), Incomplete> {
@@ -114,7 +193,13 @@ impl Kernel for Linux {
             Some(conntrack) => conntrack,
             none => none.insert(Conntrack::open()?),
         };
-        conntrack.end_flows(is_stale)
+        match conntrack.end_flows(is_stale) {
+            Err(error) if conntrack::is_still_fast(&error) => {
+                let ended = conntrack.ended();
+                Ok(ended + self.end_fast_flows(is_stale)?)
+            }
+            ended => ended,
+        }
     }
 
     fn announce(&mut self, announcements: &[Announcement]) -> Result<(), Error> {
@@ -125,7 +210,7 @@ impl Kernel for Linux {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{LinkIndex, LinkName, Route, RouteKind};
+    use crate::model::{LinkIndex, Route, RouteKind};
     use crate::owned::ROUTE_PROTOCOL;
     use crate::plan::LinkRef;
     use crate::undo::undo;

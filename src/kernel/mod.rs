@@ -17,6 +17,8 @@ mod rtnetlink;
 mod sysctl;
 mod watch;
 
+use std::sync::Arc;
+
 pub use announce::send as send_announcements;
 pub use error::{Error, Failure, Incomplete};
 pub use fake::Fake;
@@ -26,7 +28,9 @@ pub use nic::{Events as NicEvents, is_first_namespace, rescan_pci};
 pub use probe::{connect, ping};
 pub use watch::Watch;
 
-use crate::model::{Flow, Observed};
+use crate::model::nft::Table;
+use crate::model::{Desired, Flow, Observed};
+use crate::owned::Owned;
 use crate::plan::{Announcement, Operation};
 
 /// Doors for the fuzzer (`fuzz/`) to what reads the kernel's bytes; in no other build.
@@ -46,6 +50,29 @@ pub trait Kernel {
     /// # Errors
     /// If a part cannot be read.
     fn observe(&mut self) -> Result<Observed, Error>;
+
+    /// Whether it has flowtables ([`FastPath`](crate::model::FastPath)). It may be given to load modules for that.
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    fn has_flowtables(&mut self) -> Result<bool, Error>;
+
+    /// What it has now, with what `desired` needs to know of it beside: whether it has flowtables is asked only if they are
+    /// wanted, none of ours is there, and it did not say no since the boot (unless it must).
+    ///
+    /// # Errors
+    /// As of both.
+    fn observe_for(&mut self, desired: &Desired, owned: &Owned) -> Result<Observed, Error> {
+        let mut observed = self.observe()?;
+        if let (Some(wanted), None) = (&desired.fast_path, observed.flowtables) {
+            let is_there = |table: &Arc<Table>| !table.flowtables.is_empty();
+            let is_known_to_lack = owned.lacks_flowtables && !wanted.is_required;
+            let has = observed.table.as_ref().is_some_and(is_there)
+                || (!is_known_to_lack && self.has_flowtables()?);
+            observed.flowtables = Some(has);
+        }
+        Ok(observed)
+    }
 
     /// Carries out operations in order, and stops at the first that fails. The table is changed only if nobody
     /// else changed nftables since the last [`Kernel::observe`]; else that operation fails with

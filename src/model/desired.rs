@@ -18,8 +18,25 @@ pub struct Desired {
     pub sysctls: BTreeMap<Sysctl, String>,
     /// Our nftables table; `None`: it must not exist.
     pub table: Option<nft::Table>,
+    /// What takes established flows past the table; `None`: nothing does.
+    pub fast_path: Option<FastPath>,
     /// What becomes of flows whose translation this changes.
     pub conntrack: Conntrack,
+}
+
+/// A flowtable of our table, and the chain that fills it: on a kernel that has flowtables, and on the NICs that are there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FastPath {
+    /// What both are called.
+    pub name: String,
+    /// The flowtable without its devices.
+    pub flowtable: nft::Flowtable,
+    /// Its devices.
+    pub devices: BTreeSet<LinkId>,
+    /// The chain.
+    pub chain: nft::Chain,
+    /// Whether a kernel without flowtables will not do.
+    pub is_required: bool,
 }
 
 /// What a link must carry.

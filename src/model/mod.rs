@@ -9,7 +9,7 @@ mod observed;
 mod route;
 mod sysctl;
 
-pub use desired::{Desired, DesiredLink};
+pub use desired::{Desired, DesiredLink, FastPath};
 pub use flow::{Conntrack, Flow};
 pub use link::{Link, LinkId, LinkIndex, LinkName};
 pub use mac::{MacAddr, MacAddrError};

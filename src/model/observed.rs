@@ -23,6 +23,8 @@ pub struct Observed {
     pub sysctls: BTreeMap<Sysctl, String>,
     /// Our nftables table, if it exists. Shared: it is what is large.
     pub table: Option<Arc<nft::Table>>,
+    /// Whether the kernel has flowtables; `None`: it was not asked.
+    pub flowtables: Option<bool>,
 }
 
 /// Why a desired link cannot be pointed at.

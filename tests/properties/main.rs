@@ -31,9 +31,10 @@ fn config() -> impl Strategy<Value = String> {
     let forward = (1..8u16, 0..3u16, 0..600u16, any::<bool>(), 1..20u8);
     let forwards = proptest::collection::vec(forward, 0..6);
     let gateway = 1..4u8;
-    (nics, 1..4u8, gateway, eips, forwards, any::<bool>()).prop_map(
-        |(nics, host, gateway, eips, forwards, ipv6)| {
-            let mut text = format!("ipv6: {ipv6}\nif_list:\n");
+    (nics, 1..4u8, gateway, eips, forwards, any::<bool>(), any::<bool>()).prop_map(
+        |(nics, host, gateway, eips, forwards, ipv6, fast)| {
+            let fast = if fast { "auto" } else { "off" };
+            let mut text = format!("ipv6: {ipv6}\nfast_path: {fast}\nif_list:\n");
             for nic in nics {
                 let (subnet, host) = if nic == 0 { ("10.90.3".to_owned(), 10 + host) } else { (format!("192.168.{nic}"), 250 + host) };
                 text += &format!("  - {{ipaddr: {subnet}.{host}, prefix: 24, mac: {}", mac(nic));
@@ -63,9 +64,19 @@ fn config() -> impl Strategy<Value = String> {
 fn kernel() -> impl Strategy<Value = Observed> {
     let nics = subsequence((0..NICS).collect::<Vec<_>>(), 0..=NICS);
     let residue = proptest::collection::vec((0..NICS, 1..250u8), 0..4);
-    (nics, any::<u8>(), residue, any::<bool>(), any::<bool>()).prop_map(
-        |(nics, up, residue, default, ipv6)| {
-            let mut observed = Observed::default();
+    (
+        nics,
+        any::<u8>(),
+        residue,
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_map(|(nics, up, residue, default, ipv6, flowtables)| {
+            let mut observed = Observed {
+                flowtables: Some(flowtables),
+                ..Observed::default()
+            };
             let mut add = |index: u32, name: &str, id: LinkId, up: bool| {
                 observed.links.push(Link {
                     index: LinkIndex(index),
@@ -116,8 +127,7 @@ fn kernel() -> impl Strategy<Value = Observed> {
                 observed.routes.push(foreign_default());
             }
             observed
-        },
-    )
+        })
 }
 
 fn foreign_default() -> Route<LinkIndex> {

@@ -68,6 +68,7 @@ impl Conntrack {
         Ok(Self {
             reader: open()?,
             deleter: Deleter {
+                is_busy: false,
                 socket: open()?,
                 batch: Messages::default(),
                 waiting: 0,
@@ -91,7 +92,7 @@ impl Conntrack {
             flags: libc::NLM_F_DUMP,
             names: &[],
         };
-        self.deleter.ended = 0;
+        (self.deleter.ended, self.deleter.is_busy) = (0, false);
         for _ in 0..TRIES {
             let deleter = &mut self.deleter;
             let mut refused = None;
@@ -109,6 +110,7 @@ impl Conntrack {
                 return Err(error);
             }
             match read {
+                Ok(true) if self.deleter.is_busy => return Err(STILL_FAST),
                 Ok(true) => return Ok(self.deleter.ended),
                 // The hash table was changed while it was read, or the queue was full.
                 Ok(false) => {}
@@ -122,6 +124,24 @@ impl Conntrack {
         }
         Err(Error::Interrupted)
     }
+
+    /// How many flows the last pass ended, also if it came to no good end.
+    pub(super) fn ended(&self) -> usize {
+        self.deleter.ended
+    }
+}
+
+/// Such a kernel answers `EBUSY` for a flow that is in a flowtable (`ctnetlink_del_conntrack`, before commit 9b7c68b3911a of
+/// Linux 6.4, which 6.1.32 and others of that time have as well).
+pub(super) const STILL_FAST: Error = Error::Unsupported {
+    feature: "means to end a flow that is on the fast path",
+    remedy: "set `fast_path: off`, or use Linux 6.4 or later",
+};
+
+/// Whether an error is [`STILL_FAST`].
+pub(super) fn is_still_fast(error: &Error) -> bool {
+    matches!((error, &STILL_FAST),
+        (Error::Unsupported { feature, .. }, Error::Unsupported { feature: fast, .. }) if feature == fast)
 }
 
 /// nfnetlink answers `EINVAL` where nobody has registered for a subsystem (`nfnetlink_rcv_msg`, nfnetlink.c).
@@ -243,6 +263,8 @@ struct Deleter {
     first: u32,
     /// How many flows were deleted.
     ended: usize,
+    /// Whether the kernel would not let one go that is on the fast path.
+    is_busy: bool,
 }
 
 impl Deleter {
@@ -278,8 +300,10 @@ impl Deleter {
             whole.map_err(|source| Error::Refused { source })?;
             if answered.len() == waiting as usize {
                 self.ended += answered.values().filter(|errno| errno.is_none()).count();
-                // Gone already, with its number or altogether.
-                let refused = answered.values().flatten().find(|errno| **errno != libc::ENOENT);
+                self.is_busy |= answered.values().flatten().any(|errno| *errno == libc::EBUSY);
+                // Gone already, with its number or altogether; or told at the end.
+                let mut refused = answered.values().flatten();
+                let refused = refused.find(|errno| !matches!(**errno, libc::ENOENT | libc::EBUSY));
                 return refused.map_or(Ok(()), |errno| Err(Error::refused(*errno)));
             }
         }
