@@ -36,6 +36,9 @@ pub struct Owned {
     pub links: BTreeMap<MacAddr, LinkBefore>,
     /// The values that sysctls had.
     pub sysctls: BTreeMap<Sysctl, String>,
+    /// Whether the kernel was asked for flowtables and has none: to ask takes it tens of milliseconds.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub lacks_flowtables: bool,
     /// Changes of the table whose flows were not looked at yet, oldest first: those of the run that is at work, and of
     /// runs that were killed.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -30,6 +30,8 @@ struct Known {
     config: Config,
     /// What it asks for beside our table and the routes of elastic IPs.
     rest: Desired,
+    /// Whether its NICs are in a flowtable, as far as the kernel has such.
+    is_fast: bool,
     /// The SHA-256 of its text.
     configuration: Option<String>,
 }
@@ -56,12 +58,13 @@ impl Memory {
         let now = kernel.observe_rest().ok()?;
         let outside = known.config.external();
         let outside = outside.and_then(|one| now.find(LinkId::Mac(one.mac)).ok());
-        // Where the external link comes, every elastic IP is announced on it.
-        let is_outside = |one: &Operation| {
-            one.brings()
-                .is_some_and(|link| Some(link.index) == outside.map(|link| link.index))
+        // Where the external link comes, every elastic IP is announced on it; a fast path takes in each that comes.
+        let is_whole = |one: &Operation| {
+            let link = one.brings().map(|link| link.index);
+            link.is_some_and(|link| known.is_fast || Some(link) == outside.map(|link| link.index))
         };
-        if !owned.unsettled.is_empty() || diff(&known.rest, &now, &owned).operations.iter().any(is_outside) {
+        let plan = diff(&known.rest, &now, &owned);
+        if !owned.unsettled.is_empty() || plan.operations.iter().any(is_whole) {
             return None;
         }
         let job = Job {
@@ -104,6 +107,7 @@ impl Memory {
                     self.known = Some(Known {
                         stamp,
                         config: job.config.without_entries(),
+                        is_fast: desired.fast_path.is_some() && kernel.has_flowtables().unwrap_or(true),
                         rest: desired.rest(),
                         configuration: report.configuration.clone(),
                     });
@@ -135,6 +139,10 @@ impl Kernel for Rest<'_> {
 
     fn end_flows(&mut self, is_stale: &mut dyn FnMut(&Flow) -> bool) -> Result<usize, Error> {
         self.0.end_flows(is_stale)
+    }
+
+    fn has_flowtables(&mut self) -> Result<bool, Error> {
+        self.0.has_flowtables()
     }
 
     fn read_flows(&mut self, see: &mut dyn FnMut(Option<&Flow>)) -> Result<(), Error> {

@@ -36,15 +36,20 @@ pub(super) fn run(context: &Context, given: &Given) -> Report {
 
 /// What making the kernel match a configuration would change.
 pub(super) fn of(context: &Context, command: &'static str, name: &str, config: &Config) -> Report {
-    let observed = match (context.open)().and_then(|mut kernel| kernel.observe()) {
-        Ok(observed) => observed,
+    let desired = features::desired(config);
+    let mut kernel = match (context.open)() {
+        Ok(kernel) => kernel,
         Err(error) => return Report::failed(command, name, error),
     };
-    let owned = match run::owned(context, || Ok(observed.table.is_some())) {
+    let owned = match run::owned(context, || Ok(kernel.observe()?.table.is_some())) {
         Ok(owned) => owned,
         Err(error) => return Report::failed(command, name, error),
     };
-    let plan = diff(&features::desired(config), &observed, &owned);
+    let observed = match kernel.observe_for(&desired, &owned) {
+        Ok(observed) => observed,
+        Err(error) => return Report::failed(command, name, error),
+    };
+    let plan = diff(&desired, &observed, &owned);
     let changes: usize = plan.operations.iter().map(|one| one.lines().len()).sum();
     let message = match changes {
         0 => "nothing to change".to_owned(),

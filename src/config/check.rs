@@ -10,7 +10,7 @@ use super::forwards;
 use super::node::{Located, Node};
 use super::problem::{Problem, Severity};
 use super::snat;
-use super::{Config, Eip, Generation, Interface};
+use super::{Config, Eip, FastPathMode, Generation, Interface};
 use crate::model::{Conntrack, ConntrackMax, MacAddr};
 
 pub(super) const ROOT: &[&str] = &[
@@ -21,6 +21,7 @@ pub(super) const ROOT: &[&str] = &[
     "ipv6",
     "conntrack",
     "conntrack_max",
+    "fast_path",
     "generation",
 ];
 pub(super) const INTERFACE: &[&str] = &["ipaddr", "prefix", "mac", "gateway"];
@@ -72,6 +73,13 @@ fn read(reader: &mut Reader<'_, '_>, root: &Located<'_>) -> Config {
         "keep" => Ok(ConntrackMax::Keep),
         _ => number(text, &ConntrackMax::RANGE, expected).map(ConntrackMax::Flows),
     });
+    let expected = "auto, on or off";
+    let fast_path = fields.optional(reader, "fast_path", expected, |text| match text {
+        "auto" => Ok(FastPathMode::Auto),
+        "on" => Ok(FastPathMode::On),
+        "off" => Ok(FastPathMode::Off),
+        _ => Err(expected.to_owned()),
+    });
     let expected = "a whole number, 0 to 18446744073709551615";
     let generation = fields.optional(reader, "generation", expected, |text| {
         number(text, &(0..=u64::MAX), expected)
@@ -102,6 +110,7 @@ fn read(reader: &mut Reader<'_, '_>, root: &Located<'_>) -> Config {
         ipv6: ipv6.is_some_and(|ipv6| ipv6.value),
         conntrack: conntrack.map(|conntrack| conntrack.value).unwrap_or_default(),
         conntrack_max: conntrack_max.map(|most| most.value).unwrap_or_default(),
+        fast_path: fast_path.map(|mode| mode.value).unwrap_or_default(),
         generation: generation.map(|generation| Generation {
             number: generation.value,
             place: generation.place,

@@ -39,7 +39,21 @@ pub struct Config {
     ipv6: bool,
     conntrack: Conntrack,
     conntrack_max: ConntrackMax,
+    fast_path: FastPathMode,
     generation: Option<Generation>,
+}
+
+/// Whether established flows go past the rules (the file's `fast_path`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FastPathMode {
+    /// Where the kernel can.
+    #[default]
+    Auto,
+    /// A kernel that cannot is an error.
+    On,
+    /// They do not.
+    Off,
 }
 
 /// The number of a configuration, that whoever pushes it counts up.
@@ -219,6 +233,12 @@ impl Config {
     #[must_use]
     pub fn conntrack_max(&self) -> ConntrackMax {
         self.conntrack_max
+    }
+
+    /// Whether established flows go past the rules.
+    #[must_use]
+    pub fn fast_path(&self) -> FastPathMode {
+        self.fast_path
     }
 
     /// The number of this configuration; `None`: it has none, and may replace any other.

@@ -173,6 +173,10 @@ impl<K: Kernel, F: FnMut(&'static str, Option<Fate>)> Kernel for Faulty<K, F> {
         self.step("observe", K::observe_rest)
     }
 
+    fn has_flowtables(&mut self) -> Result<bool, Error> {
+        self.kernel.has_flowtables()
+    }
+
     /// One by one; but what goes in one system call on Linux is carried out to the end of that, as it is there.
     fn apply(&mut self, operations: &[Operation]) -> Result<(), Incomplete> {
         let mut failures = Vec::new();

@@ -1,11 +1,14 @@
 //! The running kernel: one look at all its parts, and operations handed to the part that they are for.
 
-use super::conntrack::Conntrack;
+use std::time::Duration;
+
+use super::conntrack::{self, Conntrack};
 use super::nftables::Nftables;
 use super::rtnetlink::{Routes, Rtnetlink};
 use super::watch::ElasticRoutes;
 use super::{Error, Failure, Incomplete, Kernel, announce, sysctl};
-use crate::model::{Flow, Observed};
+use crate::model::nft::{Chain, ChainKind, Flowtable, Hook, Rule, Statement, Table, TableChange};
+use crate::model::{Flow, LinkName, Observed};
 use crate::plan::{Announcement, Operation};
 use crate::timing::timed;
 
@@ -19,6 +22,8 @@ pub struct Linux {
     elastic: Option<ElasticRoutes>,
     /// Whether nothing happened to them since they were looked at, as far as was heard.
     is_quiet: bool,
+    /// Whether the kernel has flowtables, once it was asked.
+    has_flowtables: Option<bool>,
 }
 
 impl Linux {
@@ -33,6 +38,7 @@ impl Linux {
             conntrack: None,
             elastic: None,
             is_quiet: false,
+            has_flowtables: None,
         })
     }
 
@@ -43,12 +49,76 @@ impl Linux {
         })
     }
 
+    /// Ends flows on a kernel that lets none go that is on the fast path: without the fast path meanwhile.
+    fn end_fast_flows(&mut self, is_stale: &mut dyn FnMut(&Flow) -> bool) -> Result<usize, Error> {
+        let Some(fast) = self.nftables.observe()? else {
+            return Err(conntrack::STILL_FAST);
+        };
+        let mut slow = Table::clone(&fast);
+        slow.flowtables.clear();
+        for chain in slow.chains.values_mut() {
+            let is_fast = |statement: &Statement| matches!(statement, Statement::FlowAdd(_));
+            chain.rules.retain(|rule| !rule.statements.iter().any(is_fast));
+        }
+        let Some(change) = TableChange::between(Some(&fast), Some(&slow)) else {
+            return Err(conntrack::STILL_FAST);
+        };
+        tracing::debug!("the kernel lets go of no flow on the fast path: without it for a moment");
+        self.nftables.commit(&change)?;
+        let mut ended = 0;
+        let mut result = Err(conntrack::STILL_FAST);
+        for attempt in 0..TRIES {
+            // A flowtable that was taken away lets go of its flows a little later (`nf_tables_trans_destroy_work`).
+            std::thread::sleep(PATIENCE * attempt);
+            let Some(conntrack) = &mut self.conntrack else {
+                break;
+            };
+            result = conntrack.end_flows(is_stale);
+            ended += conntrack.ended();
+            if !matches!(&result, Err(error) if conntrack::is_still_fast(error)) {
+                break;
+            }
+        }
+        self.nftables.observe()?;
+        self.nftables.commit(&change.inverse())?;
+        result.map(|_| ended)
+    }
+
     fn apply_one(&mut self, operation: &Operation) -> Result<(), Error> {
         match operation {
             Operation::Table(change) => timed("apply table", || self.nftables.commit(change)),
             Operation::SetSysctl { path, to, .. } => sysctl::write(path, to),
             _ => unreachable!("an operation of rtnetlink"),
         }
+    }
+}
+
+/// How often flows that leave the fast path are tried to be ended, and how much longer each try waits than the one before:
+/// two seconds in all.
+const TRIES: u32 = 16;
+const PATIENCE: Duration = Duration::from_millis(16);
+
+/// The smallest table that has all that a fast path is made of; `lo` is in every network namespace.
+fn with_flowtable() -> Table {
+    let name = "fast_path".to_owned();
+    let flowtable = Flowtable {
+        devices: [LinkName("lo".to_owned())].into(),
+        ..Flowtable::default()
+    };
+    let rule = Rule {
+        statements: vec![Statement::Established, Statement::FlowAdd(name.clone())],
+        comment: String::new(),
+    };
+    let chain = Chain {
+        kind: ChainKind::Filter,
+        hook: Hook::Forward,
+        priority: 0,
+        rules: vec![rule],
+    };
+    Table {
+        flowtables: [(name.clone(), flowtable)].into(),
+        chains: [(name, chain)].into(),
+        ..Table::default()
     }
 }
 
@@ -112,6 +182,17 @@ impl Kernel for Linux {
         Ok(observed.rest())
     }
 
+    fn has_flowtables(&mut self) -> Result<bool, Error> {
+        if let Some(has) = self.has_flowtables {
+            return Ok(has);
+        }
+        // A try costs as much as a load of thousands of elements.
+        let has = !sysctl::lacks_flowtables()
+            && timed("try a flowtable", || self.nftables.can_make(&with_flowtable()))?;
+        self.has_flowtables = Some(has);
+        Ok(has)
+    }
+
     fn apply(&mut self, operations: &[Operation]) -> Result<(), Incomplete> {
         let mut index = 0;
         while let Some(operation) = operations.get(index) {
@@ -154,7 +235,14 @@ impl Kernel for Linux {
     }
 
     fn end_flows(&mut self, is_stale: &mut dyn FnMut(&Flow) -> bool) -> Result<usize, Error> {
-        self.conntrack()?.end_flows(is_stale)
+        let conntrack = self.conntrack()?;
+        match conntrack.end_flows(is_stale) {
+            Err(error) if conntrack::is_still_fast(&error) => {
+                let ended = conntrack.ended();
+                Ok(ended + self.end_fast_flows(is_stale)?)
+            }
+            ended => ended,
+        }
     }
 
     fn read_flows(&mut self, see: &mut dyn FnMut(Option<&Flow>)) -> Result<(), Error> {
@@ -169,7 +257,7 @@ impl Kernel for Linux {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{LinkIndex, LinkName, Route, RouteKind};
+    use crate::model::{LinkIndex, Route, RouteKind};
     use crate::owned::ROUTE_PROTOCOL;
     use crate::plan::LinkRef;
     use crate::undo::undo;

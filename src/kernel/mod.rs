@@ -19,6 +19,8 @@ mod rtnetlink;
 mod sysctl;
 mod watch;
 
+use std::sync::Arc;
+
 pub use announce::send as send_announcements;
 pub use conntrack::usage::{ConntrackUsage, usage as conntrack_usage};
 pub use error::{Error, Failure, Incomplete};
@@ -31,7 +33,9 @@ pub use nic::{Events as NicEvents, is_first_namespace, rescan_pci};
 pub use probe::{connect, ping};
 pub use watch::Watch;
 
-use crate::model::{Flow, Observed};
+use crate::model::nft::Table;
+use crate::model::{Desired, Flow, Observed};
+use crate::owned::Owned;
 use crate::plan::{Announcement, Operation};
 
 /// Doors for the fuzzer (`fuzz/`) to what reads the kernel's bytes; in no other build.
@@ -75,6 +79,42 @@ pub trait Kernel {
     /// If a part cannot be read.
     fn observe_rest(&mut self) -> Result<Observed, Error> {
         Ok(self.observe()?.rest())
+    }
+
+    /// Whether it has flowtables ([`FastPath`](crate::model::FastPath)). It may be given to load modules for that.
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    fn has_flowtables(&mut self) -> Result<bool, Error>;
+
+    /// What it has now, with what `desired` needs to know of it beside ([`Kernel::with_flowtables`]).
+    ///
+    /// # Errors
+    /// As of both.
+    fn observe_for(&mut self, desired: &Desired, owned: &Owned) -> Result<Observed, Error> {
+        let observed = self.observe()?;
+        self.with_flowtables(observed, desired, owned)
+    }
+
+    /// Adds whether it has flowtables to what was seen. It is asked only if they are wanted, none of ours is there, and it
+    /// did not say no since the boot (unless it must).
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    fn with_flowtables(
+        &mut self,
+        mut observed: Observed,
+        desired: &Desired,
+        owned: &Owned,
+    ) -> Result<Observed, Error> {
+        if let (Some(wanted), None) = (&desired.fast_path, observed.flowtables) {
+            let is_there = |table: &Arc<Table>| !table.flowtables.is_empty();
+            let is_known_to_lack = owned.lacks_flowtables && !wanted.is_required;
+            let has = observed.table.as_ref().is_some_and(is_there)
+                || (!is_known_to_lack && self.has_flowtables()?);
+            observed.flowtables = Some(has);
+        }
+        Ok(observed)
     }
 
     /// Carries out operations in order, and stops at the first that fails. The table is changed only if nobody

@@ -43,6 +43,19 @@ pub(super) fn conntrack_memory() -> Option<u64> {
     Some(nix::sys::sysinfo::sysinfo().ok()?.ram_total())
 }
 
+/// Whether the kernel was certainly built without flowtables. Since Linux 5.14 nf_conntrack has parameters for them if it
+/// was built with them (`nf_ct_sysctl_table`, nf_conntrack_standalone.c); before, and as long as nf_conntrack is not loaded,
+/// only a try can tell.
+pub(super) fn lacks_flowtables() -> bool {
+    let is_there = |name| Path::new(ROOT).join("netfilter").join(name).exists();
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|part| part.trim().parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    version >= (5, 14) && is_there("nf_conntrack_max") && !is_there("nf_flowtable_tcp_timeout")
+}
+
 /// A parameter's value; `None` if there is no such parameter (any more).
 pub(super) fn read(path: &str) -> Result<Option<String>, Error> {
     match fs::read_to_string(Path::new(ROOT).join(path)) {

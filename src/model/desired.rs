@@ -21,6 +21,8 @@ pub struct Desired {
     pub conntrack_max: Option<ConntrackMax>,
     /// Our nftables table; `None`: it must not exist.
     pub table: Option<nft::Table>,
+    /// What takes established flows past the table; `None`: nothing does.
+    pub fast_path: Option<FastPath>,
     /// What becomes of flows whose translation this changes.
     pub conntrack: Conntrack,
 }
@@ -30,6 +32,7 @@ impl Desired {
     #[must_use]
     pub fn rest(mut self) -> Self {
         self.table = None;
+        self.fast_path = None;
         self.routes.retain(|route| route.table == TABLE_MAIN);
         self
     }
@@ -50,6 +53,21 @@ impl Desired {
         }
         sysctls
     }
+}
+
+/// A flowtable of our table, and the chain that fills it: on a kernel that has flowtables, and on the NICs that are there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FastPath {
+    /// What both are called.
+    pub name: String,
+    /// The flowtable without its devices.
+    pub flowtable: nft::Flowtable,
+    /// Its devices.
+    pub devices: BTreeSet<LinkId>,
+    /// The chain.
+    pub chain: nft::Chain,
+    /// Whether a kernel without flowtables will not do.
+    pub is_required: bool,
 }
 
 /// What a link must carry.

@@ -12,7 +12,7 @@ mod route;
 mod sysctl;
 
 pub use conntrack_max::ConntrackMax;
-pub use desired::{Desired, DesiredLink};
+pub use desired::{Desired, DesiredLink, FastPath};
 pub use flow::{Conntrack, Flow};
 pub use link::{Link, LinkId, LinkIndex, LinkName};
 pub use mac::{MacAddr, MacAddrError};

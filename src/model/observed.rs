@@ -26,6 +26,8 @@ pub struct Observed {
     pub conntrack_memory: Option<u64>,
     /// Our nftables table, if it exists. Shared: it is what is large.
     pub table: Option<Arc<nft::Table>>,
+    /// Whether the kernel has flowtables; `None`: it was not asked.
+    pub flowtables: Option<bool>,
 }
 
 /// Why a desired link cannot be pointed at.

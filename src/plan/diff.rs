@@ -9,7 +9,7 @@ use crate::model::{
 };
 use crate::owned::{Owned, ROUTE_PROTOCOL};
 
-use super::{Announcement, LinkRef, Operation, Pending, Plan, gateways};
+use super::{Announcement, LinkRef, Operation, Pending, Plan, fast_path, gateways};
 
 /// What makes the kernel match `desired`, given what it has and what of that is ours.
 #[must_use]
@@ -23,7 +23,9 @@ pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned) -> Plan {
         .chain(released.iter().map(|(link, _)| link.index))
         .collect();
 
-    let table = TableChange::between(observed.table.as_deref(), desired.table.as_ref()).map(Operation::Table);
+    let wanted_table = fast_path::table(desired, observed, owned, &mut plan.notes);
+    let table =
+        TableChange::between(observed.table.as_deref(), wanted_table.as_deref()).map(Operation::Table);
     let (late_table, early_table) = table.into_iter().partition(|_| desired.table.is_none());
     let (set_sysctls, forwarding, restore_sysctls) = sysctls(desired, observed, owned, &mut plan.notes);
     let (add_addresses, delete_addresses) = addresses(&links, &released, observed);

@@ -6,7 +6,7 @@ use std::fmt;
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
-use crate::model::nft::{Rule, Set, TableChange};
+use crate::model::nft::{Flowtable, Rule, Set, TableChange};
 use crate::model::{Link, LinkIndex, LinkName, Route, RouteKind, Sysctl};
 use crate::owned::NFT_TABLE;
 use crate::words::printable;
@@ -273,6 +273,9 @@ fn table_lines(change: &TableChange) -> Vec<Line> {
     match change {
         TableChange::Create(table) => {
             push(Add, format!("table ip {NFT_TABLE}"));
+            for (name, flowtable) in &table.flowtables {
+                push(Add, format!("flowtable {name}: on {}", flowtable.show_devices()));
+            }
             for (name, chain) in &table.chains {
                 for rule in &chain.rules {
                     push(Add, format!("rule {name}: {rule}"));
@@ -302,14 +305,37 @@ fn table_lines(change: &TableChange) -> Vec<Line> {
                     to.elements()
                 ),
             );
+            // The one thing that comes and goes while elements stay as they are.
+            for (action, one, other) in [(Delete, from, to), (Add, to, from)] {
+                for (name, flowtable) in &one.flowtables {
+                    if other.flowtables.get(name) != Some(flowtable) {
+                        push(
+                            action,
+                            format!("flowtable {name}: on {}", flowtable.show_devices()),
+                        );
+                    }
+                }
+            }
         }
         TableChange::Edit {
             elements,
             chains,
             remove_sets,
             add_sets,
+            flowtables,
         } => {
-            for (name, edit) in chains {
+            for (name, edit) in flowtables {
+                let on = |flowtable: &Flowtable| format!("flowtable {name}: on {}", flowtable.show_devices());
+                match (&edit.from, &edit.to) {
+                    (Some(from), Some(to)) => {
+                        push(Change, format!("{} (was: {})", on(to), from.show_devices()));
+                    }
+                    (Some(from), None) => push(Delete, on(from)),
+                    (None, to) => to.iter().for_each(|to| push(Add, on(to))),
+                }
+            }
+            // Those that are the same are written anew for a flowtable's sake.
+            for (name, edit) in chains.iter().filter(|(_, edit)| edit.from != edit.to) {
                 // The chain is written anew, as a whole; told is what differs.
                 let only_in = |one: &[Rule], other: &[Rule]| -> Vec<String> {
                     let rules = one.iter().filter(|rule| !other.contains(rule));

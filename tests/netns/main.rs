@@ -14,6 +14,7 @@ mod diagnosis;
 mod disks;
 mod edit;
 mod failures;
+mod fast_path;
 mod faults;
 mod foreign;
 mod held;
@@ -95,6 +96,7 @@ fn main() -> ExitCode {
               a_foreign_default_route_of_the_same_metric_survives,
               a_foreign_mark_keeps_its_other_bits,
               ipv6_of_an_unlisted_nic_is_left_alone;
+        fast_path: a_kernel_without_flowtables_is_told_of_once_and_refused_where_it_must_have_them;
         failures: every_bad_file_is_refused_and_the_kernel_is_unchanged,
               a_huge_file_is_refused_at_once,
               a_file_that_cannot_be_installed_rolls_everything_back,

@@ -32,10 +32,11 @@ fn config() -> impl Strategy<Value = String> {
     let forward = (1..8u16, 0..3u16, 0..600u16, any::<bool>(), 1..20u8);
     let forwards = proptest::collection::vec(forward, 0..6);
     let gateway = 1..4u8;
-    let rest = (any::<bool>(), pool(), conntrack_max());
+    let rest = (any::<bool>(), any::<bool>(), pool(), conntrack_max());
     (nics, 1..4u8, gateway, eips, forwards, rest).prop_map(
-        |(nics, host, gateway, eips, forwards, (ipv6, pool, conntrack_max))| {
-            let mut text = format!("ipv6: {ipv6}\nsnat_pool: [{pool}]\nconntrack_max: {conntrack_max}\nif_list:\n");
+        |(nics, host, gateway, eips, forwards, (ipv6, fast, pool, conntrack_max))| {
+            let fast = if fast { "auto" } else { "off" };
+            let mut text = format!("ipv6: {ipv6}\nfast_path: {fast}\nsnat_pool: [{pool}]\nconntrack_max: {conntrack_max}\nif_list:\n");
             for nic in nics {
                 let (subnet, host) = if nic == 0 { ("10.90.3".to_owned(), 10 + host) } else { (format!("192.168.{nic}"), 250 + host) };
                 text += &format!("  - {{ipaddr: {subnet}.{host}, prefix: 24, mac: {}", mac(nic));
@@ -83,10 +84,19 @@ fn kernel() -> impl Strategy<Value = Observed> {
     let residue = proptest::collection::vec((0..NICS, 1..250u8), 0..4);
     // Of nf_conntrack: not there, not ours to say, and of little and much memory.
     let memory = prop::sample::select(vec![None, Some(None), Some(Some(1 << 29)), Some(Some(1 << 34))]);
-    (nics, any::<u8>(), residue, any::<bool>(), any::<bool>(), memory).prop_map(
-        |(nics, up, residue, default, ipv6, memory)| {
+    (
+        nics,
+        any::<u8>(),
+        residue,
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+        memory,
+    )
+        .prop_map(|(nics, up, residue, default, ipv6, flowtables, memory)| {
             let mut observed = Observed {
                 conntrack_memory: memory.flatten(),
+                flowtables: Some(flowtables),
                 ..Observed::default()
             };
             if memory.is_some() {
@@ -144,8 +154,7 @@ fn kernel() -> impl Strategy<Value = Observed> {
                 observed.routes.push(foreign_default());
             }
             observed
-        },
-    )
+        })
 }
 
 fn foreign_default() -> Route<LinkIndex> {

@@ -180,11 +180,14 @@ fn look(context: &Context) -> Result<Status, String> {
             Err(refusal) => (FileState::Invalid, refusal.problems),
         }
     };
+    let desired = features::desired(&config);
     let mut kernel = (context.open)().map_err(|error| error.to_string())?;
-    let observed = kernel.observe().map_err(|error| error.to_string())?;
+    let owned = run::owned(context, || Ok(kernel.observe()?.table.is_some()))?;
+    let observed = kernel
+        .observe_for(&desired, &owned)
+        .map_err(|error| error.to_string())?;
     let source_ports = held::source_ports(&config, kernel.as_mut());
-    let owned = run::owned(context, || Ok(observed.table.is_some()))?;
-    let plan = diff(&features::desired(&config), &observed, &owned);
+    let plan = diff(&desired, &observed, &owned);
     let differences: Vec<Line> = plan.operations.iter().flat_map(Operation::lines).collect();
 
     let agrees = differences.is_empty();

@@ -69,6 +69,7 @@ impl Conntrack {
         Ok(Self {
             reader: open()?,
             deleter: Deleter {
+                is_busy: false,
                 socket: open()?,
                 batch: Messages::default(),
                 waiting: 0,
@@ -85,7 +86,7 @@ impl Conntrack {
     /// [`Error::Unsupported`] if the kernel has no nf_conntrack or no netlink to it; else if it refuses. Flows may have been
     /// deleted then.
     pub(super) fn end_flows(&mut self, is_stale: &mut dyn FnMut(&Flow) -> bool) -> Result<usize, Error> {
-        self.deleter.ended = 0;
+        (self.deleter.ended, self.deleter.is_busy) = (0, false);
         let deleter = &mut self.deleter;
         let read = read(&mut self.reader, |entry| match entry {
             Some(entry) if is_stale(&entry.flow) => deleter.delete(entry),
@@ -94,7 +95,11 @@ impl Conntrack {
         });
         // Also of a reading that failed: what waits would go out with the next one.
         let finished = deleter.finish();
-        read.and(finished).map(|()| deleter.ended)
+        read.and(finished)?;
+        if deleter.is_busy {
+            return Err(STILL_FAST);
+        }
+        Ok(deleter.ended)
     }
 
     /// Shows every tracked IPv4 flow. `None` comes before the first one, and again where the reading begins anew: what was
@@ -107,6 +112,11 @@ impl Conntrack {
             see(entry.map(|entry| &entry.flow));
             Ok(())
         })
+    }
+
+    /// How many flows the last pass ended, also if it came to no good end.
+    pub(super) fn ended(&self) -> usize {
+        self.deleter.ended
     }
 }
 
@@ -149,6 +159,19 @@ fn read(
         }
     }
     Err(Error::Interrupted)
+}
+
+/// Such a kernel answers `EBUSY` for a flow that is in a flowtable (`ctnetlink_del_conntrack`, before commit 9b7c68b3911a of
+/// Linux 6.4, which 6.1.32 and others of that time have as well).
+pub(super) const STILL_FAST: Error = Error::Unsupported {
+    feature: "means to end a flow that is on the fast path",
+    remedy: "set `fast_path: off`, or use Linux 6.4 or later",
+};
+
+/// Whether an error is [`STILL_FAST`].
+pub(super) fn is_still_fast(error: &Error) -> bool {
+    matches!((error, &STILL_FAST),
+        (Error::Unsupported { feature, .. }, Error::Unsupported { feature: fast, .. }) if feature == fast)
 }
 
 /// nfnetlink answers `EINVAL` where nobody has registered for a subsystem (`nfnetlink_rcv_msg`, nfnetlink.c).
@@ -271,6 +294,8 @@ struct Deleter {
     first: u32,
     /// How many flows were deleted.
     ended: usize,
+    /// Whether the kernel would not let one go that is on the fast path.
+    is_busy: bool,
 }
 
 impl Deleter {
@@ -306,8 +331,10 @@ impl Deleter {
             whole.map_err(|source| Error::Refused { source })?;
             if answered.len() == waiting as usize {
                 self.ended += answered.values().filter(|errno| errno.is_none()).count();
-                // Gone already, with its number or altogether.
-                let refused = answered.values().flatten().find(|errno| **errno != libc::ENOENT);
+                self.is_busy |= answered.values().flatten().any(|errno| *errno == libc::EBUSY);
+                // Gone already, with its number or altogether; or told at the end.
+                let mut refused = answered.values().flatten();
+                let refused = refused.find(|errno| !matches!(**errno, libc::ENOENT | libc::EBUSY));
                 return refused.map_or(Ok(()), |errno| Err(Error::refused(*errno)));
             }
         }

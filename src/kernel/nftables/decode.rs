@@ -14,7 +14,7 @@ use super::types;
 use super::uapi::{chain, rule, set, table};
 use crate::model::nft::{Chain, ChainKind, Hook, Rule, Set, Statement};
 
-/// The priority of a chain that is not as one of ours could be: no desired chain has it.
+/// The priority of a chain or flowtable that is not as one of ours could be: no desired one has it.
 pub(super) const FOREIGN_PRIORITY: i32 = i32::MIN;
 
 /// A chain that stands for what the model cannot say; `problem` says it.
@@ -178,6 +178,7 @@ mod tests {
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
             let _ = table(&bytes);
             let _ = chain(&bytes);
+            let _ = super::super::flowtable::read(&bytes);
             let _ = rule(&bytes, &BTreeMap::new());
             if let Ok((_, _, Some(set))) = set(&bytes) {
                 let _ = super::super::elements::Read::default().message(&set, &bytes);

@@ -6,6 +6,7 @@
 use nix::libc;
 
 use super::expression::{Expression, slot};
+use super::uapi::expression::ct;
 use crate::model::nft::{Field, NatTarget, Statement};
 
 /// The source and the destination address in an IPv4 header (RFC 791), the destination port in a TCP or UDP one.
@@ -63,6 +64,24 @@ pub(super) fn compile(statement: &Statement) -> Vec<Expression> {
                 from: register,
             },
         ],
+        // `ct state established`
+        Statement::Established => vec![
+            Expression::CtState { to: register },
+            Expression::Bitwise {
+                from: register,
+                to: register,
+                mask: ct::STATE_ESTABLISHED,
+                xor: 0,
+            },
+            Expression::NotEqual {
+                from: register,
+                value: 0,
+            },
+        ],
+        // `flow add @FLOWTABLE`
+        Statement::FlowAdd(flowtable) => vec![Expression::FlowOffload {
+            flowtable: flowtable.clone(),
+        }],
         // `dnat to ..`
         Statement::Dnat(target) => nat(libc::NFT_NAT_DNAT as u32, target),
         // `snat to ..`
@@ -228,6 +247,8 @@ fn guess(expressions: &[Expression]) -> Option<Statement> {
                 ..,
             ],
         ) => Some(Statement::MarkSet(*xor)),
+        ([], [Expression::CtState { .. }, ..]) => Some(Statement::Established),
+        ([], [Expression::FlowOffload { flowtable }, ..]) => Some(Statement::FlowAdd(flowtable.clone())),
         ([], [Expression::Return, ..]) => Some(Statement::Return),
         _ => None,
     }
@@ -301,6 +322,8 @@ mod tests {
                 map: "m".into(),
                 port: false,
             }),
+            Statement::Established,
+            Statement::FlowAdd("f".into()),
             Statement::Return,
         ]
     }

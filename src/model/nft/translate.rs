@@ -124,7 +124,9 @@ impl<'t> Translation<'t> {
                     (walk.packet.source, _) = self.target(target, walk.packet)?;
                     return Some(End::Translated);
                 }
-                Statement::Foreign(_) => return None,
+                // What is asked about is a flow's first packet.
+                Statement::Established | Statement::Foreign(_) => return None,
+                Statement::FlowAdd(_) => {}
             }
         }
         None
@@ -249,6 +251,7 @@ mod tests {
                 .iter()
                 .map(|(name, set)| ((*name).to_owned(), set.clone()))
                 .collect(),
+            flowtables: Default::default(),
             chains: chains.iter().enumerate().map(name).collect(),
         }
     }

@@ -229,6 +229,7 @@ pub(super) fn any_table() -> impl Strategy<Value = Table> {
         btree_map(name, any_chain(sets.clone()), 0..4).prop_map(move |chains| Table {
             sets: sets.clone(),
             chains,
+            ..Table::default()
         })
     })
 }
