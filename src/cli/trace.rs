@@ -287,7 +287,11 @@ fn examine(
     inspected.unseen.append(&mut unseen);
     let differences = if judged.in_force {
         let owned = run::owned(context, || Ok(observed.table.is_some())).map_err(Failure::Other)?;
-        let plan = diff(&features::desired(&judged.config), observed, &owned);
+        let desired = features::desired(&judged.config);
+        let observed = (context.open)()
+            .and_then(|mut kernel| kernel.with_flowtables(observed.clone(), &desired, &owned))
+            .map_err(other)?;
+        let plan = diff(&desired, &observed, &owned);
         plan.operations
             .iter()
             .flat_map(Operation::lines)

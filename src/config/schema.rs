@@ -87,6 +87,24 @@ fn property(key: &str) -> Option<Value> {
             "delete (the default) ends the flows whose translation changes, keep lets them go on",
             json!([{ "enum": ["delete", "keep"] }]),
         ),
+        "conntrack_max" => {
+            let mut kinds = number(1_024, i32::MAX as u64);
+            if let Some(kinds) = kinds.as_array_mut() {
+                kinds.insert(0, json!({ "enum": ["auto", "keep"] }));
+            }
+            described(
+                "How many flows are tracked: auto (the default, by the memory), a number, or keep what is set",
+                kinds,
+            )
+        }
+        "fast_path" => described(
+            "Whether established flows go past the rules: auto (the default) where the kernel can, on: it must, off",
+            json!([{ "enum": ["auto", "on", "off"] }]),
+        ),
+        "snat_pool" => list(
+            "What VMs without an elastic IP are seen as, in place of the router's own address: addresses and ranges",
+            json!({ "type": "string", "pattern": format!("^{ADDRESS}( *- *{ADDRESS})?$", ADDRESS = host()) }),
+        ),
         "generation" => described(
             "A number that whoever pushes counts up: an older one than that in force is refused",
             number(0, u64::MAX),
@@ -133,7 +151,12 @@ fn protocol() -> Value {
 }
 
 fn address() -> Value {
-    json!([{ "type": "string", "pattern": format!("^{FIRST_OCTET}(\\.{OCTET}){{3}}$") }])
+    json!([{ "type": "string", "pattern": format!("^{}$", host()) }])
+}
+
+/// A pattern of a host's address.
+fn host() -> String {
+    format!("{FIRST_OCTET}(\\.{OCTET}){{3}}")
 }
 
 fn port() -> Value {

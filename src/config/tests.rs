@@ -38,7 +38,7 @@ fn the_example_of_the_note_is_read_as_it_is() {
         (forward.protocol, forward.port, forward.end_port, forward.vm_port),
         (Protocol::Tcp, 80, 82, 80)
     );
-    assert_eq!(forward.place, Place { line: 16, column: 5 });
+    assert_eq!(forward.place, Place { line: 17, column: 5 });
     assert!(!config.ipv6());
     assert_eq!(config.conntrack(), crate::model::Conntrack::Delete);
     assert_eq!(config.fast_path(), crate::config::FastPathMode::Auto);

@@ -32,7 +32,6 @@ impl Desired {
     #[must_use]
     pub fn rest(mut self) -> Self {
         self.table = None;
-        self.fast_path = None;
         self.routes.retain(|route| route.table == TABLE_MAIN);
         self
     }

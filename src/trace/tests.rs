@@ -62,7 +62,7 @@ fn the_last_sentence_says_who_gets_it_or_why_nobody_does() {
             &[],
             "198.51.100.10 10.90.2.254 tcp 8081",
             "not forwarded: no forward for tcp 8081 on 10.90.2.254; the nearest is port_forward_list[0], ports 80-82, \
-             line 16; the router itself refuses it with a TCP reset, unless a program of its own listens there",
+             line 17; the router itself refuses it with a TCP reset, unless a program of its own listens there",
             None,
         ),
         (
@@ -84,7 +84,7 @@ fn the_last_sentence_says_who_gets_it_or_why_nobody_does() {
             ROUTER,
             &[1],
             FROM_OUTSIDE,
-            "dropped by the routing: 192.168.100.190 is in the subnet of if_list[1], whose NIC is not there, line 7",
+            "dropped by the routing: 192.168.100.190 is in the subnet of if_list[1], whose NIC is not there, line 8",
             Some(
                 "have the hypervisor plug in the NIC 52:54:84:11:00:03 of if_list[1]; it is set up when it comes",
             ),
@@ -93,7 +93,7 @@ fn the_last_sentence_says_who_gets_it_or_why_nobody_does() {
             ROUTER,
             &[0],
             "198.51.100.10 10.90.2.250 udp 1",
-            "dropped where it enters: the NIC is not there (if_list[0], line 3)",
+            "dropped where it enters: the NIC is not there (if_list[0], line 4)",
             Some(
                 "have the hypervisor plug in the NIC 52:54:84:00:08:45 of if_list[0]; it is set up when it comes",
             ),
@@ -102,7 +102,7 @@ fn the_last_sentence_says_who_gets_it_or_why_nobody_does() {
             outside.as_str(),
             &[],
             "198.51.100.10 10.90.2.251 tcp 22",
-            "sent outside by eth0 to 10.90.3.1, not to a VM: the vm-ip 192.168.200.5 of eip_list[1], line 13, is in no \
+            "sent outside by eth0 to 10.90.3.1, not to a VM: the vm-ip 192.168.200.5 of eip_list[1], line 14, is in no \
              subnet of the VPC",
             Some("correct the vm-ip of eip_list[1], or add the interface of its subnet to if_list"),
         ),
@@ -137,10 +137,10 @@ fn the_way_is_told_line_by_line() {
     assert_eq!(
         trace.text(),
         "tcp from 192.168.100.190 to 10.90.2.251 port 443
-  enters        from its subnet, by eth1 (if_list[1], line 7)
-  destination   10.90.2.251 becomes 192.168.100.191 (eip_list[1], line 13)
-  route         192.168.100.191 is in the subnet of if_list[1], line 7
-  source        192.168.100.190 becomes its elastic IP 10.90.2.250 (eip_list[0], line 11)
+  enters        from its subnet, by eth1 (if_list[1], line 8)
+  destination   10.90.2.251 becomes 192.168.100.191 (eip_list[1], line 14)
+  route         192.168.100.191 is in the subnet of if_list[1], line 8
+  source        192.168.100.190 becomes its elastic IP 10.90.2.250 (eip_list[0], line 12)
   leaves        by eth1, to the hardware address of 192.168.100.191
   way back      192.168.100.191:443 answers 10.90.2.250; 192.168.100.190 gets it by eth1 from 10.90.2.251:443
 "
@@ -159,7 +159,7 @@ fn the_document_has_what_programs_need() {
     let of = |path: &str| decided.iter().find(|one| one["path"] == path).unwrap()["line"].clone();
     assert_eq!(
         (of("port_forward_list[0]"), of("eip_list[0]")),
-        (16.into(), 11.into())
+        (17.into(), 12.into())
     );
     let json = serde_json::to_value(trace(&config(ROUTER), &[1], FROM_OUTSIDE)).unwrap();
     assert_eq!(

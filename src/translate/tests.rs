@@ -237,7 +237,7 @@ fn row_10_other_ports_of_a_forward_are_not_forwarded_and_ping_is_answered() {
     assert_eq!(
         said.last().map(String::as_str),
         Some(
-            "no forward for tcp 83 on 10.90.2.254; the nearest is port_forward_list[0], ports 80-82, line 17"
+            "no forward for tcp 83 on 10.90.2.254; the nearest is port_forward_list[0], ports 80-82, line 18"
         )
     );
 }
@@ -248,9 +248,9 @@ fn decisions_name_the_entries_in_the_order_of_the_way() {
     assert_eq!(
         said,
         [
-            "destination 10.90.2.250 becomes 192.168.100.190 (eip_list[0], line 12)",
-            "192.168.100.190 is in the subnet of if_list[1], line 7",
-            "source 192.168.100.191 becomes its elastic IP 10.90.2.251 (eip_list[1], line 14)",
+            "destination 10.90.2.250 becomes 192.168.100.190 (eip_list[0], line 13)",
+            "192.168.100.190 is in the subnet of if_list[1], line 8",
+            "source 192.168.100.191 becomes its elastic IP 10.90.2.251 (eip_list[1], line 15)",
         ]
     );
 }

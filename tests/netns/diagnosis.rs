@@ -130,7 +130,7 @@ pub fn fault_01_a_wrong_gateway() {
         1,
         "in the kernel: the gateway 10.90.3.99 does not answer ARP on wan7",
     );
-    expect(&run, 1, "is the gateway of if_list[0], line 3, right");
+    expect(&run, 1, "is the gateway of if_list[0], line 4, right");
 }
 
 pub fn fault_02_a_missing_nic() {
@@ -141,7 +141,7 @@ pub fn fault_02_a_missing_nic() {
         expect(
             &run,
             0,
-            "192.168.100.190 is in the subnet of if_list[1], whose NIC is not there, line 7",
+            "192.168.100.190 is in the subnet of if_list[1], whose NIC is not there, line 8",
         );
         expect(
             &run,
@@ -158,7 +158,7 @@ pub fn fault_03_a_vm_ip_in_no_subnet() {
     expect(
         &run,
         0,
-        "the vm-ip 192.168.200.5 of eip_list[1], line 13, is in no subnet of the VPC",
+        "the vm-ip 192.168.200.5 of eip_list[1], line 14, is in no subnet of the VPC",
     );
 }
 
@@ -277,13 +277,13 @@ pub fn fault_10_a_port_that_is_not_forwarded() {
     expect(
         &run,
         0,
-        "no forward for tcp 8081 on 10.90.2.254; the nearest is port_forward_list[0], ports 80-82, line 19",
+        "no forward for tcp 8081 on 10.90.2.254; the nearest is port_forward_list[0], ports 80-82, line 20",
     );
     let run = trace(&vpc, "--from 198.51.100.10 --to 10.90.2.254 tcp 13");
     expect(
         &run,
         0,
-        "the nearest is port_forward_list[1], ports 10-12, line 26",
+        "the nearest is port_forward_list[1], ports 10-12, line 27",
     );
 }
 
@@ -401,7 +401,7 @@ pub fn its_document_says_all_of_it() {
     assert_eq!(document["destination_port"], 443);
     assert_eq!(document["source"], "10.90.2.250");
     assert_eq!(document["decided_by"][1]["path"], "eip_list[1]");
-    assert_eq!(document["decided_by"][1]["line"], 13);
+    assert_eq!(document["decided_by"][1]["line"], 14);
     assert_eq!(document["leaves"]["link"], "lan3");
     assert!(document.get("live").is_none());
     let datagrams = || {

@@ -16,6 +16,8 @@ pub fn a_kernel_without_flowtables_is_told_of_once_and_refused_where_it_must_hav
         return;
     }
     let tried = "part=\"try a flowtable\"";
+    // Such a kernel says by its parameters what it lacks; an older one has to be tried, once.
+    let must_try = !std::path::Path::new("/proc/sys/net/netfilter/nf_conntrack_max").exists();
     vpc.write_config(NOTE);
     let first = vpc.kylin_vr(&["-vv", "reload"]);
     expect(
@@ -23,7 +25,7 @@ pub fn a_kernel_without_flowtables_is_told_of_once_and_refused_where_it_must_hav
         0,
         "established flows go the slow path: this kernel has no nftables flowtables",
     );
-    expect(&first, 0, tried);
+    assert!(said(&first).contains(tried) || !must_try, "{}", said(&first));
     let table = vpc.router.nft("list table ip kylin_vr");
     let second = vpc.kylin_vr(&["-vv", "reload"]);
     expect(&second, 0, "nothing changed");

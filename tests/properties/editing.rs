@@ -21,7 +21,10 @@ fn rewritten(text: &str, way: usize) -> String {
 }
 
 fn value(text: &str) -> Value {
-    serde_yaml::from_str(text).unwrap()
+    let mut options = serde_yaml::Options::default();
+    // As YAML 1.2 has it, and editors: `off` is a word.
+    options.strict_booleans = true;
+    serde_yaml::from_str_with_options(text, options).unwrap()
 }
 
 /// The entries of a list, without their places.
