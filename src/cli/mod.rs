@@ -1,6 +1,7 @@
 //! The command: one file per subcommand, and what they share.
 
 mod by_hand;
+mod changes;
 mod check;
 mod confirm;
 mod diagram;

@@ -55,7 +55,7 @@ fn look(context: &Context, memory: &mut Memory, cause: Cause) -> Look {
     };
     match (outcome, cause) {
         (monitor::Outcome::Changed, Cause::Drift) => tracing::warn!(
-            changes = report.changes.len(),
+            changes = report.changes.count(),
             "put right what something else had changed"
         ),
         (monitor::Outcome::Failed, _) => tracing::error!("{}", report.message),
@@ -69,7 +69,7 @@ fn look(context: &Context, memory: &mut Memory, cause: Cause) -> Look {
     };
     Look {
         outcome,
-        repaired: report.changes.iter().map(thing).collect(),
+        repaired: report.changes.lines().map(thing).collect(),
         summary: summary(&report),
         next: left.filter(|left| !left.is_zero()),
     }

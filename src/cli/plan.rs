@@ -55,5 +55,5 @@ pub(super) fn of(context: &Context, command: &'static str, name: &str, config: &
         0 => "nothing to change".to_owned(),
         _ => format!("{}; nothing was done", count(changes, "change")),
     };
-    Report::new(command, name, Outcome::Planned, message).with_plan(&plan.operations, &plan)
+    Report::new(command, name, Outcome::Planned, message).with_plan(&plan.operations, &plan, context.json)
 }

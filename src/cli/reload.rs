@@ -1,7 +1,7 @@
 //! `kylin-vr reload [FILE|-]`: applies the installed file, or validates, applies and installs another.
 
 use std::panic::resume_unwind;
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use super::probe::{self, Probe};
@@ -10,7 +10,7 @@ use super::run::{self, Install, Job, Patience};
 use super::{Context, Given, LAST_ACCEPTED, by_hand, window};
 use crate::config::Config;
 use crate::features;
-use crate::intake::{Refusal, Standing, accept};
+use crate::intake::{Standing, accept};
 use crate::kernel::{self, Kernel};
 use crate::lock::{self, Lock};
 use crate::model::Observed;
@@ -66,17 +66,27 @@ pub(super) fn run(
         Ok(last) => last,
         Err(error) => return failed("read the last accepted configuration", error),
     };
-    // While the text is read, the kernel is looked at; but where NICs are waited for, that comes after.
+    // While the text is read, the kernel is looked at; but where NICs are waited for, that comes after. The text is read on
+    // this thread: what the reading takes, the rest can have afterwards.
     let (accepted, looked) = thread::scope(|scope| {
-        let accepted = scope.spawn(|| {
-            let (config, problems) = timed("parse", || accept(&text, last.as_deref(), given.allow_empty))?;
-            let desired = timed("desired", || features::desired(&config));
-            Ok::<_, Refusal>((config, problems, desired))
+        let looking = rescan.is_none().then(|| {
+            let mut kernel = (context.open)()?;
+            Ok::<_, kernel::Error>(scope.spawn(move || {
+                let looked = kernel.observe()?;
+                Ok((kernel, looked))
+            }))
         });
-        let looked = rescan.is_none().then(|| look(context));
-        (accepted.join(), looked)
+        let accepted = timed("parse", || accept(&text, last.as_deref(), given.allow_empty));
+        let accepted = accepted.map(|(config, problems)| {
+            let desired = timed("desired", || features::desired(&config));
+            (config, problems, desired)
+        });
+        let joined = |looking: ScopedJoinHandle<'_, Looked>| {
+            looking.join().unwrap_or_else(|panic| resume_unwind(panic))
+        };
+        (accepted, looking.map(|looking| looking.and_then(joined)))
     });
-    let (config, problems, desired) = match accepted.unwrap_or_else(|panic| resume_unwind(panic)) {
+    let (config, problems, desired) = match accepted {
         Ok(accepted) => accepted,
         Err(refusal) => {
             let message = "the configuration is refused; nothing was touched".to_owned();
@@ -164,12 +174,8 @@ pub(super) fn apply(
     }
 }
 
-/// Opens the kernel, and looks at it.
-fn look(context: &Context) -> Result<(Box<dyn Kernel>, Observed), kernel::Error> {
-    let mut kernel = (context.open)()?;
-    let looked = kernel.observe()?;
-    Ok((kernel, looked))
-}
+/// A kernel, and how it is.
+type Looked = Result<(Box<dyn Kernel>, Observed), kernel::Error>;
 
 /// What an event of a NIC asks for: the configuration that was accepted last, whatever the file says now, since it
 /// may be just being written. A monitor that runs does this by itself.

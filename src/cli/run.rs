@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::record::{self, Record};
-use super::report::{Outcome, Report, count, shortened};
+use super::report::{Outcome, Report, count};
 use super::{Context, complain};
 use crate::config::{Config, Problem};
 use crate::features;
@@ -243,7 +243,7 @@ pub(super) fn apply_on(
     );
     let mut report = timed("report", || {
         report
-            .with_plan(&reconciled.done, &reconciled.plan)
+            .with_plan(&reconciled.done, &reconciled.plan, context.json)
             .with_problems(problems.clone())
             .with_in_force(Some((text, config)))
     });
@@ -256,13 +256,13 @@ pub(super) fn apply_on(
         );
     }
     if !reconciled.done.is_empty() {
-        let changes = report.changes.len() - reconciled.plan.announcements.len();
+        let changes = report.changes.count();
         report = report.with_outcome(
             Outcome::Applied,
             format!("applied {}{pending}", count(changes, "change")),
         );
         if tracing::enabled!(tracing::Level::INFO) {
-            for line in shortened(&report.changes) {
+            for line in report.changes.shortened() {
                 tracing::info!("{line}");
             }
         }

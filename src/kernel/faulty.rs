@@ -156,7 +156,7 @@ pub fn kind(operation: &Operation) -> &'static str {
     }
 }
 
-impl<K: Kernel, F: FnMut(&'static str, Option<Fate>)> Kernel for Faulty<K, F> {
+impl<K: Kernel, F: FnMut(&'static str, Option<Fate>) + Send> Kernel for Faulty<K, F> {
     fn observe(&mut self) -> Result<Observed, Error> {
         self.step("observe", K::observe)
     }

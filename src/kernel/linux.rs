@@ -1,14 +1,16 @@
 //! The running kernel: one look at all its parts, and operations handed to the part that they are for.
 
+use std::panic::resume_unwind;
+use std::thread;
 use std::time::Duration;
 
 use super::conntrack::{self, Conntrack};
 use super::nftables::Nftables;
 use super::rtnetlink::{Routes, Rtnetlink};
-use super::watch::ElasticRoutes;
+use super::watch::OwnRoutes;
 use super::{Error, Failure, Incomplete, Kernel, announce, sysctl};
 use crate::model::nft::{Chain, ChainKind, Flowtable, Hook, Rule, Statement, Table, TableChange};
-use crate::model::{Flow, LinkName, Observed};
+use crate::model::{Flow, LinkIndex, LinkName, Observed, Route, TABLE_MAIN};
 use crate::plan::{Announcement, Operation};
 use crate::timing::timed;
 
@@ -18,10 +20,12 @@ pub struct Linux {
     nftables: Nftables,
     /// Opened when it is needed first.
     conntrack: Option<Conntrack>,
-    /// Hears of what happens to the routes of elastic IPs, once somebody wants to know.
-    elastic: Option<ElasticRoutes>,
-    /// Whether nothing happened to them since they were looked at, as far as was heard.
+    /// Hears of what happens to our routes, once somebody wants to know.
+    own_routes: Option<OwnRoutes>,
+    /// Whether nothing happened to those of elastic IPs since they were looked at, as far as was heard.
     is_quiet: bool,
+    /// The routes of the main table, as long as nothing happened to them.
+    main_routes: Option<Vec<Route<LinkIndex>>>,
     /// Whether the kernel has flowtables, once it was asked.
     has_flowtables: Option<bool>,
 }
@@ -36,10 +40,36 @@ impl Linux {
             rtnetlink: Rtnetlink::open()?,
             nftables: Nftables::open()?,
             conntrack: None,
-            elastic: None,
+            own_routes: None,
             is_quiet: false,
+            main_routes: None,
             has_flowtables: None,
         })
+    }
+
+    /// Takes note of what happened to our routes.
+    fn hear(&mut self) {
+        let Some(routes) = &self.own_routes else {
+            return;
+        };
+        let happened = routes.drain();
+        self.is_quiet &= !happened.elastic;
+        if happened.main {
+            self.main_routes = None;
+        }
+    }
+
+    /// Keeps the routes of the main table, if it is heard of what happens to them.
+    fn keep_main_routes(&mut self, observed: &Observed) {
+        let Some(routes) = &mut self.own_routes else {
+            return;
+        };
+        let main: Vec<_> = (observed.routes.iter())
+            .filter(|route| route.table == TABLE_MAIN)
+            .cloned()
+            .collect();
+        routes.leave_by(main.iter().map(|route| route.link));
+        self.main_routes = Some(main);
     }
 
     fn conntrack(&mut self) -> Result<&mut Conntrack, Error> {
@@ -147,39 +177,57 @@ pub fn encode(operations: &[Operation]) -> Result<Vec<u8>, Error> {
 impl Kernel for Linux {
     fn observe(&mut self) -> Result<Observed, Error> {
         // What was heard until now does not matter; what is heard while it is looked does.
-        self.is_quiet = false;
-        if let Some(elastic) = &self.elastic {
-            let _ = elastic.drain();
-        }
-        let mut observed = timed("observe links, addresses and routes", || {
-            self.rtnetlink.observe(Routes::All)
-        })?;
-        observed.sysctls = timed("observe sysctls", || sysctl::observe(&observed.links))?;
+        self.hear();
+        (self.is_quiet, self.main_routes) = (false, None);
+        // Two parts of the kernel that know nothing of each other: each has its own time for the answer.
+        let (rtnetlink, nftables) = (&mut self.rtnetlink, &mut self.nftables);
+        let (routing, table) = thread::scope(|scope| {
+            let routing = scope.spawn(|| {
+                let mut observed = timed("observe links, addresses and routes", || {
+                    rtnetlink.observe(Routes::All)
+                })?;
+                observed.sysctls = timed("observe sysctls", || sysctl::observe(&observed.links))?;
+                Ok::<_, Error>(observed)
+            });
+            let table = timed("observe table", || nftables.observe());
+            (routing.join(), table)
+        });
+        let mut observed = routing.unwrap_or_else(|panic| resume_unwind(panic))?;
+        observed.table = table?;
         observed.conntrack_memory = sysctl::conntrack_memory();
-        observed.table = timed("observe table", || self.nftables.observe())?;
-        self.is_quiet = self.elastic.is_some();
+        self.is_quiet = self.own_routes.is_some();
+        self.keep_main_routes(&observed);
         Ok(observed)
     }
 
     fn listen(&mut self) -> Result<(), Error> {
-        if self.elastic.is_none() && self.rtnetlink.is_strict() {
-            self.elastic = Some(ElasticRoutes::open()?);
+        if self.own_routes.is_none() && self.rtnetlink.is_strict() {
+            self.own_routes = Some(OwnRoutes::open()?);
         }
         Ok(())
     }
 
     fn is_settled(&mut self) -> Result<bool, Error> {
-        self.is_quiet = self.is_quiet && self.elastic.as_ref().is_some_and(|elastic| !elastic.drain());
+        self.hear();
         Ok(self.nftables.is_as_seen()? && self.is_quiet)
     }
 
     fn observe_rest(&mut self) -> Result<Observed, Error> {
-        let mut observed = timed("observe links, addresses and main routes", || {
-            self.rtnetlink.observe(Routes::Main)
-        })?;
+        self.hear();
+        let known = self.main_routes.take();
+        // The kernel walks all routes for those of one table: local and main are one trie (`fib_trie_unmerge`).
+        let routes = if known.is_some() {
+            Routes::None
+        } else {
+            Routes::Main
+        };
+        let mut observed = timed("observe the rest", || self.rtnetlink.observe(routes))?;
+        observed.routes.extend(known.into_iter().flatten());
         observed.sysctls = timed("observe sysctls", || sysctl::observe(&observed.links))?;
         observed.conntrack_memory = sysctl::conntrack_memory();
-        Ok(observed.rest())
+        let observed = observed.rest();
+        self.keep_main_routes(&observed);
+        Ok(observed)
     }
 
     fn has_flowtables(&mut self) -> Result<bool, Error> {

@@ -49,7 +49,7 @@ pub mod fuzz {
 }
 
 /// A kernel that can be looked at and changed.
-pub trait Kernel {
+pub trait Kernel: Send {
     /// What it has now.
     ///
     /// # Errors

@@ -2,6 +2,8 @@
 //!
 //! It says only that there is something to look at: what is wrong, a look at the whole finds out.
 
+use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
@@ -10,6 +12,7 @@ use nix::libc;
 use nix::sys::socket::{MsgFlags, recv};
 
 use super::Error;
+use crate::model::LinkIndex;
 use crate::owned::{NFT_TABLE, ROUTE_PROTOCOL};
 
 /// Groups of linux/rtnetlink.h. NETCONF tells of forwarding and reverse-path filters; IPv6 addresses come when
@@ -33,7 +36,7 @@ const ATTRIBUTE: usize = 4;
 const NLA_TYPE_MASK: u16 = 0x3fff;
 
 /// The number of `lo` in every namespace (`LOOPBACK_IFINDEX`, include/net/flow.h).
-const LOOPBACK: i32 = 1;
+const LOOPBACK: u32 = 1;
 
 /// Sockets that hear of changes.
 pub struct Watch {
@@ -80,13 +83,24 @@ impl Watch {
     }
 }
 
-/// Hears of what happens to the routes of elastic IPs: they are in the way of nobody who deletes them without a word but
-/// `lo`, should that go down.
-pub(super) struct ElasticRoutes {
+/// Hears of what happens to routes that are ours, and to what takes them away without a word: a link that goes down, an
+/// address that goes.
+pub(super) struct OwnRoutes {
     socket: Socket,
+    /// The links that routes of the main table leave by.
+    ways_out: BTreeSet<u32>,
 }
 
-impl ElasticRoutes {
+/// What may have happened to them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Happened {
+    /// To those of elastic IPs.
+    pub(super) elastic: bool,
+    /// To those of the main table, the default routes of others included.
+    pub(super) main: bool,
+}
+
+impl OwnRoutes {
     /// Listens from now on.
     ///
     /// # Errors
@@ -95,10 +109,17 @@ impl ElasticRoutes {
         let open = || -> io::Result<Self> {
             let mut socket = Socket::new(protocols::NETLINK_ROUTE)?;
             socket.bind(&SocketAddr::new(0, 0))?;
-            for group in [libc::RTNLGRP_LINK, libc::RTNLGRP_IPV4_ROUTE] {
+            for group in [
+                libc::RTNLGRP_LINK,
+                libc::RTNLGRP_IPV4_IFADDR,
+                libc::RTNLGRP_IPV4_ROUTE,
+            ] {
                 socket.add_membership(group)?;
             }
-            Ok(Self { socket })
+            Ok(Self {
+                socket,
+                ways_out: BTreeSet::new(),
+            })
         };
         open().map_err(|source| Error::Read {
             what: "the netlink events".to_owned(),
@@ -106,23 +127,59 @@ impl ElasticRoutes {
         })
     }
 
-    /// Reads all that has come, and says whether anything may have happened to them. Nobody reads this socket between
-    /// looks: what was too much for it counts as well.
-    pub(super) fn drain(&self) -> bool {
-        drain(&self.socket, &mut vec![0; 1 << 16], is_elastic)
+    /// From now on routes of the main table leave by these links.
+    pub(super) fn leave_by(&mut self, links: impl Iterator<Item = LinkIndex>) {
+        self.ways_out = links.map(|link| link.0).collect();
     }
-}
 
-/// `struct ifinfomsg`: family, padding, type, index; `struct rtmsg`: …, protocol, scope, type (linux/rtnetlink.h).
-fn is_elastic(kind: u16, body: &[u8]) -> bool {
-    match (kind, body) {
-        (libc::RTM_NEWROUTE | libc::RTM_DELROUTE, [_, _, _, _, _, protocol, _, route, ..]) => {
-            *protocol == ROUTE_PROTOCOL && *route == libc::RTN_LOCAL
+    /// Reads all that has come, and says what it may have changed. Nobody reads this socket between looks: what was too
+    /// much for it counts as everything.
+    pub(super) fn drain(&self) -> Happened {
+        let happened = Cell::new(Happened::default());
+        let all = Happened {
+            elastic: true,
+            main: true,
+        };
+        let note = |kind, body: &[u8]| {
+            let (so_far, one) = (happened.get(), self.by(kind, body));
+            happened.set(Happened {
+                elastic: so_far.elastic || one.elastic,
+                main: so_far.main || one.main,
+            });
+            happened.get() == all
+        };
+        if drain(&self.socket, &mut vec![0; 1 << 16], note) {
+            return all;
         }
-        (libc::RTM_NEWLINK | libc::RTM_DELLINK, [_, _, _, _, a, b, c, d, ..]) => {
-            i32::from_ne_bytes([*a, *b, *c, *d]) == LOOPBACK
+        happened.get()
+    }
+
+    /// What one message may have changed. `struct rtmsg`: family, prefix length, …, protocol, scope, type; `struct ifinfomsg`
+    /// and `struct ifaddrmsg`: the link's number from the fifth byte on (linux/rtnetlink.h, linux/if_addr.h).
+    fn by(&self, kind: u16, body: &[u8]) -> Happened {
+        match (kind, body) {
+            (libc::RTM_NEWROUTE | libc::RTM_DELROUTE, [_, prefix, _, _, _, protocol, _, route, ..]) => {
+                let (is_ours, is_local) = (*protocol == ROUTE_PROTOCOL, *route == libc::RTN_LOCAL);
+                Happened {
+                    elastic: is_ours && is_local,
+                    main: (is_ours && !is_local) || *prefix == 0,
+                }
+            }
+            (
+                libc::RTM_NEWLINK | libc::RTM_DELLINK | libc::RTM_NEWADDR | libc::RTM_DELADDR,
+                [_, _, _, _, a, b, c, d, ..],
+            ) => {
+                let link = u32::from_ne_bytes([*a, *b, *c, *d]);
+                Happened {
+                    elastic: link == LOOPBACK,
+                    main: link == LOOPBACK || self.ways_out.contains(&link),
+                }
+            }
+            _ => Happened {
+                elastic: true,
+                main: true,
+            },
         }
-        _ => true,
     }
 }
 
@@ -236,23 +293,43 @@ mod tests {
     }
 
     #[test]
-    fn of_elastic_ips_only_their_routes_and_lo_count() {
-        let route = |protocol, kind| [2, 32, 0, 0, 255, protocol, 254, kind, 0, 0, 0, 0];
+    fn of_routes_that_are_ours_it_is_told_which_may_have_changed() {
+        let mut routes = OwnRoutes::open().unwrap();
+        routes.leave_by([LinkIndex(7)].into_iter());
+        let route = |prefix, protocol, kind| [2, prefix, 0, 0, 255, protocol, 254, kind, 0, 0, 0, 0];
         let link = |index: u8| [0, 0, 1, 0, index, 0, 0, 0, 0, 0, 0, 0];
-        for (kind, body, counts) in [
-            (libc::RTM_DELROUTE, route(ROUTE_PROTOCOL, libc::RTN_LOCAL), true),
+        for (kind, body, elastic, main) in [
             (
-                libc::RTM_NEWROUTE,
-                route(ROUTE_PROTOCOL, libc::RTN_UNICAST),
+                libc::RTM_DELROUTE,
+                route(32, ROUTE_PROTOCOL, libc::RTN_LOCAL),
+                true,
                 false,
             ),
-            (libc::RTM_NEWROUTE, route(2, libc::RTN_LOCAL), false),
-            (libc::RTM_NEWLINK, link(1), true),
-            (libc::RTM_NEWLINK, link(2), false),
+            (
+                libc::RTM_NEWROUTE,
+                route(24, ROUTE_PROTOCOL, libc::RTN_UNREACHABLE),
+                false,
+                true,
+            ),
+            (libc::RTM_NEWROUTE, route(0, 16, libc::RTN_UNICAST), false, true),
+            (libc::RTM_NEWROUTE, route(24, 2, libc::RTN_UNICAST), false, false),
+            (libc::RTM_NEWROUTE, route(32, 2, libc::RTN_LOCAL), false, false),
+            (libc::RTM_NEWLINK, link(1), true, true),
+            (libc::RTM_NEWLINK, link(7), false, true),
+            (libc::RTM_DELADDR, link(7), false, true),
+            (libc::RTM_NEWLINK, link(2), false, false),
         ] {
-            assert_eq!(is_elastic(kind, &body), counts, "{kind} {body:?}");
+            assert_eq!(
+                routes.by(kind, &body),
+                Happened { elastic, main },
+                "{kind} {body:?}"
+            );
         }
-        assert!(is_elastic(libc::RTM_NEWLINK, &[0, 0]), "cut short");
+        let all = Happened {
+            elastic: true,
+            main: true,
+        };
+        assert_eq!(routes.by(libc::RTM_NEWLINK, &[0, 0]), all, "cut short");
     }
 
     #[test]

@@ -182,10 +182,17 @@ impl Operation {
     /// The operation in words, a line for each thing that changes.
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
+        let mut lines = Vec::new();
+        self.each_line(&mut |line| lines.push(line));
+        lines
+    }
+
+    /// The same, one after another: a table has tens of thousands.
+    pub fn each_line(&self, see: &mut dyn FnMut(Line)) {
         use Action::{Add, Change, Delete};
-        let line = |action, object, text| vec![Line { action, object, text }];
+        let mut line = |action, object, text| see(Line { action, object, text });
         match self {
-            Self::Table(change) => table_lines(change),
+            Self::Table(change) => each_table_line(change, see),
             Self::SetLink { link, up } => line(
                 Change,
                 "link",
@@ -255,16 +262,15 @@ fn route_text(route: &Route<LinkIndex>, link: &LinkRef) -> String {
     }
 }
 
-fn table_lines(change: &TableChange) -> Vec<Line> {
+fn each_table_line(change: &TableChange, see: &mut dyn FnMut(Line)) {
     use Action::{Add, Change, Delete};
-    let mut lines = Vec::new();
     let mut push = |action, text: String| {
         // Names are ours, unless somebody else put something into our table.
         let text = match printable(&text) {
             Cow::Borrowed(_) => text,
             Cow::Owned(escaped) => escaped,
         };
-        lines.push(Line {
+        see(Line {
             action,
             object: "nft",
             text,
@@ -372,5 +378,4 @@ fn table_lines(change: &TableChange) -> Vec<Line> {
             }
         }
     }
-    lines
 }

@@ -69,7 +69,7 @@ pub fn a_nic_that_comes_after_its_configuration_is_set_up() {
 fn looks(monitor: &Daemon) -> (usize, usize) {
     let log = monitor.log();
     let count = |part: &str| log.matches(&format!("took part=\"observe {part}\"")).count();
-    (count("table"), count("links, addresses and main routes"))
+    (count("table"), count("the rest"))
 }
 
 /// Waits until the monitor has been quiet for a while.

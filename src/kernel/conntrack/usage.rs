@@ -24,13 +24,19 @@ pub struct ConntrackUsage {
     pub early_drop: Option<u64>,
 }
 
+/// How many flows of this namespace are tracked.
+pub(super) fn count() -> Option<u64> {
+    number("count")
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/sys/net/netfilter/nf_conntrack_{name}")).ok()?;
+    text.trim().parse().ok()
+}
+
 /// Looks.
 #[must_use]
 pub fn usage() -> ConntrackUsage {
-    let number = |name: &str| {
-        let text = fs::read_to_string(format!("/proc/sys/net/netfilter/nf_conntrack_{name}")).ok()?;
-        text.trim().parse().ok()
-    };
     // Of the thread's own namespace.
     let statistics = fs::read_to_string("/proc/thread-self/net/stat/nf_conntrack").unwrap_or_default();
     let sum = |column| column_sum(&statistics, column);

@@ -24,6 +24,8 @@ use crate::plan::Operation;
 pub(super) enum Routes {
     /// All of them.
     All,
+    /// None.
+    None,
     /// Those of the main table; of a kernel that cannot tell tables apart, all.
     Main,
 }
