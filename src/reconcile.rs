@@ -22,6 +22,13 @@ const QUARRELS: usize = 8;
 const PATIENCE: Duration = Duration::from_millis(2);
 const LONGEST: Duration = Duration::from_millis(64);
 
+/// What `fast_path: on` comes to where the kernel cannot.
+const NO_FAST_PATH: KernelError = KernelError::Unsupported {
+    feature: "nftables flowtables, which `fast_path: on` asks for",
+    remedy: "use `fast_path: auto`, which goes without them, or a kernel with CONFIG_NF_FLOW_TABLE and \
+             CONFIG_NFT_FLOW_OFFLOAD (modules nf_flow_table and nft_flow_offload)",
+};
+
 /// How often an undo tries to end the flows that began meanwhile.
 const SETTLINGS: usize = 4;
 
@@ -66,9 +73,32 @@ pub fn reconcile(
     kernel: &mut dyn Kernel,
     desired: &Desired,
     owned: Owned,
-    mut record: impl FnMut(&Owned) -> std::io::Result<()>,
+    record: impl FnMut(&Owned) -> std::io::Result<()>,
 ) -> Result<Reconciled, Error> {
     let before = kernel.observe()?;
+    reconcile_from(kernel, before, desired, owned, record)
+}
+
+/// The same from a look that was taken already, the last one of this `kernel`.
+///
+/// # Errors
+/// As [`reconcile`].
+pub fn reconcile_from(
+    kernel: &mut dyn Kernel,
+    before: Observed,
+    desired: &Desired,
+    owned: Owned,
+    mut record: impl FnMut(&Owned) -> std::io::Result<()>,
+) -> Result<Reconciled, Error> {
+    let before = kernel.with_flowtables(before, desired, &owned)?;
+    if before.flowtables == Some(false)
+        && desired
+            .fast_path
+            .as_ref()
+            .is_some_and(|wanted| wanted.is_required)
+    {
+        return Err(NO_FAST_PATH.into());
+    }
     let mut now = before.clone();
     let mut ours = owned.clone();
     let mut done = Vec::new();
@@ -106,6 +136,7 @@ pub fn reconcile(
                 }
             }
             let mut ours = ours.clone().with(desired, &now).only(desired, &now);
+            ours.lacks_flowtables = desired.fast_path.is_some() && now.flowtables == Some(false);
             ours.unsettled.clear();
             if let Err(error) = record(&ours) {
                 failed = vec![not_recorded(&error)];
@@ -157,7 +188,7 @@ pub fn reconcile(
                 }
             }
         }
-        let last = match kernel.observe() {
+        let last = match kernel.observe_for(desired, &ours) {
             Ok(next) => std::mem::replace(&mut now, next),
             Err(error) => {
                 failed = vec![error.to_string()];

@@ -3,11 +3,12 @@
 //! What failed is not known to have done nothing: an answer can be lost. So what counts is not what the inverses
 //! answer but what is seen afterwards, and what is reported as left over is left over.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::kernel::{Error, Incomplete, Kernel};
-use crate::model::nft::TableChange;
-use crate::model::{LinkIndex, LinkSysctl, Observed, RouteKind, Sysctl};
+use crate::model::nft::{Table, TableChange};
+use crate::model::{LinkIndex, LinkName, LinkSysctl, Observed, RouteKind, Sysctl};
 use crate::plan::{LinkRef, Operation};
 
 /// How often it is looked, and what is not as it was put right: an error may pass (a full queue, a hash table that is
@@ -92,10 +93,24 @@ fn repairs(begun: &[&Operation], now: &Observed, before: &Observed) -> Vec<Opera
     repairs.extend(routes_that_went_along(begun, now, before));
     repairs.extend(sysctls(begun, now, before));
     if begun.iter().any(|one| matches!(one, Operation::Table(_))) {
-        let change = TableChange::between(now.table.as_deref(), before.table.as_deref());
+        let before = without_gone(before, now);
+        let change = TableChange::between(now.table.as_deref(), before.as_deref());
         repairs.extend(change.map(Operation::Table));
     }
     repairs
+}
+
+/// The table as it was, but that a flowtable cannot have the devices again that are gone.
+fn without_gone(before: &Observed, now: &Observed) -> Option<Arc<Table>> {
+    let is_there = |name: &LinkName| now.links.iter().any(|link| link.name == *name);
+    let mut table = before.table.clone()?;
+    let mut devices = table.flowtables.values().flat_map(|flowtable| &flowtable.devices);
+    if !devices.all(is_there) {
+        for flowtable in Arc::make_mut(&mut table).flowtables.values_mut() {
+            flowtable.devices.retain(is_there);
+        }
+    }
+    Some(table)
 }
 
 /// Whether what an operation touched is as it was. What hangs on a link that is gone cannot be brought back.

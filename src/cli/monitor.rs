@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::memory::Memory;
 use super::report::{Outcome, Report, count};
-use super::{Context, exit, reload, window};
+use super::{Context, exit, window};
 use crate::intake::UNCONFIRMED;
 use crate::lock;
 use crate::monitor::{self, Cause, Look};
@@ -35,14 +36,17 @@ pub(super) fn run(mut context: Context) -> ExitCode {
     // Nobody reads what it prints.
     context.json = true;
     let directory = context.state.lasting().to_owned();
-    match monitor::run(&directory, UNCONFIRMED, |cause| look(&context, cause)) {
+    let mut memory = Memory::default();
+    match monitor::run(&directory, UNCONFIRMED, |cause| {
+        look(&context, &mut memory, cause)
+    }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(error.to_string()),
     }
 }
 
-fn look(context: &Context, cause: Cause) -> Look {
-    let report = reload::reconcile(context, COMMAND, None);
+fn look(context: &Context, memory: &mut Memory, cause: Cause) -> Look {
+    let report = memory.look(context, COMMAND);
     let outcome = match report.result {
         Outcome::Applied => monitor::Outcome::Changed,
         Outcome::Unchanged | Outcome::LeftToAnother => monitor::Outcome::Nothing,
@@ -51,7 +55,7 @@ fn look(context: &Context, cause: Cause) -> Look {
     };
     match (outcome, cause) {
         (monitor::Outcome::Changed, Cause::Drift) => tracing::warn!(
-            changes = report.changes.len(),
+            changes = report.changes.count(),
             "put right what something else had changed"
         ),
         (monitor::Outcome::Failed, _) => tracing::error!("{}", report.message),
@@ -65,7 +69,7 @@ fn look(context: &Context, cause: Cause) -> Look {
     };
     Look {
         outcome,
-        repaired: report.changes.iter().map(thing).collect(),
+        repaired: report.changes.lines().map(thing).collect(),
         summary: summary(&report),
         next: left.filter(|left| !left.is_zero()),
     }

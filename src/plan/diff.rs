@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::nft::TableChange;
 use crate::model::{
-    Desired, DesiredLink, Link, LinkId, LinkIndex, LinkName, LinkSysctl, Missing, Observed, Route, RouteKind,
-    Sysctl,
+    ConntrackMax, Desired, DesiredLink, Link, LinkId, LinkIndex, LinkName, LinkSysctl, Missing, Observed,
+    Route, RouteKind, Sysctl,
 };
 use crate::owned::{Owned, ROUTE_PROTOCOL};
 
-use super::{Announcement, LinkRef, Operation, Pending, Plan, gateways};
+use super::{Announcement, LinkRef, Operation, Pending, Plan, fast_path, gateways};
 
 /// What makes the kernel match `desired`, given what it has and what of that is ours.
 #[must_use]
@@ -23,7 +23,9 @@ pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned) -> Plan {
         .chain(released.iter().map(|(link, _)| link.index))
         .collect();
 
-    let table = TableChange::between(observed.table.as_deref(), desired.table.as_ref()).map(Operation::Table);
+    let wanted_table = fast_path::table(desired, observed, owned, &mut plan.notes);
+    let table =
+        TableChange::between(observed.table.as_deref(), wanted_table.as_deref()).map(Operation::Table);
     let (late_table, early_table) = table.into_iter().partition(|_| desired.table.is_none());
     let (set_sysctls, forwarding, restore_sysctls) = sysctls(desired, observed, owned, &mut plan.notes);
     let (add_addresses, delete_addresses) = addresses(&links, &released, observed);
@@ -226,12 +228,14 @@ fn sysctls(
     notes: &mut Vec<String>,
 ) -> (Vec<Operation>, Vec<Operation>, Vec<Operation>) {
     let mut values = observed.sysctls.clone();
+    let all_wanted = desired.sysctls_on(observed);
+    notes.extend(conntrack_note(desired, observed));
     let (mut set, mut forwarding, mut restore) = (Vec::new(), Vec::new(), Vec::new());
     let restored = owned
         .sysctls
         .iter()
-        .filter(|(key, _)| !desired.sysctls.contains_key(key));
-    let wanted = desired.sysctls.iter().map(|(key, to)| (key, to, true));
+        .filter(|(key, _)| !all_wanted.contains_key(key));
+    let wanted = all_wanted.iter().map(|(key, to)| (key, to, true));
     for (key, to, is_wanted) in wanted.chain(restored.map(|(key, to)| (key, to, false))) {
         // Not there: the NIC is missing, or IPv6 is not built in; then there is nothing to set.
         let Some(from) = values.get(key).filter(|from| *from != to) else {
@@ -275,6 +279,20 @@ fn sysctls(
         }
     }
     (set, forwarding, restore)
+}
+
+/// Why the kernel does not track as many flows at most as the file says.
+fn conntrack_note(desired: &Desired, observed: &Observed) -> Option<String> {
+    let (Some(ConntrackMax::Flows(flows)), None) = (desired.conntrack_max, observed.conntrack_memory) else {
+        return None;
+    };
+    let now = observed.sysctls.get(&Sysctl::ConntrackMax)?;
+    (*now != flows.to_string()).then(|| {
+        format!(
+            "net.netfilter.nf_conntrack_max stays {now}, not {flows} (conntrack_max): it is the whole machine's, and only \
+             its first network namespace, with a /proc/sys that can be written, may set it"
+        )
+    })
 }
 
 fn is_ipv6_of_link(key: Sysctl) -> bool {

@@ -4,6 +4,7 @@
 //! before delete, but where one is to be a gateway), routes, forwarding; then what goes, translation last.
 
 mod diff;
+mod fast_path;
 mod gateways;
 mod operation;
 

@@ -6,7 +6,7 @@ use std::fmt;
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
-use crate::model::nft::{Rule, Set, TableChange};
+use crate::model::nft::{Flowtable, Rule, Set, TableChange};
 use crate::model::{Link, LinkIndex, LinkName, Route, RouteKind, Sysctl};
 use crate::owned::NFT_TABLE;
 use crate::words::printable;
@@ -161,6 +161,15 @@ impl Operation {
         }
     }
 
+    /// The link that neighbours hear of because of it: it gets an address, or comes up.
+    #[must_use]
+    pub fn brings(&self) -> Option<&LinkRef> {
+        match self {
+            Self::AddAddress { link, .. } | Self::SetLink { link, up: true } => Some(link),
+            _ => None,
+        }
+    }
+
     /// Whether something goes without anything in its place.
     #[must_use]
     pub fn takes_away(&self) -> bool {
@@ -173,10 +182,17 @@ impl Operation {
     /// The operation in words, a line for each thing that changes.
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
+        let mut lines = Vec::new();
+        self.each_line(&mut |line| lines.push(line));
+        lines
+    }
+
+    /// The same, one after another: a table has tens of thousands.
+    pub fn each_line(&self, see: &mut dyn FnMut(Line)) {
         use Action::{Add, Change, Delete};
-        let line = |action, object, text| vec![Line { action, object, text }];
+        let mut line = |action, object, text| see(Line { action, object, text });
         match self {
-            Self::Table(change) => table_lines(change),
+            Self::Table(change) => each_table_line(change, see),
             Self::SetLink { link, up } => line(
                 Change,
                 "link",
@@ -246,16 +262,15 @@ fn route_text(route: &Route<LinkIndex>, link: &LinkRef) -> String {
     }
 }
 
-fn table_lines(change: &TableChange) -> Vec<Line> {
+fn each_table_line(change: &TableChange, see: &mut dyn FnMut(Line)) {
     use Action::{Add, Change, Delete};
-    let mut lines = Vec::new();
     let mut push = |action, text: String| {
         // Names are ours, unless somebody else put something into our table.
         let text = match printable(&text) {
             Cow::Borrowed(_) => text,
             Cow::Owned(escaped) => escaped,
         };
-        lines.push(Line {
+        see(Line {
             action,
             object: "nft",
             text,
@@ -264,6 +279,9 @@ fn table_lines(change: &TableChange) -> Vec<Line> {
     match change {
         TableChange::Create(table) => {
             push(Add, format!("table ip {NFT_TABLE}"));
+            for (name, flowtable) in &table.flowtables {
+                push(Add, format!("flowtable {name}: on {}", flowtable.show_devices()));
+            }
             for (name, chain) in &table.chains {
                 for rule in &chain.rules {
                     push(Add, format!("rule {name}: {rule}"));
@@ -293,14 +311,37 @@ fn table_lines(change: &TableChange) -> Vec<Line> {
                     to.elements()
                 ),
             );
+            // The one thing that comes and goes while elements stay as they are.
+            for (action, one, other) in [(Delete, from, to), (Add, to, from)] {
+                for (name, flowtable) in &one.flowtables {
+                    if other.flowtables.get(name) != Some(flowtable) {
+                        push(
+                            action,
+                            format!("flowtable {name}: on {}", flowtable.show_devices()),
+                        );
+                    }
+                }
+            }
         }
         TableChange::Edit {
             elements,
             chains,
             remove_sets,
             add_sets,
+            flowtables,
         } => {
-            for (name, edit) in chains {
+            for (name, edit) in flowtables {
+                let on = |flowtable: &Flowtable| format!("flowtable {name}: on {}", flowtable.show_devices());
+                match (&edit.from, &edit.to) {
+                    (Some(from), Some(to)) => {
+                        push(Change, format!("{} (was: {})", on(to), from.show_devices()));
+                    }
+                    (Some(from), None) => push(Delete, on(from)),
+                    (None, to) => to.iter().for_each(|to| push(Add, on(to))),
+                }
+            }
+            // Those that are the same are written anew for a flowtable's sake.
+            for (name, edit) in chains.iter().filter(|(_, edit)| edit.from != edit.to) {
                 // The chain is written anew, as a whole; told is what differs.
                 let only_in = |one: &[Rule], other: &[Rule]| -> Vec<String> {
                     let rules = one.iter().filter(|rule| !other.contains(rule));
@@ -337,5 +378,4 @@ fn table_lines(change: &TableChange) -> Vec<Line> {
             }
         }
     }
-    lines
 }

@@ -1,5 +1,6 @@
 //! `kylin-vr status`: what is configured, what the kernel has, and what is pending or wrong.
 
+mod held;
 mod text;
 
 use std::collections::BTreeMap;
@@ -8,10 +9,13 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::report::count;
+use held::PortsStatus;
+
 use super::{Context, complain, exit, print, run, say, window};
 use crate::config::{Config, Forward, Interface, Problem};
 use crate::features::{self, nat};
 use crate::intake::{accept, fingerprint};
+use crate::kernel::{self, ConntrackUsage};
 use crate::lock::{self, Holder};
 use crate::model::{LinkId, Missing, Observed, RouteKind};
 use crate::plan::{Line, Operation, Pending, diff};
@@ -38,6 +42,10 @@ struct Status {
     interfaces: Vec<InterfaceStatus>,
     elastic_ips: Vec<EipStatus>,
     forwards: Vec<ForwardStatus>,
+    /// The kernel's table of tracked flows.
+    conntrack: ConntrackUsage,
+    /// Of the addresses that VMs without an elastic IP are seen as.
+    source_ports: Vec<PortsStatus>,
     pending: Vec<Pending>,
     /// What a reload of what is in effect would change.
     differences: Vec<Line>,
@@ -172,11 +180,14 @@ fn look(context: &Context) -> Result<Status, String> {
             Err(refusal) => (FileState::Invalid, refusal.problems),
         }
     };
-    let observed = (context.open)()
-        .and_then(|mut kernel| kernel.observe())
+    let desired = features::desired(&config);
+    let mut kernel = (context.open)().map_err(|error| error.to_string())?;
+    let owned = run::owned(context, || Ok(kernel.observe()?.table.is_some()))?;
+    let observed = kernel
+        .observe_for(&desired, &owned)
         .map_err(|error| error.to_string())?;
-    let owned = run::owned(context, || Ok(observed.table.is_some()))?;
-    let plan = diff(&features::desired(&config), &observed, &owned);
+    let source_ports = held::source_ports(&config, kernel.as_mut());
+    let plan = diff(&desired, &observed, &owned);
     let differences: Vec<Line> = plan.operations.iter().flat_map(Operation::lines).collect();
 
     let agrees = differences.is_empty();
@@ -197,11 +208,19 @@ fn look(context: &Context) -> Result<Status, String> {
         interfaces: interfaces(&config, &observed),
         elastic_ips: eips(&config, &observed),
         forwards: forwards(&config, &observed),
+        conntrack: kernel::conntrack_usage(),
+        source_ports: Vec::new(),
         pending: plan.pending,
         differences,
         notes: plan.notes,
         problems,
     };
+    match source_ports {
+        Ok(source_ports) => status.source_ports = source_ports,
+        Err(error) => status
+            .notes
+            .push(format!("how many source ports are in use is not known: {error}")),
+    }
     match window::look(context) {
         Ok(None) => {}
         Ok(Some(open)) => {
@@ -216,6 +235,8 @@ fn look(context: &Context) -> Result<Status, String> {
         Err(error) => status.notes.push(error),
     }
     status.summarise(config.is_empty());
+    let warnings = held::warnings(&status.conntrack, &status.source_ports);
+    status.summary.extend(warnings);
     Ok(status)
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::super::report::write_changes;
 use super::super::table;
-use super::{EipStatus, ForwardStatus, InterfaceStatus, Status};
+use super::{EipStatus, ForwardStatus, InterfaceStatus, Status, held};
 
 impl Status {
     pub(super) fn text(&self) -> String {
@@ -38,9 +38,10 @@ impl Status {
             &["EIP", "PROTOCOL", "PORTS", "VM", "VM-PORTS", "STATE"],
             || self.forwards.iter().map(ForwardStatus::cells).collect(),
         );
+        text += &held::text(&self.conntrack, &self.source_ports);
         if !self.differences.is_empty() {
             let _ = writeln!(text, "\nDifferences");
-            write_changes(&mut text, &self.differences);
+            write_changes(&mut text, &self.differences.iter().cloned().collect());
         }
         text
     }

@@ -11,7 +11,9 @@ use nix::libc;
 
 use super::message::Attributes;
 use super::shim::{self, Value};
-use super::uapi::expression::{bitwise, byteorder, cmp, immediate, lookup, meta, nat, payload};
+use super::uapi::expression::{
+    bitwise, byteorder, cmp, ct, flow_offload, immediate, lookup, meta, nat, payload,
+};
 use super::uapi::{element, rule};
 use crate::kernel::error::Error;
 
@@ -51,6 +53,10 @@ pub(super) enum Expression {
         key: u32,
         from: Register,
     },
+    /// `ct load state => reg 1`
+    CtState { to: Register },
+    /// `flow add @FLOWTABLE`
+    FlowOffload { flowtable: String },
     /// `lookup reg 1 set SET dreg 1`
     Lookup {
         set: String,
@@ -67,6 +73,8 @@ pub(super) enum Expression {
     },
     /// `cmp eq reg 1 0x01000000`
     Equal { from: Register, value: u32 },
+    /// `cmp neq reg 1 0x00000000`
+    NotEqual { from: Register, value: u32 },
     /// `immediate reg 1 0x0a090909`
     Load { to: Register, value: [u8; 4] },
     /// `immediate reg 0 return`
@@ -147,14 +155,19 @@ impl Expression {
                     (sys::NFTNL_EXPR_BITWISE_XOR, Data(xor.to_ne_bytes())),
                 ],
             ),
-            Self::Equal { from, value } => (
-                c"cmp",
+            Self::CtState { to } => (
+                c"ct",
                 vec![
-                    (sys::NFTNL_EXPR_CMP_SREG, Number(*from)),
-                    (sys::NFTNL_EXPR_CMP_OP, Number(libc::NFT_CMP_EQ as u32)),
-                    (sys::NFTNL_EXPR_CMP_DATA, Data(value.to_ne_bytes())),
+                    (sys::NFTNL_EXPR_CT_DREG, Number(*to)),
+                    (sys::NFTNL_EXPR_CT_KEY, Number(libc::NFT_CT_STATE as u32)),
                 ],
             ),
+            Self::FlowOffload { flowtable } => (
+                c"flow_offload",
+                vec![(sys::NFTNL_EXPR_FLOW_TABLE_NAME, Value::Name(c_string(flowtable)?))],
+            ),
+            Self::Equal { from, value } => compare(libc::NFT_CMP_EQ, *from, *value),
+            Self::NotEqual { from, value } => compare(libc::NFT_CMP_NEQ, *from, *value),
             Self::Load { to, value } => (
                 c"immediate",
                 vec![
@@ -197,6 +210,11 @@ impl Expression {
         let known = match name.as_str() {
             "payload" => read_payload(&data),
             "meta" => read_meta(&data),
+            "ct" => read_ct(&data),
+            "flow_offload" => {
+                let flowtable = data.text(flow_offload::TABLE_NAME);
+                flowtable.map(|flowtable| Self::FlowOffload { flowtable })
+            }
             "lookup" => read_lookup(&data),
             "bitwise" => read_bitwise(&data),
             "cmp" => read_cmp(&data),
@@ -209,6 +227,18 @@ impl Expression {
 }
 
 type Data<'a> = Attributes<'a, 16>;
+
+/// A comparison, by `NFT_CMP_*`, as libnftnl takes it.
+fn compare(operation: libc::c_int, from: Register, value: u32) -> (&'static CStr, Vec<(u32, Value)>) {
+    (
+        c"cmp",
+        vec![
+            (sys::NFTNL_EXPR_CMP_SREG, Value::Number(from)),
+            (sys::NFTNL_EXPR_CMP_OP, Value::Number(operation as u32)),
+            (sys::NFTNL_EXPR_CMP_DATA, Value::Data(value.to_ne_bytes())),
+        ],
+    )
+}
 
 /// nft 1.0.6 puts `byteorder reg 9 = hton(reg 9, 2, 1)` behind a protocol that is looked up in ranges: it swaps
 /// as many pairs of bytes as there are in one byte.
@@ -236,6 +266,13 @@ fn read_meta(data: &Data<'_>) -> Option<Expression> {
     }
 }
 
+fn read_ct(data: &Data<'_>) -> Option<Expression> {
+    let is_state = data.number(ct::KEY)? == libc::NFT_CT_STATE as u32 && !data.has(ct::DIRECTION);
+    is_state.then_some(Expression::CtState {
+        to: data.number(ct::DREG)?,
+    })
+}
+
 fn read_lookup(data: &Data<'_>) -> Option<Expression> {
     let flags = data.number(lookup::FLAGS).unwrap_or(0);
     (flags & !(libc::NFT_LOOKUP_F_INV as u32) == 0).then_some(())?;
@@ -259,12 +296,13 @@ fn read_bitwise(data: &Data<'_>) -> Option<Expression> {
 }
 
 fn read_cmp(data: &Data<'_>) -> Option<Expression> {
-    (data.number(cmp::OPERATION)? == libc::NFT_CMP_EQ as u32).then_some(())?;
     let value = u32::from_ne_bytes(word(data.get(cmp::DATA))?);
-    Some(Expression::Equal {
-        from: data.number(cmp::SREG)?,
-        value,
-    })
+    let from = data.number(cmp::SREG)?;
+    match data.number(cmp::OPERATION)? as i32 {
+        libc::NFT_CMP_EQ => Some(Expression::Equal { from, value }),
+        libc::NFT_CMP_NEQ => Some(Expression::NotEqual { from, value }),
+        _ => None,
+    }
 }
 
 fn read_immediate(data: &Data<'_>) -> Option<Expression> {
@@ -364,6 +402,9 @@ impl fmt::Display for Expression {
                     "bitwise reg {to} = ( reg {from} & 0x{mask:08x} ) ^ 0x{xor:08x}"
                 )
             }
+            Self::CtState { to } => write!(f, "ct load state => reg {to}"),
+            Self::FlowOffload { flowtable } => write!(f, "flow add @{flowtable}"),
+            Self::NotEqual { from, value } => write!(f, "cmp neq reg {from} 0x{value:08x}"),
             Self::Equal { from, value } => write!(f, "cmp eq reg {from} 0x{value:08x}"),
             Self::Load { to, value } => write!(f, "immediate reg {to} 0x{:08x}", u32::from_be_bytes(*value)),
             Self::Return => f.write_str("return"),
