@@ -121,11 +121,12 @@ lint: packages
 	$(CARGO) clippy --workspace --all-targets --locked --quiet -- -D warnings
 	$(CARGO) clippy --test vm --locked --quiet -- -D warnings
 
-# Without the advisories, which are a download. The tool is kept in target/tools; unoptimised, since building it takes
+# Without the advisories, which are a download; the sources of other platforms' crates are fetched, once. The tool is kept in target/tools; unoptimised, since building it takes
 # longer than all it ever does.
 deny: packages
 	@command -v cargo-deny >/dev/null || [ -x target/tools/bin/cargo-deny ] || \
 		CARGO_PROFILE_DEV_DEBUG=0 $(CARGO) install --quiet --locked --debug --root target/tools cargo-deny@0.20.2
+	$(CARGO) fetch --quiet --locked
 	PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) deny --offline --log-level error check bans licenses sources
 
 # Manual pages, completions and the file's schema, from the command's own definition. A program of this machine, also in a cross build.

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use arbitrary::{Result, Unstructured};
 use kylin_vr::model::LinkName;
 use kylin_vr::model::nft::{
-    Chain, ChainKind, Element, Field, FieldType, Flowtable, Hook, NatTarget, Rule, Set, Statement, Table, Tuple,
+    Chain, ChainKind, Element, Field, FieldType, Flowtable, Hook, NatTarget, Rule, Set, Statement, Table,
+    Tuple,
 };
 
 use FieldType::{InetProto, InetService, Ipv4Addr};
@@ -181,7 +182,13 @@ fn target(bytes: &mut Unstructured<'_>) -> Result<NatTarget> {
 
 fn field(bytes: &mut Unstructured<'_>) -> Result<Field> {
     bytes
-        .choose(&[Field::IpSaddr, Field::IpSaddrLastByte, Field::IpDaddr, Field::L4Proto, Field::ThDport])
+        .choose(&[
+            Field::IpSaddr,
+            Field::IpSaddrLastByte,
+            Field::IpDaddr,
+            Field::L4Proto,
+            Field::ThDport,
+        ])
         .copied()
 }
 
