@@ -231,10 +231,9 @@ impl Report {
                 "? pending  {} ({}, {addresses}): {}",
                 pending.link, pending.path, pending.reason
             );
-            for name in &pending.candidates {
-                let _ = write!(text, " {name}");
-            }
-            text.push('\n');
+            let names: Vec<String> = pending.candidates.iter().map(ToString::to_string).collect();
+            let separator = if names.is_empty() { "" } else { ": " };
+            let _ = writeln!(text, "{separator}{}", names.join(", "));
         }
         for note in &self.notes {
             let _ = writeln!(text, "note: {note}");
