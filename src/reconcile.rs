@@ -91,14 +91,7 @@ pub fn reconcile_from(
     mut record: impl FnMut(&Owned) -> std::io::Result<()>,
 ) -> Result<Reconciled, Error> {
     let before = kernel.with_flowtables(before, desired, &owned)?;
-    if before.flowtables == Some(false)
-        && desired
-            .fast_path
-            .as_ref()
-            .is_some_and(|wanted| wanted.is_required)
-    {
-        return Err(NO_FAST_PATH.into());
-    }
+    possible(desired, &before)?;
     let mut now = before.clone();
     let mut ours = owned.clone();
     let mut done = Vec::new();
@@ -237,6 +230,21 @@ fn note_inverse<'o>(
         // What cannot be noted is undone all the same.
         let _ = record(ours);
     }
+}
+
+/// Whether this kernel can be what is desired at all.
+///
+/// # Errors
+/// If it lacks what the file says that it must have.
+pub fn possible(desired: &Desired, observed: &Observed) -> Result<(), Error> {
+    let is_required = desired
+        .fast_path
+        .as_ref()
+        .is_some_and(|wanted| wanted.is_required);
+    if is_required && observed.flowtables == Some(false) {
+        return Err(NO_FAST_PATH.into());
+    }
+    Ok(())
 }
 
 /// Ends the flows whose translation changed, and says how many; or, where the kernel has no means for it, why not.

@@ -1,6 +1,8 @@
 //! What a run changed, or would change, line by line: all of it for programs, and for people of many of one kind in a row
 //! only the first, so that a load of tens of thousands of elements takes no memory for what nobody reads.
 
+use std::fmt::{self, Write as _};
+
 use serde::{Serialize, Serializer};
 
 use crate::plan::{Action, Line};
@@ -19,6 +21,7 @@ pub(super) struct Changes {
 /// Lines of one kind in a row.
 #[derive(Clone, Debug)]
 struct Run {
+    head: Head,
     /// At least one.
     lines: Vec<Line>,
     /// How many more there were.
@@ -34,21 +37,26 @@ impl Changes {
         }
     }
 
-    pub(super) fn push(&mut self, line: Line) {
-        match self.runs.last_mut() {
-            Some(run) if kind(&run.lines[0]) == kind(&line) => {
-                // One line more than is shown is no longer than the remark that it is left out.
-                if self.whole || run.lines.len() <= SHOWN {
-                    run.lines.push(line);
-                } else {
-                    run.more += 1;
-                }
+    /// Adds a line, which is put in words only if it is kept.
+    pub(super) fn push(&mut self, action: Action, object: &'static str, text: fmt::Arguments<'_>) {
+        if let Some(run) = self.runs.last_mut()
+            && run.lines[0].action == action
+            && run.lines[0].object == object
+            && Head::of(object, text) == run.head
+        {
+            // One line more than is shown is no longer than the remark that it is left out.
+            if self.whole || run.lines.len() <= SHOWN {
+                run.lines.push(Line::new(action, object, text));
+            } else {
+                run.more += 1;
             }
-            _ => self.runs.push(Run {
-                lines: vec![line],
-                more: 0,
-            }),
+            return;
         }
+        self.runs.push(Run {
+            head: Head::of(object, text),
+            lines: vec![Line::new(action, object, text)],
+            more: 0,
+        });
     }
 
     /// Adds what came later.
@@ -92,22 +100,21 @@ impl Changes {
             let shown = if left_out > 1 { SHOWN } else { run.lines.len() };
             lines.extend(run.lines.iter().take(shown).map(ToString::to_string));
             if left_out > 1 {
-                let (_, object, words) = kind(&run.lines[0]);
-                lines.push(format!(
-                    "  … and {left_out} more: {}",
-                    [object, words].join(" ").trim_end()
-                ));
+                let what = [run.lines[0].object, &run.head.text].join(" ");
+                lines.push(format!("  … and {left_out} more: {}", what.trim_end()));
             }
         }
         lines
     }
 }
 
-impl FromIterator<Line> for Changes {
+impl<'l> FromIterator<&'l Line> for Changes {
     /// All of them are kept.
-    fn from_iter<I: IntoIterator<Item = Line>>(lines: I) -> Self {
+    fn from_iter<I: IntoIterator<Item = &'l Line>>(lines: I) -> Self {
         let mut changes = Self::new(true);
-        lines.into_iter().for_each(|line| changes.push(line));
+        for line in lines {
+            changes.push(line.action, line.object, format_args!("{}", line.text));
+        }
         changes
     }
 }
@@ -118,30 +125,70 @@ impl Serialize for Changes {
     }
 }
 
-/// What lines have in common that are shown as one kind: `+ nft element eip_to_vm`, `+ route local`.
-fn kind(line: &Line) -> (Action, &'static str, &str) {
-    let words = match line.object {
-        "nft" => 2,
-        "route" => 1,
-        _ => return (line.action, line.object, ""),
-    };
-    let end = line.text.match_indices(' ').nth(words - 1);
-    (
-        line.action,
-        line.object,
-        end.map_or(line.text.as_str(), |(end, _)| &line.text[..end]),
-    )
+/// What lines of one kind have in common: the first words, `element eip_to_vm` or `local`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Head {
+    text: String,
+    /// How many words are still to come.
+    words: usize,
+}
+
+impl Head {
+    fn of(object: &str, text: fmt::Arguments<'_>) -> Self {
+        let words = match object {
+            "nft" => 2,
+            "route" => 1,
+            _ => 0,
+        };
+        let mut head = Self {
+            text: String::new(),
+            words,
+        };
+        if words > 0 {
+            // It ends the writing once it has its words.
+            let _ = head.write_fmt(text);
+        }
+        head.words = 0;
+        head
+    }
+}
+
+impl fmt::Write for Head {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for (count, word) in text.split(' ').enumerate() {
+            if count > 0 {
+                self.words -= 1;
+                if self.words == 0 {
+                    return Err(fmt::Error);
+                }
+                self.text.push(' ');
+            }
+            self.text.push_str(word);
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn line(text: &str) -> Line {
-        Line {
-            action: Action::Add,
-            object: "route",
-            text: text.to_owned(),
+    #[test]
+    fn a_kind_is_told_by_the_first_words() {
+        for (object, text, expected) in [
+            (
+                "nft",
+                "element eip_to_vm { 10.0.0.1 : 10.0.0.2 }",
+                "element eip_to_vm",
+            ),
+            ("nft", "table ip", "table ip"),
+            ("nft", "table", "table"),
+            ("route", "local 10.0.0.1 dev lo", "local"),
+            ("address", "10.0.0.1/24 dev eth0", ""),
+        ] {
+            let (first, rest) = text.split_at(3);
+            assert_eq!(Head::of(object, format_args!("{text}")).text, expected);
+            assert_eq!(Head::of(object, format_args!("{first}{rest}")).text, expected);
         }
     }
 
@@ -150,8 +197,9 @@ mod tests {
         for (count, expected) in [(9, 9), (10, 9), (1_000, 9)] {
             for whole in [true, false] {
                 let mut changes = Changes::new(whole);
-                changes.push(line("default via 10.0.0.1 dev eth0"));
-                (0..count).for_each(|number| changes.push(line(&format!("local 10.0.0.{number} dev lo"))));
+                let mut route = |text: fmt::Arguments<'_>| changes.push(Action::Add, "route", text);
+                route(format_args!("default via 10.0.0.1 dev eth0"));
+                (0..count).for_each(|number| route(format_args!("local 10.0.0.{number} dev lo")));
                 let shown = changes.shortened();
                 assert_eq!(shown.len(), 1 + expected, "{count} {whole}: {shown:?}");
                 let last = shown.last().unwrap();

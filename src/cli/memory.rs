@@ -4,6 +4,8 @@
 //! at, and the kernel says that nobody touched these since, only the rest is looked at and put right: as much work with
 //! ten thousand elastic IPs as with none. Whatever is not certain makes a whole look.
 
+use std::collections::BTreeSet;
+
 use super::report::Report;
 use super::run::{self, Job};
 use super::{Context, LAST_ACCEPTED, reload};
@@ -12,7 +14,7 @@ use crate::features;
 use crate::intake::{Stamp, Standing};
 use crate::kernel::{Error, Incomplete, Kernel};
 use crate::lock::Lock;
-use crate::model::{Desired, Flow, LinkId, Observed};
+use crate::model::{Desired, Flow, LinkId, LinkIndex, Observed};
 use crate::plan::{Announcement, Operation, diff};
 
 /// A kernel that stays open, and what was found at the last whole look.
@@ -77,7 +79,11 @@ impl Memory {
             accept: false,
             ends: Standing::Replaced,
         };
-        let mut report = run::apply_on(context, lock, &job, &mut Rest(kernel), Some(now), &known.rest);
+        let mut rest = Rest {
+            links: now.links.iter().map(|link| link.index).collect(),
+            kernel,
+        };
+        let mut report = run::apply_on(context, lock, &job, &mut rest, Some(now), &known.rest);
         report.configuration.clone_from(&known.configuration);
         if report.exit_code != 0 {
             self.forget();
@@ -126,30 +132,37 @@ impl Memory {
 }
 
 /// A kernel without what is known to be as it should be.
-struct Rest<'k>(&'k mut dyn Kernel);
+struct Rest<'k> {
+    kernel: &'k mut dyn Kernel,
+    /// The links that there were at first. What comes meanwhile is for the next look, which its event asks for: it may be
+    /// one that needs a whole look.
+    links: BTreeSet<LinkIndex>,
+}
 
 impl Kernel for Rest<'_> {
     fn observe(&mut self) -> Result<Observed, Error> {
-        self.0.observe_rest()
+        let mut observed = self.kernel.observe_rest()?;
+        observed.links.retain(|link| self.links.contains(&link.index));
+        Ok(observed)
     }
 
     fn apply(&mut self, operations: &[Operation]) -> Result<(), Incomplete> {
-        self.0.apply(operations)
+        self.kernel.apply(operations)
     }
 
     fn end_flows(&mut self, is_stale: &mut dyn FnMut(&Flow) -> bool) -> Result<usize, Error> {
-        self.0.end_flows(is_stale)
+        self.kernel.end_flows(is_stale)
     }
 
     fn has_flowtables(&mut self) -> Result<bool, Error> {
-        self.0.has_flowtables()
+        self.kernel.has_flowtables()
     }
 
     fn read_flows(&mut self, see: &mut dyn FnMut(Option<&Flow>)) -> Result<(), Error> {
-        self.0.read_flows(see)
+        self.kernel.read_flows(see)
     }
 
     fn announce(&mut self, announcements: &[Announcement]) -> Result<(), Error> {
-        self.0.announce(announcements)
+        self.kernel.announce(announcements)
     }
 }

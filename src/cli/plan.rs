@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::features;
 use crate::intake::accept;
 use crate::plan::diff;
+use crate::reconcile::possible;
 use crate::words::plain;
 
 const COMMAND: &str = "plan";
@@ -49,6 +50,9 @@ pub(super) fn of(context: &Context, command: &'static str, name: &str, config: &
         Ok(observed) => observed,
         Err(error) => return Report::failed(command, name, error),
     };
+    if let Err(error) = possible(&desired, &observed) {
+        return Report::failed(command, name, error);
+    }
     let plan = diff(&desired, &observed, &owned);
     let changes: usize = plan.operations.iter().map(|one| one.lines().len()).sum();
     let message = match changes {

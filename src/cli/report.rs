@@ -9,7 +9,7 @@ use super::changes::Changes;
 use super::{complain, exit, print, say};
 use crate::config::{Config, Problem, Severity};
 use crate::intake::fingerprint;
-use crate::plan::{Action, Line, Operation, Pending, Plan};
+use crate::plan::{Action, Operation, Pending, Plan};
 
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -167,14 +167,11 @@ impl Report {
     pub(super) fn with_plan(mut self, operations: &[Operation], plan: &Plan, whole: bool) -> Self {
         let mut changes = Changes::new(whole);
         for operation in operations {
-            operation.each_line(&mut |line| changes.push(line));
+            operation.each_line(&mut |action, object, text| changes.push(action, object, text));
         }
         for one in &plan.announcements {
-            changes.push(Line {
-                action: Action::Announce,
-                object: "arp",
-                text: format!("announce {} dev {}", one.address, one.link.name),
-            });
+            let text = format_args!("announce {} dev {}", one.address, one.link.name);
+            changes.push(Action::Announce, "arp", text);
         }
         self.changes = changes;
         self.pending.clone_from(&plan.pending);
@@ -234,10 +231,9 @@ impl Report {
                 "? pending  {} ({}, {addresses}): {}",
                 pending.link, pending.path, pending.reason
             );
-            for name in &pending.candidates {
-                let _ = write!(text, " {name}");
-            }
-            text.push('\n');
+            let names: Vec<String> = pending.candidates.iter().map(ToString::to_string).collect();
+            let separator = if names.is_empty() { "" } else { ": " };
+            let _ = writeln!(text, "{separator}{}", names.join(", "));
         }
         for note in &self.notes {
             let _ = writeln!(text, "note: {note}");

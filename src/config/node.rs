@@ -224,10 +224,28 @@ pub(super) fn read<'t>(text: &'t [u8], problems: &mut Vec<Problem>) -> Option<Lo
             let place = error.location().map(place).unwrap_or_default();
             let place = place.min(place_after(text));
             let message = error.to_string();
-            let message = message.split(" at line ").next().unwrap_or(&message);
+            let message = plainly(message.split(" at line ").next().unwrap_or(&message));
             refuse(place, format!("not valid YAML: {}", printable(message)));
             None
         }
+    }
+}
+
+/// The YAML crate's words, but where they are about its own functions and counters.
+fn plainly(message: &str) -> &str {
+    let says = |words: &[&str]| words.iter().any(|one| message.contains(one));
+    if says(&["multiple YAML documents", "from_multiple"]) {
+        "more than one document: a file is one, so no line `---` in the middle"
+    } else if says(&[
+        "budget",
+        "alias replay",
+        "alias expansion",
+        "recursion limit",
+        "nesting",
+    ]) {
+        "deeper or more entangled by aliases than any configuration is"
+    } else {
+        message
     }
 }
 

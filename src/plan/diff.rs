@@ -148,12 +148,12 @@ fn routes(
     let is_ours = |route: &Route<LinkIndex>| {
         route.protocol == ROUTE_PROTOCOL || (route.is_default() && ours.contains(&route.link))
     };
-    let wanted: BTreeMap<Route<LinkIndex>, LinkRef> = desired
+    let wanted: BTreeMap<Route<LinkIndex>, &Link> = desired
         .routes
         .iter()
         .filter_map(|route| {
             let (link, _) = links.get(&route.link)?;
-            Some((route.on(link.index), LinkRef::from(*link)))
+            Some((route.on(link.index), *link))
         })
         .collect();
     let has: BTreeSet<&Route<LinkIndex>> = observed.routes.iter().collect();
@@ -174,7 +174,7 @@ fn routes(
         if has.contains(route) {
             if first.is_some_and(|first| first != route && !is_ours(first)) {
                 // Another program put its own before ours, and that one is in use: ours goes to the front again.
-                let (link, route) = (link.clone(), route.clone());
+                let (link, route) = (LinkRef::from(*link), route.clone());
                 add.push(Operation::DeleteRoute {
                     link: link.clone(),
                     route: route.clone(),
@@ -187,14 +187,14 @@ fn routes(
             Some(from) if is_ours(from) && !wanted.contains_key(from) && !replaced.contains(from) => {
                 replaced.insert(from);
                 add.push(Operation::ReplaceRoute {
-                    link: link.clone(),
+                    link: (*link).into(),
                     from_link: link_ref(observed, from.link),
                     from: from.clone(),
                     to: route.clone(),
                 });
             }
             _ => add.push(Operation::AddRoute {
-                link: link.clone(),
+                link: (*link).into(),
                 route: route.clone(),
             }),
         }

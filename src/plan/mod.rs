@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::model::{LinkId, LinkName};
 
 pub use diff::diff;
-pub use operation::{Action, Line, LinkRef, Operation};
+pub use operation::{Action, Line, LinkRef, Operation, Sight};
 
 /// What a run would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

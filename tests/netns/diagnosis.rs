@@ -211,7 +211,11 @@ pub fn fault_06_a_foreign_rule_that_drops() {
     let run = trace_while(&vpc, &words, knock(&vpc.client, "10.90.2.250:22"));
     let rule = vpc.router.nft("list table inet fw");
     assert!(rule.contains("drop"), "it is still there: {rule}");
-    expect(&run, 1, "in the kernel: the packet is dropped by rule ");
+    expect(
+        &run,
+        1,
+        "in the kernel: the packet is dropped by the rule with handle ",
+    );
     expect(&run, 1, " of chain c in table inet fw");
     expect(&run, 1, "table inet fw, chain c stands at forward");
     // A policy, of a table of another family; and one that drops the answer only.
@@ -224,7 +228,7 @@ pub fn fault_06_a_foreign_rule_that_drops() {
     );
     vpc.router.nft("delete table ip fw; table ip fw { chain a { type filter hook forward priority 10; tcp sport 22 drop; }; }");
     let run = trace_while(&vpc, &words, knock(&vpc.client, "10.90.2.250:22"));
-    expect(&run, 1, "the answer is dropped by rule ");
+    expect(&run, 1, "the answer is dropped by the rule with handle ");
     // Before connection tracking, and before translation.
     vpc.router.nft("delete table ip fw; table ip raw { chain r { type filter hook prerouting priority -300; ip daddr 10.90.2.250 drop; }; }");
     let run = trace_while(&vpc, &words, knock(&vpc.client, "10.90.2.250:22"));

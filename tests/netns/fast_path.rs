@@ -36,6 +36,7 @@ pub fn a_kernel_without_flowtables_is_told_of_once_and_refused_where_it_must_hav
     );
 
     vpc.write_config(&format!("fast_path: on\n{NOTE}"));
+    expect(&vpc.kylin_vr(&["plan"]), 1, "use `fast_path: auto`");
     let refused = vpc.kylin_vr(&["reload"]);
     expect(&refused, 1, "use `fast_path: auto`");
     assert_eq!(vpc.router.nft("list table ip kylin_vr"), table);

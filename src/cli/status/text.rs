@@ -41,7 +41,7 @@ impl Status {
         text += &held::text(&self.conntrack, &self.source_ports);
         if !self.differences.is_empty() {
             let _ = writeln!(text, "\nDifferences");
-            write_changes(&mut text, &self.differences.iter().cloned().collect());
+            write_changes(&mut text, &self.differences.iter().collect());
         }
         text
     }

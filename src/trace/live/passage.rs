@@ -189,7 +189,7 @@ fn stopped(subject: &'static str, what: &str, event: &Traced) -> Check {
     } = event;
     let (table, chain) = (printable(table), printable(chain));
     let by = match event.rule {
-        Some(rule) => format!("rule {rule} of chain {chain} in table {family} {table}"),
+        Some(rule) => format!("the rule with handle {rule} of chain {chain} in table {family} {table}"),
         None => format!("the policy of chain {chain} in table {family} {table}"),
     };
     let how = if event.verdict == Verdict::Dropped {

@@ -310,7 +310,7 @@ fn what_became_of_a_real_packet_is_told() {
     said(
         &followed(&[way[0].clone(), way[1].clone(), dropped.clone()]),
         false,
-        "the packet is dropped by rule 4 of chain c in table inet fw",
+        "the packet is dropped by the rule with handle 4 of chain c in table inet fw",
     );
     // The answer is a packet of its own.
     let answer = nft::Packet {
@@ -329,7 +329,7 @@ fn what_became_of_a_real_packet_is_told() {
     said(
         &followed(&both),
         false,
-        "the answer is dropped by rule 4 of chain c in table inet fw",
+        "the answer is dropped by the rule with handle 4 of chain c in table inet fw",
     );
     both.pop();
     both.push(of_answer(at(Left, answer)));

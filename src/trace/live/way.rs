@@ -18,16 +18,22 @@ impl Look<'_> {
             let link = match self.seen.observed.find(LinkId::Mac(interface.mac)) {
                 Ok(link) => link,
                 Err(missing) => {
-                    let why = match missing {
-                        Missing::Absent => "is not there",
-                        Missing::Ambiguous(_) => "is there more than once",
-                        Missing::UdevPending(_) => "is not ready: udevd is at work on it",
+                    let (why, remedy) = match missing {
+                        Missing::Absent => ("is not there", "have the hypervisor plug it in"),
+                        Missing::Ambiguous(_) => (
+                            "is there more than once",
+                            "have the hypervisor give each NIC a hardware address of its own",
+                        ),
+                        Missing::UdevPending(_) => (
+                            "is not ready: udevd is at work on it",
+                            "wait a moment; if it stays so, see `udevadm settle` and `journalctl -u systemd-udevd`",
+                        ),
                     };
                     let text = format!(
                         "the NIC {} of {nic}, line {}, {why}",
                         interface.mac, interface.place.line
                     );
-                    checks.push(wrong("link", text, "have the hypervisor plug it in"));
+                    checks.push(wrong("link", text, remedy));
                     continue;
                 }
             };
