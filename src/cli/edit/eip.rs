@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{Change, Context, Options, Refusal, at, list, named, words};
+use super::{Change, Context, Options, Refusal, Removal, at, list, named, words};
 use crate::config::edit::{Edit, Entry, List};
 use crate::config::{Config, Eip, Place};
 
@@ -37,11 +37,8 @@ pub(in crate::cli) enum Command {
         /// Elastic IPs; or - for one a line of standard input
         #[arg(value_name = "EIP", required = true)]
         eips: Vec<String>,
-        /// What is not there is no error
-        #[arg(long)]
-        if_exists: bool,
         #[command(flatten)]
-        options: Options,
+        removal: Removal,
     },
     /// List the file's elastic IPs
     List,
@@ -52,14 +49,10 @@ pub(super) fn run(context: &Context, command: &Command) -> ExitCode {
         Command::Add { pairs, options } => {
             super::run(context, "eip add", options, |config| add(config, &read(pairs)?))
         }
-        Command::Del {
-            eips,
-            if_exists,
-            options,
-        } => super::run(context, "eip del", options, |config| {
+        Command::Del { eips, removal } => super::run(context, "eip del", &removal.options, |config| {
             let eips = words::read(eips)?.concat();
             let eips: Result<Vec<Ipv4Addr>, Refusal> = eips.iter().map(|word| words::address(word)).collect();
-            del(config, &eips?, *if_exists)
+            del(config, &eips?, removal.if_exists)
         }),
         Command::List => list::run(
             context,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{Change, Context, Options, Refusal, at, list, named, words};
+use super::{Change, Context, Options, Refusal, Removal, at, list, named, words};
 use crate::config::edit::{Edit, Entry, List};
 use crate::config::{Config, Forward, Place, Protocol};
 
@@ -39,11 +39,8 @@ pub(in crate::cli) enum Command {
         /// Three words each: external address, tcp or udp, port or range; or - for one a line of standard input
         #[arg(value_name = "EIP PROTOCOL PORT[-END]", required = true)]
         forwards: Vec<String>,
-        /// What is not there is no error
-        #[arg(long)]
-        if_exists: bool,
         #[command(flatten)]
-        options: Options,
+        removal: Removal,
     },
     /// List the file's forwards
     List,
@@ -54,13 +51,11 @@ pub(super) fn run(context: &Context, command: &Command) -> ExitCode {
         Command::Add { forwards, options } => super::run(context, "forward add", options, |config| {
             Ok(add(config, read(forwards)?))
         }),
-        Command::Del {
-            forwards,
-            if_exists,
-            options,
-        } => super::run(context, "forward del", options, |config| {
-            del(config, &read_ports(forwards)?, *if_exists)
-        }),
+        Command::Del { forwards, removal } => {
+            super::run(context, "forward del", &removal.options, |config| {
+                del(config, &read_ports(forwards)?, removal.if_exists)
+            })
+        }
         Command::List => {
             let heading = ["EIP", "PROTOCOL", "PORT", "VM-IP", "VM-PORT", "LINE"];
             list::run(context, "forward list", Config::forwards, &heading, |one| {

@@ -38,6 +38,16 @@ pub(super) struct Options {
     confirm_within: Option<Duration>,
 }
 
+/// What all of them take that delete something.
+#[derive(Debug, Args)]
+pub(super) struct Removal {
+    /// What is not there is no error
+    #[arg(long)]
+    if_exists: bool,
+    #[command(flatten)]
+    options: Options,
+}
+
 /// The commands under whose names the history keeps changes by hand.
 pub(super) const COMMANDS: &[&str] = &[
     "eip add",

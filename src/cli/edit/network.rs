@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use ipnet::Ipv4Net;
 
-use super::{Change, Context, Options, Refusal, at, list, named, words};
+use super::{Change, Context, Options, Refusal, Removal, at, list, named, words};
 use crate::config::edit::{Edit, Entry, List};
 use crate::config::{Config, Interface, Place};
 use crate::model::MacAddr;
@@ -38,11 +38,8 @@ pub(in crate::cli) enum Command {
         /// A NIC's hardware address, the router's address on it, or its subnet; or - for one a line of standard input
         #[arg(value_name = "MAC|ADDRESS|SUBNET", required = true)]
         networks: Vec<String>,
-        /// What is not there is no error
-        #[arg(long)]
-        if_exists: bool,
         #[command(flatten)]
-        options: Options,
+        removal: Removal,
     },
     /// List the file's NICs and subnets
     List,
@@ -53,13 +50,11 @@ pub(super) fn run(context: &Context, command: &Command) -> ExitCode {
         Command::Attach { networks, options } => super::run(context, "network attach", options, |config| {
             attach(config, read(networks)?)
         }),
-        Command::Detach {
-            networks,
-            if_exists,
-            options,
-        } => super::run(context, "network detach", options, |config| {
-            detach(config, &words::read(networks)?.concat(), *if_exists)
-        }),
+        Command::Detach { networks, removal } => {
+            super::run(context, "network detach", &removal.options, |config| {
+                detach(config, &words::read(networks)?.concat(), removal.if_exists)
+            })
+        }
         Command::List => {
             let heading = ["MAC", "ADDRESS", "GATEWAY", "SIDE", "LINE"];
             list::run(context, "network list", Config::interfaces, &heading, |one| {
