@@ -131,8 +131,18 @@ impl State {
     /// If there is a record that cannot be read.
     pub fn owned(&self) -> io::Result<Option<Owned>> {
         // A record that makes no sense is as good as none: it is written whole or not at all, so this was not us.
-        let text = super::read_if_there(&self.owned_path())?;
-        Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
+        let Some(text) = super::read_if_there(&self.owned_path())? else {
+            return Ok(None);
+        };
+        let owned = serde_json::from_slice(&text);
+        if let Err(error) = &owned {
+            tracing::warn!(
+                error = &*error.to_string(),
+                "{} is damaged and of no use: links and sysctls that were changed before it was cannot be given back as they were",
+                self.owned_path().display()
+            );
+        }
+        Ok(owned.ok())
     }
 
     /// Keeps what is ours in the kernel.

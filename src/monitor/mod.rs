@@ -78,6 +78,7 @@ pub fn run(directory: &Path, file: &'static str, mut look: impl FnMut(Cause) -> 
 
     let mut schedule = Schedule::new(Instant::now());
     let mut is_ready = false;
+    let mut told = String::new();
     loop {
         let now = Instant::now();
         if let Some(cause) = schedule.begin(now) {
@@ -91,6 +92,10 @@ pub fn run(directory: &Path, file: &'static str, mut look: impl FnMut(Cause) -> 
                 );
             }
             schedule.next(seen.next.map(|next| Instant::now() + next));
+            if seen.outcome != Outcome::Failed && seen.summary != told {
+                tracing::info!("{}", seen.summary);
+                told.clone_from(&seen.summary);
+            }
             let mut states = vec![NotifyState::Status(&seen.summary)];
             if !is_ready {
                 states.push(NotifyState::Ready);

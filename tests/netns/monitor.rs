@@ -57,9 +57,13 @@ pub fn a_nic_that_comes_after_its_configuration_is_set_up() {
             "client:80 sees 10.90.3.37",
             "round {round}"
         );
+        // The journal tells of each that came and went.
+        let told = |words| eventually(&monitor, words, || monitor.log().trim_end().ends_with(words));
+        told("the kernel matches what was accepted last");
         vpc.unplug(Nic::SubnetB);
         assert!(!has_address(&vpc, "", "192.168.101.254"));
         expect(&vpc.kylin_vr(&["status"]), 0, "pending");
+        told("waiting for 1 NIC: 52:54:84:11:00:04");
     }
     let run = monitor.stop();
     assert_eq!(run.code, 0, "{}", said(&run));

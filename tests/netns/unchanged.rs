@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use lab::{Tcp, Vpc};
 
-use crate::configs::{NOTE, full, said, vpc, vpc_with};
+use crate::configs::{NOTE, expect, full, said, vpc, vpc_with};
 
 /// A monitor of the kernel's events, and what it printed.
 struct Monitor {
@@ -275,6 +275,12 @@ pub fn removal_leaves_no_address_even_if_the_record_was_lost() {
         !addresses.contains("192.168.101.254") && addresses.contains("192.168.100.254"),
         "{addresses}"
     );
+    // One that somebody else wrote into is said to be lost.
+    fs::write(vpc.directory().join("run/owned.json"), "{").unwrap();
+    let path = vpc.directory().join("again.yaml");
+    fs::write(&path, NOTE).unwrap();
+    let again = vpc.kylin_vr(&["--verbose", "reload", path.to_str().unwrap()]);
+    expect(&again, 0, "owned.json is damaged");
     // Without our table nothing in the kernel is ours: a NIC that is not in the file is somebody else's.
     vpc.reload_ok("if_list: []\n");
     vpc.router.ip("addr add 10.7.7.7/16 dev lan3");
