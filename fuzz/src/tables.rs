@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use arbitrary::{Result, Unstructured};
+use ipnet::Ipv4Net;
 use kylin_vr::model::LinkName;
 use kylin_vr::model::nft::{
     Chain, ChainKind, Element, Field, FieldType, Flowtable, Hook, NatTarget, Rule, Set, Statement, Table,
@@ -149,7 +150,7 @@ fn flowtable(bytes: &mut Unstructured<'_>) -> Result<Flowtable> {
 }
 
 fn statement(bytes: &mut Unstructured<'_>) -> Result<Statement> {
-    Ok(match bytes.int_in_range(0..=7)? {
+    Ok(match bytes.int_in_range(0..=8)? {
         0 => Statement::InSet {
             field: field(bytes)?,
             set: name(bytes)?,
@@ -159,6 +160,11 @@ fn statement(bytes: &mut Unstructured<'_>) -> Result<Statement> {
         2 => Statement::MarkSet(bytes.arbitrary()?),
         3 => Statement::Dnat(target(bytes)?),
         4 => Statement::Snat(target(bytes)?),
+        5 => Statement::InSubnet {
+            field: field(bytes)?,
+            subnet: Ipv4Net::new_assert(bytes.arbitrary::<u32>()?.into(), bytes.int_in_range(0..=32)?).trunc(),
+            negate: bytes.arbitrary()?,
+        },
         6 => Statement::Established,
         7 => Statement::FlowAdd("fast_path".to_owned()),
         _ => Statement::Return,

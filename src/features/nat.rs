@@ -3,16 +3,19 @@
 //! The decision goes by address sets and not by links' names, so the ruleset is a function of the file alone,
 //! holds before a NIC is there, and survives renames:
 //!
-//! - before any translation, what is sent to an address inside the VPC is marked: it keeps its source. What the
-//!   router itself sends is marked as well. The kernel asks chains of type nat about the first packet of a flow only, and
-//!   the decision is needed for that one only: so the later ones cost nothing;
-//! - the destination is looked up as an elastic IP (any protocol), then as a forwarded port;
+//! - the destination is looked up as an elastic IP (any protocol), then as a forwarded port. Neither is ever inside the
+//!   VPC: such a file is refused;
+//! - what is sent to an address inside the VPC is marked: it keeps its source. What the router itself sends is marked as
+//!   well. The kernel asks chains of type nat about the first packet of a flow only, and the decision is needed for that
+//!   one only: so the later ones cost nothing;
 //! - after routing, what is not marked and comes from inside gets its own elastic IP as source, or the router's
 //!   external address. With a pool, it gets the address of the pool that the last byte of its own one stands for: a map
 //!   with an element for each of the 256, so that a VM is always seen as the same one, and anybody can tell as which.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
 
 use crate::config::{Config, Eip, Forward, SnatPool};
 use crate::model::nft::{
@@ -32,6 +35,10 @@ const SNAT_POOL: &str = "snat_pool";
 /// element a port of the hash map. Below, the hash map is cheaper to look up, and needs no Linux 5.6.
 const LONG_RANGE: u32 = 256;
 
+/// Up to this many subnets are compared one by one, which the kernel does in a fraction of the time of a look-up in a set
+/// of ranges (a red-black tree; `make bench`, first packets).
+const FEW_SUBNETS: usize = 8;
+
 /// `NF_IP_PRI_NAT_DST` and `NF_IP_PRI_NAT_SRC`, linux/netfilter_ipv4.h.
 const NAT_DST: i32 = -100;
 const NAT_SRC: i32 = 100;
@@ -40,12 +47,7 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
     use FieldType::{InetProto, InetService, Ipv4Addr};
     let mut table = Table::default();
 
-    let mut subnets = Set::new(&[Ipv4Addr], &[], true);
-    for net in config.internal().map(|interface| interface.address) {
-        subnets
-            .elements
-            .insert(Element::range(net.network(), net.broadcast()), Tuple::default());
-    }
+    let inside = Inside::new(config.internal().map(|interface| interface.address.trunc()));
     let mut eip_to_vm = Set::new(&[Ipv4Addr], &[Ipv4Addr], false);
     let mut vm_to_eip = eip_to_vm.clone();
     for entry in config.eips() {
@@ -77,49 +79,31 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
         }
     }
 
-    let to_subnets = Statement::InSet {
-        field: Field::IpDaddr,
-        set: VPC_SUBNETS.to_owned(),
-        negate: false,
-    };
     let keep = Statement::MarkSet(MARK_KEEP_SOURCE);
-    // First of all: a translation ends the chain.
-    let mut destination = vec![rule(
-        vec![to_subnets, keep.clone()],
-        "to a private address: keep the source",
-    )];
-    destination.push(rule(
+    let mut translated = vec![rule(
         vec![Statement::Dnat(lookup(&[Field::IpDaddr], EIP_TO_VM, false))],
         "elastic IP: to its VM, whatever the protocol",
-    ));
+    )];
     let port_key = [Field::IpDaddr, Field::L4Proto, Field::ThDport];
-    destination.push(rule(
+    translated.push(rule(
         vec![Statement::Dnat(lookup(&port_key, FORWARD, true))],
         "forwarded port: to the VM's port",
     ));
     if !ranges.elements.is_empty() {
-        destination.push(rule(
+        translated.push(rule(
             vec![Statement::Dnat(lookup(&port_key, FORWARD_RANGE, false))],
             "long forwarded range: to the VM, same port",
         ));
         table.sets.insert(FORWARD_RANGE.to_owned(), ranges);
     }
 
+    // What comes from outside is most of what is new, so it is asked about first.
+    let outside = [inside.none_of(Field::IpSaddr), vec![Statement::Return]].concat();
     let mut source = vec![
+        rule(outside, "from outside: keeps its source"),
         rule(
             vec![Statement::MarkHas(MARK_KEEP_SOURCE), Statement::Return],
             "marked: keeps its source",
-        ),
-        rule(
-            vec![
-                Statement::InSet {
-                    field: Field::IpSaddr,
-                    set: VPC_SUBNETS.to_owned(),
-                    negate: true,
-                },
-                Statement::Return,
-            ],
-            "from outside: keeps its source",
         ),
         rule(
             vec![Statement::Snat(lookup(&[Field::IpSaddr], VM_TO_EIP, false))],
@@ -144,15 +128,21 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
         ));
     }
 
-    let mut own_destination = destination.clone();
-    own_destination[0] = rule(vec![keep], "from the router itself: keep the source");
+    // A translation ends the chain, and what it is marked for as well.
+    let kept = inside.any_of(Field::IpDaddr).into_iter().map(|inside| {
+        rule(
+            vec![inside, keep.clone()],
+            "to a private address: keep the source",
+        )
+    });
+    let destination = translated.iter().cloned().chain(kept).collect();
+    let own = rule(vec![keep.clone()], "from the router itself: keep the source");
+    let own_destination = [vec![own], translated].concat();
+    if let Inside::Many(subnets) = inside {
+        table.sets.insert(VPC_SUBNETS.to_owned(), subnets);
+    }
 
-    for (name, set) in [
-        (VPC_SUBNETS, subnets),
-        (EIP_TO_VM, eip_to_vm),
-        (VM_TO_EIP, vm_to_eip),
-        (FORWARD, forward),
-    ] {
+    for (name, set) in [(EIP_TO_VM, eip_to_vm), (VM_TO_EIP, vm_to_eip), (FORWARD, forward)] {
         table.sets.insert(name.to_owned(), set);
     }
     for (name, hook, priority, rules) in [
@@ -171,6 +161,57 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
         );
     }
     desired.table = Some(table);
+}
+
+/// How it is told whether an address is inside the VPC.
+enum Inside {
+    /// Each subnet is compared with.
+    Few(Vec<Ipv4Net>),
+    /// They are looked up.
+    Many(Set),
+}
+
+impl Inside {
+    fn new(subnets: impl Iterator<Item = Ipv4Net>) -> Self {
+        let subnets: Vec<_> = subnets.collect();
+        if subnets.len() <= FEW_SUBNETS {
+            return Self::Few(subnets);
+        }
+        let mut set = Set::new(&[FieldType::Ipv4Addr], &[], true);
+        let ranges = subnets
+            .iter()
+            .map(|net| Element::range(net.network(), net.broadcast()));
+        set.elements = ranges.map(|range| (range, Tuple::default())).collect();
+        Self::Many(set)
+    }
+
+    /// Matches, for a rule each: the address is inside.
+    fn any_of(&self, field: Field) -> Vec<Statement> {
+        self.matches(field, false)
+    }
+
+    /// Matches, all for one rule: the address is not inside.
+    fn none_of(&self, field: Field) -> Vec<Statement> {
+        self.matches(field, true)
+    }
+
+    fn matches(&self, field: Field, negate: bool) -> Vec<Statement> {
+        match self {
+            Self::Few(subnets) => subnets
+                .iter()
+                .map(|subnet| Statement::InSubnet {
+                    field,
+                    subnet: *subnet,
+                    negate,
+                })
+                .collect(),
+            Self::Many(_) => vec![Statement::InSet {
+                field,
+                set: VPC_SUBNETS.to_owned(),
+                negate,
+            }],
+        }
+    }
 }
 
 /// The address of the pool for each last byte of a VM's own.

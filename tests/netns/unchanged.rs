@@ -155,7 +155,7 @@ pub fn drift_is_put_right() {
         &|| {
             drop(
                 vpc.router
-                    .nft("add element ip kylin_vr vpc_subnets { 172.16.0.0/12 }"),
+                    .nft("insert rule ip kylin_vr source ip saddr 172.16.0.0/12 return"),
             )
         },
         &|| drop(vpc.router.ip("addr flush dev lan3 scope global")),

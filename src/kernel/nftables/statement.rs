@@ -3,6 +3,9 @@
 //! The way back guesses a statement from what stands next and takes it only if it makes exactly these
 //! expressions: so what reads as ours does what ours does, and everything else is [`Statement::Foreign`].
 
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
 use nix::libc;
 
 use super::expression::{Expression, slot};
@@ -27,6 +30,35 @@ pub(super) fn compile(statement: &Statement) -> Vec<Expression> {
                 from: register,
                 to: None,
                 negate: *negate,
+            });
+            expressions
+        }
+        // `ip daddr 10.0.0.0/24`, `ip daddr != 10.0.0.0/24`. For a prefix of whole bytes nft(8) loads only these; the kernel
+        // does four bytes, a mask and a comparison without calling anything (`nft_payload_fast_eval`), three it does not.
+        Statement::InSubnet {
+            field,
+            subnet,
+            negate,
+        } => {
+            let number = |address: Ipv4Addr| u32::from_ne_bytes(address.octets());
+            let value = number(subnet.addr());
+            let mut expressions = load(*field, 0);
+            expressions.push(Expression::Bitwise {
+                from: register,
+                to: register,
+                mask: number(subnet.netmask()),
+                xor: 0,
+            });
+            expressions.push(if *negate {
+                Expression::NotEqual {
+                    from: register,
+                    value,
+                }
+            } else {
+                Expression::Equal {
+                    from: register,
+                    value,
+                }
             });
             expressions
         }
@@ -212,6 +244,21 @@ fn guess(expressions: &[Expression]) -> Option<Statement> {
             negate: *negate,
         }),
         (
+            [field],
+            [
+                Expression::Bitwise { mask, .. },
+                compare @ (Expression::Equal { value, .. } | Expression::NotEqual { value, .. }),
+                ..,
+            ],
+        ) => {
+            let [address, mask] = [value, mask].map(|number| Ipv4Addr::from(number.to_ne_bytes()));
+            Some(Statement::InSubnet {
+                field: *field,
+                subnet: Ipv4Net::with_netmask(address, mask).ok()?,
+                negate: matches!(compare, Expression::NotEqual { .. }),
+            })
+        }
+        (
             [_, ..],
             [
                 Expression::Lookup { set, to: Some(_), .. },
@@ -290,6 +337,21 @@ mod tests {
             Statement::InSet {
                 field: Field::L4Proto,
                 set: "b".into(),
+                negate: true,
+            },
+            Statement::InSubnet {
+                field: Field::IpDaddr,
+                subnet: "192.168.100.0/24".parse().unwrap(),
+                negate: false,
+            },
+            Statement::InSubnet {
+                field: Field::IpSaddr,
+                subnet: "10.1.2.3/32".parse().unwrap(),
+                negate: true,
+            },
+            Statement::InSubnet {
+                field: Field::IpSaddr,
+                subnet: "0.0.0.0/0".parse().unwrap(),
                 negate: true,
             },
             Statement::MarkHas(0x0100_0000),

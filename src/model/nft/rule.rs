@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 /// A rule: statements from left to right, up to the first that does not hold or that ends the chain.
@@ -55,6 +56,15 @@ pub enum Statement {
         /// The set's name.
         set: String,
         /// Whether it must not be in the set.
+        negate: bool,
+    },
+    /// Goes on if the address is in the subnet (or is not, where `negate`).
+    InSubnet {
+        /// The address.
+        field: Field,
+        /// The subnet, without bits of a host.
+        subnet: Ipv4Net,
+        /// Whether it must not be in it.
         negate: bool,
     },
     /// Goes on if all of these bits of the packet's mark are set.
@@ -114,6 +124,18 @@ impl fmt::Display for Statement {
         match self {
             Self::InSet { field, set, negate } => {
                 write!(f, "{} {}@{set}", field.as_str(), if *negate { "!= " } else { "" })
+            }
+            Self::InSubnet {
+                field,
+                subnet,
+                negate,
+            } => {
+                write!(
+                    f,
+                    "{} {}{subnet}",
+                    field.as_str(),
+                    if *negate { "!= " } else { "" }
+                )
             }
             Self::MarkHas(bits) => write!(f, "meta mark & 0x{bits:08x} == 0x{bits:08x}"),
             Self::MarkSet(bits) => write!(f, "meta mark set meta mark | 0x{bits:08x}"),

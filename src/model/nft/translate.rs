@@ -105,6 +105,16 @@ impl<'t> Translation<'t> {
                         return None;
                     }
                 }
+                Statement::InSubnet {
+                    field,
+                    subnet,
+                    negate,
+                } => {
+                    let address = field.of(walk.packet).map(Ipv4Addr::from);
+                    if address.is_none_or(|address| subnet.contains(&address) == *negate) {
+                        return None;
+                    }
+                }
                 Statement::MarkHas(bits) => {
                     if walk.mark & bits != *bits {
                         return None;
@@ -152,13 +162,7 @@ impl<'t> Translation<'t> {
         let set = self.table.sets.get(name)?;
         let mut key = Tuple::default();
         for (place, field) in key.0.iter_mut().zip(fields) {
-            *place = match field {
-                Field::IpSaddr => packet.source.into(),
-                Field::IpSaddrLastByte => packet.source.octets()[3].into(),
-                Field::IpDaddr => packet.destination.into(),
-                Field::L4Proto => packet.protocol.into(),
-                Field::ThDport => packet.destination_port?.into(),
-            };
+            *place = field.of(packet)?;
         }
         if !set.interval {
             return set.elements.get(&Element::key(key)).copied();
@@ -177,6 +181,19 @@ impl<'t> Translation<'t> {
         let last = Element::range(key, Tuple([u32::MAX; Tuple::MAX]));
         let (element, value) = set.elements.range(..=last).next_back()?;
         holds(element).then_some(*value)
+    }
+}
+
+impl Field {
+    /// What it holds; `None`: this packet has none.
+    fn of(self, packet: Packet) -> Option<u32> {
+        Some(match self {
+            Self::IpSaddr => packet.source.into(),
+            Self::IpSaddrLastByte => packet.source.octets()[3].into(),
+            Self::IpDaddr => packet.destination.into(),
+            Self::L4Proto => packet.protocol.into(),
+            Self::ThDport => packet.destination_port?.into(),
+        })
     }
 }
 

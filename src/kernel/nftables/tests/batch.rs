@@ -42,6 +42,7 @@ fn nft_lists_what_was_written() {
             "dnat ip to ip daddr . meta l4proto . th dport map @forward comment \"forwards\"",
             "dnat to ip daddr . meta l4proto . th dport map @forward_ranges",
             "meta mark & 0x01000000 == 0x01000000 return comment \"kept\"",
+            "ip saddr != 192.168.100.0/23 ip saddr != 192.168.101.0/25 return comment \"outside\"",
             "ip saddr != @vpc_subnets return comment \"not of a VM\"",
             "snat to 10.90.3.37 comment \"the rest\"",
         ] {

@@ -154,6 +154,18 @@ fn statements(sets: &BTreeMap<String, Set>, kind: ChainKind, hook: Hook) -> Vec<
         vec![Statement::MarkSet(0x0000_8000)],
         vec![Statement::Return],
     ];
+    // Of whole bytes nft(8) makes other expressions (`statement`).
+    for (field, subnet) in [(Field::IpSaddr, "10.1.0.0/17"), (Field::IpDaddr, "10.9.9.8/31")] {
+        for negate in [false, true] {
+            let subnet = subnet.parse().unwrap();
+            let compare = Statement::InSubnet {
+                field,
+                subnet,
+                negate,
+            };
+            all.push(vec![compare, Statement::MarkSet(0x0200_0000)]);
+        }
+    }
     for (name, set) in sets {
         let source = name.len() % 2 == 0;
         let mut key: Vec<_> = set.key.iter().map(|field| field_of(*field, source)).collect();

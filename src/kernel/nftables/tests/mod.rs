@@ -213,6 +213,22 @@ fn router() -> Table {
                     Hook::Postrouting,
                     100,
                     &[
+                        rule(
+                            &[
+                                Statement::InSubnet {
+                                    field: Field::IpSaddr,
+                                    subnet: "192.168.100.0/23".parse().unwrap(),
+                                    negate: true,
+                                },
+                                Statement::InSubnet {
+                                    field: Field::IpSaddr,
+                                    subnet: "192.168.101.0/25".parse().unwrap(),
+                                    negate: true,
+                                },
+                                Statement::Return,
+                            ],
+                            "outside",
+                        ),
                         rule(&[Statement::MarkHas(bit), Statement::Return], "kept"),
                         rule(
                             &[in_subnets(Field::IpSaddr, true), Statement::Return],
