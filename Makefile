@@ -160,14 +160,16 @@ install: $(if $(BINARY),,build) docs
 	chmod 0644 $(DESTDIR)$(LIB)/systemd/system/qemu-guest-agent.service.d/kylin-vr.conf
 	install -D -m 0644 -t $(DESTDIR)$(SHARE)/kylin-vr packaging/qemu-ga/qemu-ga.conf $(DOCS)/kylin-vr.schema.json
 	[ $(OF) = debian ] || install -m 0644 -t $(DESTDIR)$(SHARE)/kylin-vr packaging/qemu-ga/qemu-ga.env
-	install -d -m 0755 $(DESTDIR)$(SHARE)/man/man8
+	install -d -m 0755 $(DESTDIR)$(SHARE)/man/man5 $(DESTDIR)$(SHARE)/man/man8
+	gzip -9nc $(DOCS)/kylin-vr.yaml.5 >$(DESTDIR)$(SHARE)/man/man5/kylin-vr.yaml.5.gz
 	for page in $(DOCS)/*.8; do gzip -9nc $$page >$(DESTDIR)$(SHARE)/man/man8/$${page##*/}.gz || exit 1; done
-	chmod 0644 $(DESTDIR)$(SHARE)/man/man8/kylin-vr*
+	chmod 0644 $(DESTDIR)$(SHARE)/man/man[58]/kylin-vr*
 	install -D -m 0644 $(DOCS)/kylin-vr.bash $(DESTDIR)$(SHARE)/bash-completion/completions/kylin-vr
 	install -D -m 0644 $(DOCS)/_kylin-vr $(DESTDIR)$(SHARE)/zsh/site-functions/_kylin-vr
 	install -D -m 0644 $(DOCS)/kylin-vr.fish $(DESTDIR)$(SHARE)/fish/vendor_completions.d/kylin-vr.fish
 	install -D -m 0644 -t $(DESTDIR)$(SHARE)/doc/kylin-vr README.md CHANGELOG.md
 	install -m 0644 packaging/README.md $(DESTDIR)$(SHARE)/doc/kylin-vr/packages.md
+	install -D -m 0644 -t $(DESTDIR)$(SHARE)/doc/kylin-vr/docs docs/*.md
 	install -D -m 0644 -t $(DESTDIR)$(SHARE)/doc/kylin-vr/examples examples/*.yaml
 	install -D -m 0644 packaging/cloud.cfg $(DESTDIR)/etc/cloud/cloud.cfg.d/99-kylin-vr.cfg
 	install -d -m 0700 $(DESTDIR)/etc/kylin-vr
@@ -180,7 +182,7 @@ uninstall:
 		systemd/system/kylin-vr-reload@.service systemd/system/qemu-guest-agent.service.d/kylin-vr.conf \
 		systemd/system-preset/80-kylin-vr.preset tmpfiles.d/kylin-vr.conf udev/rules.d/80-kylin-vr.rules \
 		sysctl.d/50-kylin-vr.conf
-	cd $(DESTDIR)$(SHARE) && rm -f man/man8/kylin-vr.8.gz man/man8/kylin-vr-*.8.gz bash-completion/completions/kylin-vr \
+	cd $(DESTDIR)$(SHARE) && rm -f man/man5/kylin-vr.yaml.5.gz man/man8/kylin-vr.8.gz man/man8/kylin-vr-*.8.gz bash-completion/completions/kylin-vr \
 		zsh/site-functions/_kylin-vr fish/vendor_completions.d/kylin-vr.fish
 	rm -rf $(DESTDIR)$(SHARE)/kylin-vr $(DESTDIR)$(SHARE)/doc/kylin-vr
 	rm -f $(DESTDIR)/etc/cloud/cloud.cfg.d/99-kylin-vr.cfg

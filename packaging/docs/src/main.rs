@@ -3,6 +3,8 @@
 //! They are made of the command's own definition, so they cannot say anything else than `--help` does. A program of
 //! the build machine: it never ends up in a package, so a cross build makes them too.
 
+mod file;
+
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -29,6 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let schema = format!("{:#}\n", kylin_vr::config::schema::schema());
     fs::write(directory.join("kylin-vr.schema.json"), schema)?;
+    fs::write(directory.join("kylin-vr.yaml.5"), file::page(&version()))?;
     // What every subcommand takes is in each one only once it is built; `help` needs no page.
     command = command.disable_help_subcommand(true);
     command.build();
@@ -39,19 +42,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+fn version() -> String {
+    format!(
+        "{NAME} {}",
+        kylin_vr::cli::command().get_version().unwrap_or_default()
+    )
+}
+
 /// One page. The exit codes stand in the main one, in a section of their own, not in what follows the help.
 fn page(directory: &Path, name: &str, command: &Command) -> io::Result<()> {
     let is_main = name == NAME;
-    let version = format!(
-        "{NAME} {}",
-        kylin_vr::cli::command().get_version().unwrap_or_default()
-    );
     // No date: the same source gives the same page.
     let man = Man::new(command.clone())
         .title(name)
         .section(SECTION)
         .date("")
-        .source(version)
+        .source(version())
         .manual("");
     let mut out = File::create(directory.join(format!("{name}.{SECTION}")))?;
     man.render_title(&mut out)?;
