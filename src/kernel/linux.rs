@@ -132,7 +132,7 @@ const PATIENCE: Duration = Duration::from_millis(16);
 fn with_flowtable() -> Table {
     let name = "fast_path".to_owned();
     let flowtable = Flowtable {
-        devices: [LinkName("lo".to_owned())].into(),
+        devices: [LinkName("lo".into())].into(),
         ..Flowtable::default()
     };
     let rule = Rule {
@@ -321,7 +321,7 @@ mod tests {
             nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
             let link = LinkRef {
                 index: LinkIndex(1),
-                name: LinkName("lo".to_owned()),
+                name: LinkName("lo".into()),
             };
             let mut kernel = Linux::open().unwrap();
             let up = Operation::SetLink {

@@ -214,7 +214,7 @@ fn link_ref(observed: &Observed, index: LinkIndex) -> LinkRef {
     observed.link(index).map_or_else(
         || LinkRef {
             index,
-            name: LinkName(format!("if{}", index.0)),
+            name: LinkName(format!("if{}", index.0).into()),
         },
         LinkRef::from,
     )

@@ -64,7 +64,7 @@ mod tests {
     fn kernel(flowtables: Option<bool>, links: &[(&str, u8)]) -> Observed {
         let link = |(name, last): (&str, u8)| Link {
             index: LinkIndex(u32::from(last)),
-            name: LinkName(name.to_owned()),
+            name: LinkName(name.into()),
             id: Some(LinkId::Mac(format!("52:54:84:00:00:{last:02x}").parse().unwrap())),
             up: true,
             stacked: false,
@@ -91,7 +91,7 @@ mod tests {
     }
 
     fn names(names: &[&str]) -> Option<BTreeSet<LinkName>> {
-        Some(names.iter().map(|name| LinkName((*name).to_owned())).collect())
+        Some(names.iter().map(|name| LinkName((*name).into())).collect())
     }
 
     #[test]

@@ -11,7 +11,6 @@
 //! nft(8) also writes an end at 0 into an empty interval set. It is not needed (what is before the first start is
 //! in no interval) and could not be kept right by edits: it is read and never written.
 
-use std::collections::BTreeMap;
 use std::iter::Peekable;
 
 use nix::libc;
@@ -20,7 +19,7 @@ use super::decode::foreign_set;
 use super::message::{Attributes, Messages, attributes};
 use super::types;
 use super::uapi::{LIST_ELEMENT, element};
-use crate::model::nft::{Element, FieldType, Set, Tuple};
+use crate::model::nft::{Element, Elements, FieldType, Set, Tuple};
 use crate::owned::NFT_TABLE;
 
 /// No element has more bytes: two entries, each with the headers of six attributes, two keys, data and flags.
@@ -175,7 +174,7 @@ impl Read {
 #[derive(Debug, PartialEq, Eq)]
 enum Told {
     /// What it holds.
-    All(BTreeMap<Element, Tuple>),
+    All(Elements),
     /// An element twice: others changed the set, or its hash table grew, while it was told (the kernel goes on
     /// where it was by counting), and as many may be left out.
     Twice,
@@ -218,7 +217,7 @@ fn read_one(set: &Set, entry: &[u8]) -> Result<Option<Entry>, String> {
 
 /// Starts and ends, in order, back to ranges. `None` where an end is missing, or has no start: such a set works, but our
 /// edits would miss the end that they want to delete.
-fn fold(set: &Set, entries: Vec<Entry>) -> Option<BTreeMap<Element, Tuple>> {
+fn fold(set: &Set, entries: Vec<Entry>) -> Option<Elements> {
     let highest = set.key.first().map_or(0, |field| types::highest(*field));
     let mut ranges = Vec::with_capacity(entries.len() / 2);
     let mut open: Option<Entry> = None;

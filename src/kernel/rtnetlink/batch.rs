@@ -200,7 +200,7 @@ mod tests {
     fn answers_are_read_up_to_the_last_operations() {
         let link = LinkRef {
             index: LinkIndex(2),
-            name: LinkName("eth0".to_owned()),
+            name: LinkName("eth0".into()),
         };
         let operations = [true, false].map(|up| Operation::SetLink {
             link: link.clone(),

@@ -92,7 +92,7 @@ pub(super) fn link(message: &LinkMessage, loopback: LinkIndex) -> Link {
     let index = LinkIndex(message.header.index);
     let mut link = Link {
         index,
-        name: LinkName(String::new()),
+        name: LinkName("".into()),
         id: (index == loopback).then_some(LinkId::Loopback),
         up: message.header.flags.contains(LinkFlags::Up),
         stacked: false,
@@ -101,7 +101,7 @@ pub(super) fn link(message: &LinkMessage, loopback: LinkIndex) -> Link {
     };
     for attribute in &message.attributes {
         match attribute {
-            LinkAttribute::IfName(name) => link.name = LinkName(name.clone()),
+            LinkAttribute::IfName(name) => link.name = LinkName(name.as_str().into()),
             LinkAttribute::Address(octets) if message.header.link_layer_type == LinkLayerType::Ether => {
                 let octets: Result<[u8; 6], _> = octets.as_slice().try_into();
                 link.id = octets

@@ -122,7 +122,7 @@ fn fast(devices: &[&str]) -> Table {
     let mut table = router();
     let flowtable = Flowtable {
         priority: -7,
-        devices: devices.iter().map(|name| LinkName((*name).to_owned())).collect(),
+        devices: devices.iter().map(|name| LinkName((*name).into())).collect(),
     };
     let taken = [Statement::Established, Statement::FlowAdd("fast".into())];
     let chain = Chain {
