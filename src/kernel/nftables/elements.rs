@@ -106,7 +106,7 @@ pub(super) struct Read {
     foreign: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug)]
 struct Entry {
     first: Tuple,
     /// Ends sort before starts: one range ends where the next begins.
@@ -144,17 +144,16 @@ impl Read {
     }
 
     /// The elements of `set`.
-    fn finish(mut self, set: &Set) -> Told {
-        let key = |entry: &Entry| (entry.first, entry.is_start, entry.last);
-        self.entries.sort_unstable();
-        if self.entries.windows(2).any(|pair| key(&pair[0]) == key(&pair[1])) {
+    fn finish(self, set: &Set) -> Told {
+        let Some(order) = self.order() else {
             return Told::Twice;
-        }
+        };
         if self.foreign {
             return Told::Foreign;
         }
+        let entries = order.into_iter().map(|place| self.entries[place]);
         if set.interval && set.key.len() == 1 {
-            return fold(set, self.entries).map_or(Told::Foreign, Told::All);
+            return fold(set, entries).map_or(Told::Foreign, Told::All);
         }
         let element = |entry: Entry| {
             let last = entry.last.unwrap_or(entry.first);
@@ -166,7 +165,39 @@ impl Read {
                 entry.value,
             )
         };
-        Told::All(self.entries.into_iter().map(element).collect())
+        Told::All(entries.map(element).collect())
+    }
+
+    /// The places of the entries, in their order; `None` if one is there twice.
+    ///
+    /// A hash table is told in no order. Sorted are numbers, each of a key and its place: whole entries are large to move, and
+    /// take many steps to compare.
+    fn order(&self) -> Option<Vec<usize>> {
+        const PLACE: u32 = 31;
+        let is_short = self.entries.len() < 1 << PLACE;
+        if is_short && self.entries.iter().all(|entry| entry.last.is_none()) {
+            let key = |(place, entry): (usize, &Entry)| {
+                let key = entry
+                    .first
+                    .0
+                    .iter()
+                    .fold(0, |key, field| (key << 32) | u128::from(*field));
+                (((key << 1) | u128::from(entry.is_start)) << PLACE) | place as u128
+            };
+            let mut keys: Vec<u128> = self.entries.iter().enumerate().map(key).collect();
+            keys.sort_unstable();
+            let is_twice = keys.windows(2).any(|pair| pair[0] >> PLACE == pair[1] >> PLACE);
+            let place = |key: u128| (key & ((1 << PLACE) - 1)) as usize;
+            return (!is_twice).then(|| keys.into_iter().map(place).collect());
+        }
+        let key = |place: &usize| {
+            let entry = &self.entries[*place];
+            (entry.first, entry.is_start, entry.last)
+        };
+        let mut places: Vec<usize> = (0..self.entries.len()).collect();
+        places.sort_unstable_by_key(key);
+        let is_twice = places.windows(2).any(|pair| key(&pair[0]) == key(&pair[1]));
+        (!is_twice).then_some(places)
     }
 }
 
@@ -217,7 +248,7 @@ fn read_one(set: &Set, entry: &[u8]) -> Result<Option<Entry>, String> {
 
 /// Starts and ends, in order, back to ranges. `None` where an end is missing, or has no start: such a set works, but our
 /// edits would miss the end that they want to delete.
-fn fold(set: &Set, entries: Vec<Entry>) -> Option<Elements> {
+fn fold(set: &Set, entries: impl ExactSizeIterator<Item = Entry>) -> Option<Elements> {
     let highest = set.key.first().map_or(0, |field| types::highest(*field));
     let mut ranges = Vec::with_capacity(entries.len() / 2);
     let mut open: Option<Entry> = None;
