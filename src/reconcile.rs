@@ -163,7 +163,12 @@ pub fn reconcile_from(
         match kernel.apply(&plan.operations) {
             Ok(()) => {
                 quarrels += 1;
-                done.extend(plan.operations);
+                // Tens of thousands, nearly always at once.
+                if done.is_empty() {
+                    done = plan.operations;
+                } else {
+                    done.extend(plan.operations);
+                }
             }
             Err(Incomplete { begun, failures }) => {
                 let final_ones: Vec<String> = failures
