@@ -274,9 +274,8 @@ pub(super) fn apply_on(
             "applied"
         );
     }
-    report
-        .notes
-        .extend(timed("history", || record.end(context, job, &report.changes)));
+    let notes = timed("history", || record.end(context, job, &report));
+    report.notes.extend(notes);
     if let Err(error) = timed("announce", || kernel.announce(&reconciled.plan.announcements)) {
         // The router works; neighbours learn a little later.
         report.notes.push(error.to_string());
