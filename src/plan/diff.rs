@@ -24,8 +24,8 @@ pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned) -> Plan {
         .collect();
 
     let wanted_table = fast_path::table(desired, observed, owned, &mut plan.notes);
-    let table =
-        TableChange::between(observed.table.as_deref(), wanted_table.as_deref()).map(Operation::Table);
+    let table = TableChange::between(observed.table.as_deref(), wanted_table.as_deref())
+        .map(|change| Operation::Table(change.into()));
     let (late_table, early_table): (Vec<_>, Vec<_>) =
         table.into_iter().partition(|_| desired.table.is_none());
     let (set_sysctls, forwarding, restore_sysctls) = sysctls(desired, observed, owned, &mut plan.notes);

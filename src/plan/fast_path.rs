@@ -121,7 +121,7 @@ mod tests {
             };
             let operations = diff(&desired, &now, &Owned::default()).operations;
             let tables = operations.iter().filter_map(|one| match one {
-                Operation::Table(change) => Some(change),
+                Operation::Table(change) => Some(&**change),
                 _ => None,
             });
             let [TableChange::Edit { elements, chains, .. }] = tables.collect::<Vec<_>>()[..] else {
