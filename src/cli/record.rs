@@ -88,7 +88,7 @@ pub(super) fn failed(context: &Context, job: &Job<'_>, failed: &[String]) {
 }
 
 fn is_new(context: &Context, job: &Job<'_>) -> bool {
-    job.accept && !matches!(context.state.accepted(), Ok(Some(last)) if last == job.text)
+    job.accept && !context.state.is_accepted(job.text).unwrap_or(false)
 }
 
 fn not_kept(error: &std::io::Error) -> String {

@@ -257,13 +257,15 @@ pub(super) fn apply_on(
     });
     report.notes.extend(managers);
     report.flows_ended = reconciled.flows_ended;
+    let is_changed = !reconciled.done.is_empty();
+    let announcements = reconciled.into_announcements();
     if report.flows_ended > 0 {
         tracing::info!(
             flows = report.flows_ended,
             "ended flows whose translation changed"
         );
     }
-    if !reconciled.done.is_empty() {
+    if is_changed {
         let changes = report.changes.count();
         report = report.with_outcome(
             Outcome::Applied,
@@ -284,7 +286,7 @@ pub(super) fn apply_on(
     }
     let notes = timed("history", || record.end(context, job, &report));
     report.notes.extend(notes);
-    if let Err(error) = timed("announce", || kernel.announce(&reconciled.plan.announcements)) {
+    if let Err(error) = timed("announce", || kernel.announce(&announcements)) {
         // The router works; neighbours learn a little later.
         report.notes.push(error.to_string());
     }

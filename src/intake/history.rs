@@ -252,9 +252,10 @@ impl State {
 
         let window = self.unconfirmed().ok().flatten();
         // Nearly always the one that this entry is of: a large text takes its time.
-        let in_force = match self.accepted()? {
-            Some(accepted) if accepted == text => entry.sha256.clone(),
-            accepted => fingerprint(&accepted.unwrap_or_default()),
+        let in_force = if self.is_accepted(text)? {
+            entry.sha256.clone()
+        } else {
+            self.accepted_fingerprint()?
         };
         let history = self.history_while(&in_force)?;
         let kept = std::iter::once(in_force).chain(window.map(|window| window.target));

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::store::{Staged, remove, replace, stage};
+use super::store::{Staged, holds, remove, replace, stage};
 use crate::owned::Owned;
 
 /// Where the firmware tells which VM this is (Documentation/ABI/testing/sysfs-firmware-dmi-tables).
@@ -70,6 +70,20 @@ impl State {
             return Ok(None);
         }
         super::read_if_there(&self.accepted_path())
+    }
+
+    /// Whether this is the text that was accepted last on this VM.
+    ///
+    /// # Errors
+    /// If there is one that cannot be read.
+    pub fn is_accepted(&self, text: &[u8]) -> io::Result<bool> {
+        if !self.is_this_machine()? {
+            return Ok(false);
+        }
+        match holds(&self.accepted_path(), text) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            holds => holds,
+        }
     }
 
     /// Which file the text that was accepted last is in; `None`: there is none, or it cannot be told.
