@@ -1,4 +1,5 @@
-//! A look at the routes: a dump, read as it comes. The crate's connection makes a value of every message, and keeps all of them until somebody takes them.
+//! A look at the routes: a dump, read as it comes. The crate's connection makes a value of every message, and keeps all of them
+//! until somebody takes them.
 
 use std::io;
 
