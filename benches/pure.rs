@@ -54,7 +54,7 @@ fn fresh() -> Observed {
     for (index, id) in (1..).zip(ids) {
         observed.links.push(Link {
             index: LinkIndex(index),
-            name: LinkName(format!("eth{index}")),
+            name: LinkName(format!("eth{index}").into()),
             id: Some(id),
             up: false,
             stacked: false,

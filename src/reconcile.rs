@@ -6,7 +6,7 @@ use crate::flows::{self, Judge, Ruling};
 use crate::kernel::{Error as KernelError, Incomplete, Kernel};
 use crate::model::{Conntrack, Desired, Observed};
 use crate::owned::Owned;
-use crate::plan::{Operation, Plan, diff};
+use crate::plan::{Announcement, Operation, Plan, diff};
 use crate::timing::timed;
 use crate::undo::undo;
 use crate::words::plain;
@@ -163,7 +163,12 @@ pub fn reconcile_from(
         match kernel.apply(&plan.operations) {
             Ok(()) => {
                 quarrels += 1;
-                done.extend(plan.operations);
+                // Tens of thousands, nearly always at once.
+                if done.is_empty() {
+                    done = plan.operations;
+                } else {
+                    done.extend(plan.operations);
+                }
             }
             Err(Incomplete { begun, failures }) => {
                 let final_ones: Vec<String> = failures
@@ -286,6 +291,12 @@ fn not_recorded(error: &std::io::Error) -> String {
 }
 
 impl Reconciled {
+    /// What is to be told to neighbours. All else, which was told in a report, is forgotten: it may be what takes the most memory.
+    #[must_use]
+    pub fn into_announcements(self) -> Vec<Announcement> {
+        self.plan.announcements
+    }
+
     /// Takes everything back, because what was to follow failed. What could not be brought back is returned. `record`
     /// keeps what is ours until that is done.
     #[must_use]

@@ -95,7 +95,7 @@ fn repairs(begun: &[&Operation], now: &Observed, before: &Observed) -> Vec<Opera
     if begun.iter().any(|one| matches!(one, Operation::Table(_))) {
         let before = without_gone(before, now);
         let change = TableChange::between(now.table.as_deref(), before.as_deref());
-        repairs.extend(change.map(Operation::Table));
+        repairs.extend(change.map(|change| Operation::Table(change.into())));
     }
     repairs
 }

@@ -32,7 +32,7 @@ fn hostile(answers: &[u8]) {
         let Some(change) = TableChange::between(Some(&seen), to) else {
             continue;
         };
-        for line in Operation::Table(change.clone()).lines() {
+        for line in Operation::Table(change.clone().into()).lines() {
             assert_told(&line.text);
         }
         let bytes = nftables::write(&change).expect("what was seen can be taken away");
@@ -63,11 +63,11 @@ fn round_trip(bytes: &mut Unstructured<'_>) -> arbitrary::Result<()> {
     });
     for (change, expected) in [(change.clone(), &other), (change.inverse(), &one)] {
         assert!(
-            !Operation::Table(change.clone()).lines().is_empty(),
+            !Operation::Table(change.clone().into()).lines().is_empty(),
             "a change that is not told"
         );
         kernel
-            .apply(&[Operation::Table(change)])
+            .apply(&[Operation::Table(change.into())])
             .expect("a change fits the table that it is of");
         assert_eq!(kernel.state.table.as_deref(), Some(expected));
     }

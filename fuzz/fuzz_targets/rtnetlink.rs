@@ -1,5 +1,5 @@
 //! What is read back from rtnetlink: datagrams of the kernel's, any bytes, through the codec that they go through in
-//! a look; and the answers to a batch of operations.
+//! a look, and by hand, as those of elastic IPs are read; and the answers to a batch of operations.
 
 #![no_main]
 
@@ -22,6 +22,7 @@ eip_list:
 ";
 
 fuzz_target!(|data: &[u8]| {
+    rtnetlink::compare(data);
     let mut rest = BytesMut::from(data);
     let mut messages: Vec<NetlinkMessage<RouteNetlinkMessage>> = Vec::new();
     while let Ok(Some(message)) = NetlinkCodec::decode(&mut rest) {

@@ -39,7 +39,7 @@ pub fn fake_of(config: &Config, seed: &[u8]) -> Fake {
     let mut add = |index: u32, name: String, id: LinkId, up: bool| {
         state.links.push(Link {
             index: LinkIndex(index),
-            name: LinkName(name),
+            name: LinkName(name.into()),
             id: Some(id),
             up,
             stacked: false,

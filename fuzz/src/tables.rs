@@ -144,7 +144,7 @@ fn flowtable(bytes: &mut Unstructured<'_>) -> Result<Flowtable> {
         for _ in 0..bytes.int_in_range(1..=15)? {
             name.push(char::from(*bytes.choose(b"abcxyz0189._-@\"'{}\x1b")?));
         }
-        flowtable.devices.insert(LinkName(name));
+        flowtable.devices.insert(LinkName(name.into()));
     }
     Ok(flowtable)
 }

@@ -42,7 +42,7 @@ impl Changes {
         if let Some(run) = self.runs.last_mut()
             && run.lines[0].action == action
             && run.lines[0].object == object
-            && Head::of(object, text) == run.head
+            && run.head.is_of(object, text)
         {
             // One line more than is shown is no longer than the remark that it is left out.
             if self.whole || run.lines.len() <= SHOWN {
@@ -135,11 +135,7 @@ struct Head {
 
 impl Head {
     fn of(object: &str, text: fmt::Arguments<'_>) -> Self {
-        let words = match object {
-            "nft" => 2,
-            "route" => 1,
-            _ => 0,
-        };
+        let words = words(object);
         let mut head = Self {
             text: String::new(),
             words,
@@ -150,6 +146,57 @@ impl Head {
         }
         head.words = 0;
         head
+    }
+
+    /// Whether a text has this head: without writing it, since a load has tens of thousands of one kind.
+    fn is_of(&self, object: &str, text: fmt::Arguments<'_>) -> bool {
+        let words = words(object);
+        let mut rest = Rest {
+            text: self.text.as_bytes(),
+            words,
+            is_same: true,
+        };
+        if words > 0 {
+            let _ = rest.write_fmt(text);
+        }
+        rest.is_same && rest.text.is_empty()
+    }
+}
+
+/// How many words lines of one kind have in common.
+fn words(object: &str) -> usize {
+    match object {
+        "nft" => 2,
+        "route" => 1,
+        _ => 0,
+    }
+}
+
+/// What of a head is not compared yet.
+struct Rest<'h> {
+    text: &'h [u8],
+    words: usize,
+    is_same: bool,
+}
+
+impl fmt::Write for Rest<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes() {
+            if byte == b' ' {
+                self.words -= 1;
+                if self.words == 0 {
+                    return Err(fmt::Error);
+                }
+            }
+            match self.text.split_first() {
+                Some((first, rest)) if *first == byte => self.text = rest,
+                _ => {
+                    self.is_same = false;
+                    return Err(fmt::Error);
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -189,6 +236,22 @@ mod tests {
             let (first, rest) = text.split_at(3);
             assert_eq!(Head::of(object, format_args!("{text}")).text, expected);
             assert_eq!(Head::of(object, format_args!("{first}{rest}")).text, expected);
+            let head = Head::of(object, format_args!("{text}"));
+            assert!(head.is_of(object, format_args!("{first}{rest}")), "{text}");
+            for other in [
+                "",
+                "table",
+                "element vm_to_eip { 10.0.0.1 }",
+                "element",
+                "default via",
+            ] {
+                let is_same = Head::of(object, format_args!("{other}")) == head;
+                assert_eq!(
+                    head.is_of(object, format_args!("{other}")),
+                    is_same,
+                    "{text}: {other}"
+                );
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::changes::Changes;
+use super::report::Report;
 use super::run::Job;
 use super::{Context, window};
 use crate::clock::{utc, wall};
@@ -37,7 +38,7 @@ impl Record {
     }
 
     /// Ends the window of another configuration, and makes the entry. What went wrong is returned.
-    pub(super) fn end(&mut self, context: &Context, job: &Job<'_>, changes: &Changes) -> Vec<String> {
+    pub(super) fn end(&mut self, context: &Context, job: &Job<'_>, report: &Report) -> Vec<String> {
         if job.accept {
             // Before the entry, which may be the one that waits.
             let ended = window::replaced(context, job.text, job.ends);
@@ -48,8 +49,8 @@ impl Record {
             );
         }
         if self.is_new {
-            let is_waiting =
-                matches!(context.state.unconfirmed(), Ok(Some(one)) if one.waiting == fingerprint(job.text));
+            let sha256 = (report.configuration.clone()).unwrap_or_else(|| fingerprint(job.text));
+            let is_waiting = matches!(context.state.unconfirmed(), Ok(Some(one)) if one.waiting == sha256);
             let result = if is_waiting {
                 Standing::Unconfirmed
             } else {
@@ -62,7 +63,7 @@ impl Record {
             }
             let added = context
                 .state
-                .add_to_history(&entry(job, result, summary(changes)), job.text);
+                .add_to_history(&entry(job, sha256, result, summary(&report.changes)), job.text);
             self.notes.extend(added.err().map(|error| not_kept(&error)));
         }
         std::mem::take(&mut self.notes)
@@ -78,29 +79,29 @@ pub(super) fn failed(context: &Context, job: &Job<'_>, failed: &[String]) {
         lines: failed.iter().take(LINES).cloned().collect(),
         ..Summary::default()
     };
-    if let Err(error) = context
-        .state
-        .add_to_history(&entry(job, Standing::Failed, summary), job.text)
-    {
+    if let Err(error) = context.state.add_to_history(
+        &entry(job, fingerprint(job.text), Standing::Failed, summary),
+        job.text,
+    ) {
         tracing::warn!("{}", not_kept(&error));
     }
 }
 
 fn is_new(context: &Context, job: &Job<'_>) -> bool {
-    job.accept && !matches!(context.state.accepted(), Ok(Some(last)) if last == job.text)
+    job.accept && !context.state.is_accepted(job.text).unwrap_or(false)
 }
 
 fn not_kept(error: &std::io::Error) -> String {
     format!("not in the history: {}", plain(error))
 }
 
-fn entry(job: &Job<'_>, result: Standing, changes: Summary) -> Entry {
+fn entry(job: &Job<'_>, sha256: String, result: Standing, changes: Summary) -> Entry {
     Entry {
         when: utc(wall()),
         command: job.command.to_owned(),
         source: job.source.clone(),
         generation: job.config.generation().map(|one| one.number),
-        sha256: fingerprint(job.text),
+        sha256,
         result,
         changes,
     }

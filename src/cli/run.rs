@@ -1,5 +1,7 @@
 //! What `start`, `reload` and `reset` share: lock, look, apply, keep.
 
+use std::panic::resume_unwind;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::record::{self, Record};
@@ -196,9 +198,17 @@ pub(super) fn apply_on(
     // Before the links come up: who manages NICs otherwise must know that these are not to be touched.
     let managers = managers::tell(config);
     let before = owned.clone();
-    let reconciled = match reconcile_from(kernel, looked, desired, owned, |owned| {
-        timed("record", || context.state.record(owned))
-    }) {
+    // The disk takes its time: meanwhile the kernel is changed.
+    let (reconciled, accepted) = thread::scope(|scope| {
+        let state = &context.state;
+        let staging = accept.then(|| scope.spawn(move || timed("stage", || state.stage(text))));
+        let reconciled = reconcile_from(kernel, looked, desired, owned, |owned| {
+            timed("record", || state.record(owned))
+        });
+        let staged = staging.map(|one| one.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        (reconciled, staged)
+    });
+    let reconciled = match reconciled {
         Ok(reconciled) => reconciled,
         Err(error) => {
             tracing::error!(%error, "not applied");
@@ -213,9 +223,7 @@ pub(super) fn apply_on(
     };
     let mut record = Record::begin(context, job);
     let is_removed = matches!(install, Install::Remove);
-    let kept = timed("keep", || {
-        keep(context, accept.then_some(text), staged, is_removed)
-    });
+    let kept = timed("keep", || keep(context, accepted, staged, is_removed));
     if let Err(error) = kept {
         let ours = reconciled.owned.clone();
         let left_over = reconciled.undo(kernel, |owned| context.state.record(owned));
@@ -249,13 +257,15 @@ pub(super) fn apply_on(
     });
     report.notes.extend(managers);
     report.flows_ended = reconciled.flows_ended;
+    let is_changed = !reconciled.done.is_empty();
+    let announcements = reconciled.into_announcements();
     if report.flows_ended > 0 {
         tracing::info!(
             flows = report.flows_ended,
             "ended flows whose translation changed"
         );
     }
-    if !reconciled.done.is_empty() {
+    if is_changed {
         let changes = report.changes.count();
         report = report.with_outcome(
             Outcome::Applied,
@@ -274,10 +284,9 @@ pub(super) fn apply_on(
             "applied"
         );
     }
-    report
-        .notes
-        .extend(timed("history", || record.end(context, job, &report.changes)));
-    if let Err(error) = timed("announce", || kernel.announce(&reconciled.plan.announcements)) {
+    let notes = timed("history", || record.end(context, job, &report));
+    report.notes.extend(notes);
+    if let Err(error) = timed("announce", || kernel.announce(&announcements)) {
         // The router works; neighbours learn a little later.
         report.notes.push(error.to_string());
     }
@@ -291,16 +300,21 @@ pub(super) fn still_in_force(context: &Context, report: Report) -> Report {
     report.with_in_force(last.as_deref().zip(config.as_ref()))
 }
 
-/// Keeps a text that was applied, as the installed file and as the one accepted last: both or neither.
+/// Keeps a text that was applied, as the installed file and as the one accepted last (`None`: it is not to be that): both or
+/// neither.
 fn keep(
     context: &Context,
-    accept: Option<&[u8]>,
+    accepted: Option<std::io::Result<Option<Staged>>>,
     staged: Option<Staged>,
     is_removed: bool,
 ) -> std::io::Result<()> {
     // Both are on the disk before either takes its place: what is left to do needs no space.
-    let accepted = match accept {
-        Some(text) => context.state.stage(text)?,
+    let accepted = match accepted {
+        Some(accepted) => {
+            let accepted = accepted?;
+            context.state.claim()?;
+            accepted
+        }
         None => None,
     };
     let is_changed = staged.is_some() || is_removed;

@@ -94,21 +94,23 @@ pub fn unsettled(operations: &[Operation]) -> Option<Unsettled> {
         Operation::Table(change) if change.can_translate_anew() => Some(Former::of(change)),
         _ => None,
     })?;
-    let (mut come, mut gone) = (BTreeSet::new(), BTreeSet::new());
-    for operation in operations {
-        match operation {
-            Operation::AddAddress { address, .. } => drop(come.insert(address.addr())),
-            Operation::DeleteAddress { address, .. } => drop(gone.insert(address.addr())),
-            Operation::AddRoute { route, .. } if route.kind == RouteKind::Local => {
-                come.insert(route.destination.addr());
-            }
-            Operation::DeleteRoute { route, .. } if route.kind == RouteKind::Local => {
-                gone.insert(route.destination.addr());
-            }
-            _ => {}
+    let come = operations.iter().filter_map(|operation| match operation {
+        Operation::AddAddress { address, .. } => Some(address.addr()),
+        Operation::AddRoute { route, .. } if route.kind == RouteKind::Local => Some(route.destination.addr()),
+        _ => None,
+    });
+    let gone = operations.iter().filter_map(|operation| match operation {
+        Operation::DeleteAddress { address, .. } => Some(address.addr()),
+        Operation::DeleteRoute { route, .. } if route.kind == RouteKind::Local => {
+            Some(route.destination.addr())
         }
-    }
-    Some(Unsettled { table, come, gone })
+        _ => None,
+    });
+    Some(Unsettled {
+        table,
+        come: come.collect(),
+        gone: gone.collect(),
+    })
 }
 
 /// What was in force before each of these changes, the last of which made (or, in a run that was killed, did not make) what

@@ -18,13 +18,10 @@ const MAX_HEAD: u64 = 64 << 10;
 
 /// Writes a head and texts beside the file's place.
 pub(super) fn stage(path: &Path, head: &impl Serialize, texts: &[&[u8]]) -> io::Result<Staged> {
-    let mut whole = COMMENT.to_vec();
-    serde_json::to_writer(&mut whole, head)?;
-    whole.push(b'\n');
-    for text in texts {
-        whole.extend_from_slice(text);
-    }
-    Staged::write(path, &whole)
+    let mut line = COMMENT.to_vec();
+    serde_json::to_writer(&mut line, head)?;
+    line.push(b'\n');
+    Staged::write_parts(path, &[&[&line[..]], texts].concat())
 }
 
 /// The head, and the number of bytes that follow it; `None`: there is no such file.

@@ -182,6 +182,15 @@ impl State {
     /// # Errors
     /// If it cannot be read.
     pub fn history(&self) -> io::Result<History> {
+        self.history_while(&self.accepted_fingerprint()?)
+    }
+
+    fn accepted_fingerprint(&self) -> io::Result<String> {
+        Ok(fingerprint(&self.accepted()?.unwrap_or_default()))
+    }
+
+    /// The same, while the text of this fingerprint is in force.
+    fn history_while(&self, in_force: &str) -> io::Result<History> {
         let mut history = History::default();
         if !self.is_this_machine()? {
             return Ok(history);
@@ -200,7 +209,6 @@ impl State {
                 Err(error) => history.damaged.push((file, crate::words::plain(&error))),
             }
         }
-        let in_force = fingerprint(&self.accepted()?.unwrap_or_default());
         // Who waits without a window has been confirmed or replaced, and a power cut kept it from being said.
         if matches!(self.unconfirmed(), Ok(None)) {
             let mut is_newest = true;
@@ -215,7 +223,7 @@ impl State {
                 is_newest &= !entry.result.counts();
             }
         }
-        history.count(&in_force);
+        history.count(in_force);
         Ok(history)
     }
 
@@ -243,9 +251,15 @@ impl State {
         headed::stage(&self.entry_path(newest + 1), entry, &[text])?.install()?;
 
         let window = self.unconfirmed().ok().flatten();
-        let mut kept = vec![fingerprint(&self.accepted()?.unwrap_or_default())];
-        kept.extend(window.map(|window| window.target));
-        for file in self.history()?.surplus(kept) {
+        // Nearly always the one that this entry is of: a large text takes its time.
+        let in_force = if self.is_accepted(text)? {
+            entry.sha256.clone()
+        } else {
+            self.accepted_fingerprint()?
+        };
+        let history = self.history_while(&in_force)?;
+        let kept = std::iter::once(in_force).chain(window.map(|window| window.target));
+        for file in history.surplus(kept.collect()) {
             remove(&self.entry_path(file))?;
         }
         // What killed runs left behind: the lock is ours, so nobody is writing.

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::store::{Staged, remove, replace, stage};
+use super::store::{Staged, holds, remove, replace, stage};
 use crate::owned::Owned;
 
 /// Where the firmware tells which VM this is (Documentation/ABI/testing/sysfs-firmware-dmi-tables).
@@ -72,6 +72,20 @@ impl State {
         super::read_if_there(&self.accepted_path())
     }
 
+    /// Whether this is the text that was accepted last on this VM.
+    ///
+    /// # Errors
+    /// If there is one that cannot be read.
+    pub fn is_accepted(&self, text: &[u8]) -> io::Result<bool> {
+        if !self.is_this_machine()? {
+            return Ok(false);
+        }
+        match holds(&self.accepted_path(), text) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            holds => holds,
+        }
+    }
+
     /// Which file the text that was accepted last is in; `None`: there is none, or it cannot be told.
     #[must_use]
     pub fn accepted_stamp(&self) -> Option<Stamp> {
@@ -86,18 +100,25 @@ impl State {
         })
     }
 
-    /// Writes the text that is about to be accepted, so that installing it is all that is left to do; `None`: it is
-    /// the one that was accepted last.
+    /// Writes the text that is about to be accepted, so that installing it is all that is left to do, once the state is
+    /// [claimed](Self::claim); `None`: it is the one that was accepted last.
     ///
     /// # Errors
     /// If it cannot be written; then the one before it is kept.
     pub fn stage(&self, text: &[u8]) -> io::Result<Option<Staged>> {
-        self.claim()?;
-        stage(&self.accepted_path(), text)
+        if self.is_this_machine()? {
+            stage(&self.accepted_path(), text)
+        } else {
+            // That of another VM is about to go, even if it is the same.
+            Staged::write(&self.accepted_path(), text).map(Some)
+        }
     }
 
     /// Makes the lasting state this VM's: that of another one is removed.
-    pub(super) fn claim(&self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// If it cannot be removed, or made this one's.
+    pub fn claim(&self) -> io::Result<()> {
         if self.is_this_machine()? {
             return Ok(());
         }
@@ -192,7 +213,11 @@ mod tests {
         };
         let (template, clone) = (on("a"), on("b"));
         assert_eq!(template.accepted().unwrap(), None);
-        let accept = |state: &State, text| state.stage(text).unwrap().map_or(Ok(()), Staged::install);
+        let accept = |state: &State, text| {
+            let staged = state.stage(text).unwrap();
+            state.claim().unwrap();
+            staged.map_or(Ok(()), Staged::install)
+        };
         accept(&template, b"eip_list: []\n").unwrap();
         assert_eq!(template.accepted().unwrap().unwrap(), b"eip_list: []\n");
         assert_eq!(clone.accepted().unwrap(), None);
@@ -221,6 +246,9 @@ mod tests {
             (clone.unconfirmed().unwrap(), clone.target().unwrap()),
             (None, None)
         );
+        // Even one that its template accepted as well.
+        accept(&clone, b"eip_list: []\n").unwrap();
+        assert_eq!(clone.accepted().unwrap().unwrap(), b"eip_list: []\n");
         accept(&clone, b"if_list: []\n").unwrap();
         assert_eq!(clone.accepted().unwrap().unwrap(), b"if_list: []\n");
         assert_eq!(template.accepted().unwrap(), None);

@@ -1,7 +1,7 @@
 //! Writes a file so that it is the old one or the new one, whole, whenever the power goes.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -23,10 +23,18 @@ impl Staged {
     /// # Errors
     /// If it cannot be written, or what it is to replace cannot be trusted; then there is nothing left of it.
     pub fn write(target: &Path, text: &[u8]) -> io::Result<Self> {
-        Self::write_beside(target, text).map_err(|error| named("write", target, &error))
+        Self::write_parts(target, &[text])
     }
 
-    fn write_beside(target: &Path, text: &[u8]) -> io::Result<Self> {
+    /// The same with a text of several parts.
+    ///
+    /// # Errors
+    /// As of [`Self::write`].
+    pub(super) fn write_parts(target: &Path, parts: &[&[u8]]) -> io::Result<Self> {
+        Self::write_beside(target, parts).map_err(|error| named("write", target, &error))
+    }
+
+    fn write_beside(target: &Path, parts: &[&[u8]]) -> io::Result<Self> {
         if let Some(dir) = target.parent() {
             trusted::create_dir(dir, 0o700)?;
         }
@@ -52,7 +60,9 @@ impl Staged {
             file.set_permissions(fs::Permissions::from_mode(old.mode() & MODES))?;
             fchown(&file, Some(old.uid()), Some(old.gid()))?;
         }
-        file.write_all(text)?;
+        for part in parts {
+            file.write_all(part)?;
+        }
         file.sync_all()?;
         Ok(staged)
     }
@@ -94,12 +104,35 @@ fn named(verb: &str, path: &Path, error: &io::Error) -> io::Error {
 
 /// Writes what is to replace a file's text; `None`: it is that already.
 pub(super) fn stage(target: &Path, text: &[u8]) -> io::Result<Option<Staged>> {
-    if super::read(target).is_ok_and(|old| old == text) {
+    if holds(target, text).unwrap_or(false) {
         left_over::remove(target);
         return Ok(None);
     }
     Staged::write(target, text).map(Some)
 }
+
+/// Whether a file has this text. A large one is not read into memory for that.
+///
+/// # Errors
+/// If it cannot be read or trusted.
+pub(super) fn holds(target: &Path, text: &[u8]) -> io::Result<bool> {
+    let mut file = trusted::open(target)?;
+    if file.metadata()?.len() != text.len() as u64 {
+        return Ok(false);
+    }
+    let mut piece = vec![0; PIECE.min(text.len())];
+    for wanted in text.chunks(PIECE) {
+        let found = &mut piece[..wanted.len()];
+        file.read_exact(found)?;
+        if found != wanted {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// So much of a file is compared at once, bytes.
+const PIECE: usize = 64 << 10;
 
 /// Replaces a file's text, unless it is that already.
 pub(super) fn replace(target: &Path, text: &[u8]) -> io::Result<()> {
@@ -132,6 +165,15 @@ mod tests {
 
         drop(Staged::write(&target, b"three").unwrap());
         assert_eq!(fs::read(&target).unwrap(), b"two");
+        assert!(holds(&target, b"two").unwrap());
+        for other in [&b"twO"[..], b"tw", b"two ", b""] {
+            assert!(!holds(&target, other).unwrap(), "{other:?}");
+        }
+        let mut large = vec![7; 2 * PIECE + 1];
+        replace(&target, &large).unwrap();
+        assert!(holds(&target, &large).unwrap());
+        large[2 * PIECE] = 8;
+        assert!(!holds(&target, &large).unwrap());
         assert_eq!(
             fs::read_dir(target.parent().unwrap()).unwrap().count(),
             1,

@@ -141,10 +141,12 @@ fn error(errno: i32) -> Error {
 #[must_use]
 pub fn kind(operation: &Operation) -> &'static str {
     match operation {
-        Operation::Table(TableChange::Create(_)) => "create-table",
-        Operation::Table(TableChange::Delete(_)) => "delete-table",
-        Operation::Table(TableChange::Replace { .. }) => "replace-table",
-        Operation::Table(TableChange::Edit { .. }) => "edit-table",
+        Operation::Table(change) => match **change {
+            TableChange::Create(_) => "create-table",
+            TableChange::Delete(_) => "delete-table",
+            TableChange::Replace { .. } => "replace-table",
+            TableChange::Edit { .. } => "edit-table",
+        },
         Operation::SetLink { up: true, .. } => "link-up",
         Operation::SetLink { up: false, .. } => "link-down",
         Operation::AddAddress { .. } => "add-address",

@@ -114,6 +114,24 @@ impl Linux {
         result.map(|_| ended)
     }
 
+    /// Carries out operations of rtnetlink. While many of them are, the table is looked at for the look that verifies, if it is
+    /// as it will be.
+    fn apply_together(&mut self, operations: &[Operation], is_table_done: bool) -> (usize, Vec<Failure>) {
+        let (rtnetlink, nftables) = (&mut self.rtnetlink, &mut self.nftables);
+        let mut apply = || {
+            timed("apply links, addresses and routes", || {
+                rtnetlink.apply(operations)
+            })
+        };
+        if operations.len() < MANY || !is_table_done {
+            return apply();
+        }
+        thread::scope(|scope| {
+            scope.spawn(|| timed("observe table ahead", || nftables.look_ahead()));
+            apply()
+        })
+    }
+
     fn apply_one(&mut self, operation: &Operation) -> Result<(), Error> {
         match operation {
             Operation::Table(change) => timed("apply table", || self.nftables.commit(change)),
@@ -122,6 +140,9 @@ impl Linux {
         }
     }
 }
+
+/// So many operations take as long as a look at the table.
+const MANY: usize = 1_000;
 
 /// How often flows that leave the fast path are tried to be ended, and how much longer each try waits than the one before:
 /// two seconds in all.
@@ -132,7 +153,7 @@ const PATIENCE: Duration = Duration::from_millis(16);
 fn with_flowtable() -> Table {
     let name = "fast_path".to_owned();
     let flowtable = Flowtable {
-        devices: [LinkName("lo".to_owned())].into(),
+        devices: [LinkName("lo".into())].into(),
         ..Flowtable::default()
     };
     let rule = Rule {
@@ -251,9 +272,9 @@ impl Kernel for Linux {
                 .take_while(|next| go_together(operation, next))
                 .count();
             let (begun, failures) = if run > 0 {
-                timed("apply links, addresses and routes", || {
-                    self.rtnetlink.apply(&operations[index..index + run])
-                })
+                let (these, rest) = operations[index..].split_at(run);
+                let is_table_done = !rest.iter().any(|one| matches!(one, Operation::Table(_)));
+                self.apply_together(these, is_table_done)
             } else {
                 let failed = self.apply_one(operation).err();
                 (
@@ -321,7 +342,7 @@ mod tests {
             nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
             let link = LinkRef {
                 index: LinkIndex(1),
-                name: LinkName("lo".to_owned()),
+                name: LinkName("lo".into()),
             };
             let mut kernel = Linux::open().unwrap();
             let up = Operation::SetLink {

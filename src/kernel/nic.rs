@@ -44,7 +44,7 @@ pub fn is_udev_here() -> bool {
 
 /// Whether udevd has finished with a link that it is to name (sd_device_get_is_initialized(3)).
 pub(super) fn is_finished(link: &Link) -> bool {
-    match ::udev::Device::from_subsystem_sysname("net".to_owned(), link.name.0.clone()) {
+    match ::udev::Device::from_subsystem_sysname("net".to_owned(), link.name.0.to_string()) {
         Ok(device) => device.is_initialized(),
         // Renamed or gone this moment: there will be an event of it.
         Err(_) => false,

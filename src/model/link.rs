@@ -1,6 +1,7 @@
 //! Network links as the kernel names them, and as the file does (by hardware address).
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,10 +13,11 @@ use crate::words::printable;
 #[serde(transparent)]
 pub struct LinkIndex(pub u32);
 
-/// The kernel's name of a link (`IFNAMSIZ`: 15 bytes), which udev may change at any time.
+/// The kernel's name of a link (`IFNAMSIZ`: 15 bytes), which udev may change at any time. Shared: each of ten thousand routes
+/// of a plan names its link.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(transparent)]
-pub struct LinkName(pub String);
+pub struct LinkName(pub Arc<str>);
 
 impl fmt::Display for LinkName {
     /// For people: the kernel takes any byte but `/`, `:` and white space, so also what a terminal acts on.

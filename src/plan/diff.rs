@@ -24,9 +24,10 @@ pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned) -> Plan {
         .collect();
 
     let wanted_table = fast_path::table(desired, observed, owned, &mut plan.notes);
-    let table =
-        TableChange::between(observed.table.as_deref(), wanted_table.as_deref()).map(Operation::Table);
-    let (late_table, early_table) = table.into_iter().partition(|_| desired.table.is_none());
+    let table = TableChange::between(observed.table.as_deref(), wanted_table.as_deref())
+        .map(|change| Operation::Table(change.into()));
+    let (late_table, early_table): (Vec<_>, Vec<_>) =
+        table.into_iter().partition(|_| desired.table.is_none());
     let (set_sysctls, forwarding, restore_sysctls) = sysctls(desired, observed, owned, &mut plan.notes);
     let (add_addresses, delete_addresses) = addresses(&links, &released, observed);
     let (add_routes, delete_routes) = routes(desired, observed, &links, &ours);
@@ -47,15 +48,15 @@ pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned) -> Plan {
             up: false,
         });
 
-    plan.operations = Vec::<Operation>::from_iter(early_table);
-    plan.operations.extend(links_up);
-    plan.operations.extend(set_sysctls);
-    plan.operations.extend(addressing.come);
+    // The routes are by far the most: what comes before them is put there.
+    plan.operations = addressing.come;
+    let early = early_table.into_iter().chain(links_up).chain(set_sysctls);
+    plan.operations.splice(0..0, early);
     plan.operations.extend(forwarding);
     plan.operations.extend(restore_sysctls);
     plan.operations.extend(addressing.go);
     plan.operations.extend(links_down);
-    plan.operations.extend::<Vec<_>>(late_table);
+    plan.operations.extend(late_table);
 
     plan.announcements = announcements(desired, &links, &plan.operations);
     plan
@@ -148,19 +149,18 @@ fn routes(
     let is_ours = |route: &Route<LinkIndex>| {
         route.protocol == ROUTE_PROTOCOL || (route.is_default() && ours.contains(&route.link))
     };
-    let wanted: BTreeMap<Route<LinkIndex>, &Link> = desired
-        .routes
-        .iter()
-        .filter_map(|route| {
-            let (link, _) = links.get(&route.link)?;
-            Some((route.on(link.index), *link))
-        })
-        .collect();
-    let has: BTreeSet<&Route<LinkIndex>> = observed.routes.iter().collect();
+    let wanted = Sorted::new(desired.routes.iter().filter_map(|route| {
+        let (link, _) = links.get(&route.link)?;
+        Some((route.on(link.index), *link))
+    }));
+    let mut is_wanted = wanted.search();
+    let has = Sorted::new(observed.routes.iter().map(|route| (route, ())));
+    let mut is_there = has.search();
     // A route that is to be replaced is not also to be deleted.
     let mut replaced = BTreeSet::new();
-    let (mut add, mut delete) = (Vec::new(), Vec::new());
-    for (route, link) in &wanted {
+    let new = wanted.0.len().saturating_sub(has.0.len());
+    let (mut add, mut delete) = (Vec::with_capacity(new), Vec::new());
+    for (route, link) in &wanted.0 {
         // The kernel replaces the first route of the same destination, metric and table, whoever made it:
         // only where that one is ours is a replacement right, else ours goes before it and wins.
         let first = if route.kind == RouteKind::Unicast {
@@ -171,7 +171,7 @@ fn routes(
         } else {
             None
         };
-        if has.contains(route) {
+        if is_there(&route) {
             if first.is_some_and(|first| first != route && !is_ours(first)) {
                 // Another program put its own before ours, and that one is in use: ours goes to the front again.
                 let (link, route) = (LinkRef::from(*link), route.clone());
@@ -184,7 +184,7 @@ fn routes(
             continue;
         }
         match first {
-            Some(from) if is_ours(from) && !wanted.contains_key(from) && !replaced.contains(from) => {
+            Some(from) if is_ours(from) && !is_wanted(from) && !replaced.contains(from) => {
                 replaced.insert(from);
                 add.push(Operation::ReplaceRoute {
                     link: (*link).into(),
@@ -200,7 +200,7 @@ fn routes(
         }
     }
     for route in &observed.routes {
-        if is_ours(route) && !wanted.contains_key(route) && !replaced.contains(route) {
+        if is_ours(route) && !is_wanted(route) && !replaced.contains(route) {
             delete.push(Operation::DeleteRoute {
                 link: link_ref(observed, route.link),
                 route: route.clone(),
@@ -210,11 +210,38 @@ fn routes(
     (add, delete)
 }
 
+/// Keys in order, each once, with their values. Tens of thousands of routes come in nearly their order, and are asked for in it.
+struct Sorted<K, V>(Vec<(K, V)>);
+
+impl<K: Ord, V> Sorted<K, V> {
+    fn new(pairs: impl Iterator<Item = (K, V)>) -> Self {
+        let mut pairs: Vec<_> = pairs.collect();
+        pairs.sort_by(|one, other| one.0.cmp(&other.0));
+        pairs.dedup_by(|one, other| one.0 == other.0);
+        Self(pairs)
+    }
+
+    /// Whether a key is among them: tried first is the one after that which was found before.
+    fn search(&self) -> impl FnMut(&K) -> bool {
+        let mut next = 0;
+        move |key| {
+            let is_next = self.0.get(next).is_some_and(|(other, _)| other == key);
+            let place = if is_next {
+                Ok(next)
+            } else {
+                self.0.binary_search_by(|(other, _)| other.cmp(key))
+            };
+            next = place.map_or_else(|place| place, |place| place + 1);
+            place.is_ok()
+        }
+    }
+}
+
 fn link_ref(observed: &Observed, index: LinkIndex) -> LinkRef {
     observed.link(index).map_or_else(
         || LinkRef {
             index,
-            name: LinkName(format!("if{}", index.0)),
+            name: LinkName(format!("if{}", index.0).into()),
         },
         LinkRef::from,
     )

@@ -64,7 +64,7 @@ mod tests {
     fn kernel(flowtables: Option<bool>, links: &[(&str, u8)]) -> Observed {
         let link = |(name, last): (&str, u8)| Link {
             index: LinkIndex(u32::from(last)),
-            name: LinkName(name.to_owned()),
+            name: LinkName(name.into()),
             id: Some(LinkId::Mac(format!("52:54:84:00:00:{last:02x}").parse().unwrap())),
             up: true,
             stacked: false,
@@ -91,7 +91,7 @@ mod tests {
     }
 
     fn names(names: &[&str]) -> Option<BTreeSet<LinkName>> {
-        Some(names.iter().map(|name| LinkName((*name).to_owned())).collect())
+        Some(names.iter().map(|name| LinkName((*name).into())).collect())
     }
 
     #[test]
@@ -121,7 +121,7 @@ mod tests {
             };
             let operations = diff(&desired, &now, &Owned::default()).operations;
             let tables = operations.iter().filter_map(|one| match one {
-                Operation::Table(change) => Some(change),
+                Operation::Table(change) => Some(&**change),
                 _ => None,
             });
             let [TableChange::Edit { elements, chains, .. }] = tables.collect::<Vec<_>>()[..] else {

@@ -32,22 +32,24 @@ pub(super) fn order(
     let becomes_own = |gateway: Option<Ipv4Addr>| gateway.is_some_and(|gateway| new_own.contains(&gateway));
 
     let mut come = Vec::new();
-    let mut routes = Vec::new();
-    for operation in add_routes {
-        match operation {
-            Operation::ReplaceRoute {
-                link,
-                from_link,
-                from,
-                to,
-            } if becomes_own(from.gateway) => {
-                come.push(Operation::DeleteRoute {
-                    link: from_link,
-                    route: from,
-                });
-                routes.push(Operation::AddRoute { link, route: to });
-            }
-            other => routes.push(other),
+    let mut routes = add_routes;
+    for operation in &mut routes {
+        if let Operation::ReplaceRoute {
+            link,
+            from_link,
+            from,
+            to,
+        } = operation
+            && becomes_own(from.gateway)
+        {
+            come.push(Operation::DeleteRoute {
+                link: from_link.clone(),
+                route: from.clone(),
+            });
+            *operation = Operation::AddRoute {
+                link: link.clone(),
+                route: to.clone(),
+            };
         }
     }
     let (first, delete_routes): (Vec<_>, Vec<_>) = delete_routes
@@ -62,9 +64,10 @@ pub(super) fn order(
     come.extend(first);
     // In the order of their destinations the way out comes first, before what the router answers for: the undo has it
     // the other way round.
-    come.extend(routes);
+    // Tens of thousands of routes stay where they are.
+    routes.splice(0..0, come);
     Addressing {
-        come,
+        come: routes,
         go: delete_routes.into_iter().chain(delete_addresses).collect(),
     }
 }

@@ -32,8 +32,8 @@ impl From<&Link> for LinkRef {
 /// One change of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// One batch on our nftables table.
-    Table(TableChange),
+    /// One batch on our nftables table: there is one such operation, and tens of thousands of smaller ones.
+    Table(Box<TableChange>),
     /// Sets a link up, or down.
     SetLink {
         /// The link.
@@ -151,7 +151,7 @@ impl Operation {
     #[must_use]
     pub fn inverse(&self) -> Self {
         match self.clone() {
-            Self::Table(change) => Self::Table(change.inverse()),
+            Self::Table(change) => Self::Table(change.inverse().into()),
             Self::SetLink { link, up } => Self::SetLink { link, up: !up },
             Self::AddAddress { link, address } => Self::DeleteAddress { link, address },
             Self::DeleteAddress { link, address } => Self::AddAddress { link, address },
@@ -253,9 +253,14 @@ impl fmt::Display for Operation {
     /// One line, for errors and logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verb = match self {
-            Self::Table(TableChange::Create(_)) => return write!(f, "create nftables table ip {NFT_TABLE}"),
-            Self::Table(TableChange::Delete(_)) => return write!(f, "delete nftables table ip {NFT_TABLE}"),
-            Self::Table(_) => return write!(f, "change nftables table ip {NFT_TABLE}"),
+            Self::Table(change) => {
+                let verb = match **change {
+                    TableChange::Create(_) => "create",
+                    TableChange::Delete(_) => "delete",
+                    TableChange::Replace { .. } | TableChange::Edit { .. } => "change",
+                };
+                return write!(f, "{verb} nftables table ip {NFT_TABLE}");
+            }
             Self::SetLink { .. } | Self::SetSysctl { .. } => "set",
             Self::AddAddress { .. } | Self::AddRoute { .. } => "add",
             Self::DeleteAddress { .. } | Self::DeleteRoute { .. } => "delete",

@@ -18,7 +18,7 @@ pub(super) fn config(text: &str) -> Config {
 pub(super) fn trace(config: &Config, missing: &[usize], words: &str) -> Trace {
     let there = (0..config.interfaces().len()).filter(|index| !missing.contains(index));
     let names: Names = there
-        .map(|index| (Nic(index), LinkName(format!("eth{index}"))))
+        .map(|index| (Nic(index), LinkName(format!("eth{index}").into())))
         .collect();
     let nics: BTreeSet<MacAddr> = names.keys().map(|nic| config.interfaces()[nic.0].mac).collect();
     let model = Model::new(config, &nics);

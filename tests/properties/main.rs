@@ -107,7 +107,7 @@ fn kernel() -> impl Strategy<Value = Observed> {
             let mut add = |index: u32, name: &str, id: LinkId, up: bool| {
                 observed.links.push(Link {
                     index: LinkIndex(index),
-                    name: LinkName(name.to_owned()),
+                    name: LinkName(name.into()),
                     id: Some(id),
                     up,
                     stacked: false,

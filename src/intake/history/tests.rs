@@ -30,6 +30,7 @@ impl Bench {
     fn accept(&self, text: &[u8], result: Standing) {
         if result != Standing::Failed {
             let staged = self.state.stage(text).unwrap();
+            self.state.claim().unwrap();
             staged.map_or(Ok(()), Staged::install).unwrap();
         }
         self.state.add_to_history(&entry(text, result), text).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! A malformed answer is an error, never the end of a list.
 
-use netlink_packet_core::NlasIterator;
+use netlink_packet_core::NLA_TYPE_MASK;
 use nix::libc;
 
 /// `nfgen_family`: nearly all that we ask for is of IPv4.
@@ -247,14 +247,28 @@ pub(in crate::kernel) fn answers(mut bytes: &[u8]) -> impl Iterator<Item = Resul
 }
 
 /// The attributes in `bytes`, one by one, in order.
-pub(in crate::kernel) fn attributes(bytes: &[u8]) -> impl Iterator<Item = Result<(u16, &[u8]), String>> {
-    NlasIterator::new(bytes).map(|attribute| {
-        let attribute = attribute.map_err(|error| error.to_string())?;
-        let (kind, length) = (attribute.kind(), attribute.value_length());
-        Ok((
-            kind,
-            &attribute.into_inner()[ATTRIBUTE_HEADER..ATTRIBUTE_HEADER + length],
-        ))
+///
+/// By hand: each of tens of thousands of elements has half a dozen.
+pub(in crate::kernel) fn attributes(
+    mut bytes: &[u8],
+) -> impl Iterator<Item = Result<(u16, &[u8]), &'static str>> {
+    std::iter::from_fn(move || {
+        let &[low, high, kind, flags, ..] = bytes else {
+            return match std::mem::take(&mut bytes) {
+                [] => None,
+                _ => Some(Err("an attribute without a head")),
+            };
+        };
+        let length = usize::from(u16::from_ne_bytes([low, high]));
+        let Some(value) = bytes.get(ATTRIBUTE_HEADER..length) else {
+            bytes = &[];
+            return Some(Err("an attribute longer or shorter than it can be"));
+        };
+        // The padding after the last one may be left out.
+        bytes = bytes
+            .get(length.next_multiple_of(ALIGNMENT)..)
+            .unwrap_or_default();
+        Some(Ok((u16::from_ne_bytes([kind, flags]) & NLA_TYPE_MASK, value)))
     })
 }
 
@@ -325,6 +339,36 @@ mod tests {
             (inner.number(1), inner.get(2), inner.number(2)),
             (Some(0x0102_0304), Some(&[9][..]), None)
         );
+    }
+
+    #[test]
+    fn attributes_are_read_as_the_crate_reads_them_whatever_byte_is_changed() {
+        let mut messages = Messages::default();
+        messages.message(libc::NFT_MSG_NEWSET, 0, 7, |message| {
+            message.text(2, "five5");
+            message.nested(3, |message| message.number(1, 0x0102_0304));
+            message.attribute(4, &[1, 2, 3]);
+        });
+        let whole = &messages.bytes()[HEADER + NETFILTER_HEADER..];
+        let lengths = (0..=whole.len()).map(|length| whole[..length].to_vec());
+        let changed = (0..whole.len()).flat_map(|place| {
+            (0..=u8::MAX).map(move |byte| {
+                let mut changed = whole.to_vec();
+                changed[place] = byte;
+                changed
+            })
+        });
+        for bytes in lengths.chain(changed) {
+            let by_hand: Vec<_> = attributes(&bytes).map(Result::ok).collect();
+            let by_crate: Vec<_> = netlink_packet_core::NlasIterator::new(&bytes[..])
+                .map(|attribute| {
+                    let attribute = attribute.ok()?;
+                    let end = ATTRIBUTE_HEADER + attribute.value_length();
+                    Some((attribute.kind(), &attribute.into_inner()[ATTRIBUTE_HEADER..end]))
+                })
+                .collect();
+            assert_eq!(by_hand, by_crate, "{bytes:?}");
+        }
     }
 
     #[test]

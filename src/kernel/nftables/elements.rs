@@ -11,7 +11,6 @@
 //! nft(8) also writes an end at 0 into an empty interval set. It is not needed (what is before the first start is
 //! in no interval) and could not be kept right by edits: it is read and never written.
 
-use std::collections::BTreeMap;
 use std::iter::Peekable;
 
 use nix::libc;
@@ -20,7 +19,7 @@ use super::decode::foreign_set;
 use super::message::{Attributes, Messages, attributes};
 use super::types;
 use super::uapi::{LIST_ELEMENT, element};
-use crate::model::nft::{Element, FieldType, Set, Tuple};
+use crate::model::nft::{Element, Elements, FieldType, Set, Tuple};
 use crate::owned::NFT_TABLE;
 
 /// No element has more bytes: two entries, each with the headers of six attributes, two keys, data and flags.
@@ -107,7 +106,7 @@ pub(super) struct Read {
     foreign: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug)]
 struct Entry {
     first: Tuple,
     /// Ends sort before starts: one range ends where the next begins.
@@ -145,17 +144,16 @@ impl Read {
     }
 
     /// The elements of `set`.
-    fn finish(mut self, set: &Set) -> Told {
-        let key = |entry: &Entry| (entry.first, entry.is_start, entry.last);
-        self.entries.sort_unstable();
-        if self.entries.windows(2).any(|pair| key(&pair[0]) == key(&pair[1])) {
+    fn finish(self, set: &Set) -> Told {
+        let Some(order) = self.order() else {
             return Told::Twice;
-        }
+        };
         if self.foreign {
             return Told::Foreign;
         }
+        let entries = order.into_iter().map(|place| self.entries[place]);
         if set.interval && set.key.len() == 1 {
-            return fold(set, self.entries).map_or(Told::Foreign, Told::All);
+            return fold(set, entries).map_or(Told::Foreign, Told::All);
         }
         let element = |entry: Entry| {
             let last = entry.last.unwrap_or(entry.first);
@@ -167,15 +165,55 @@ impl Read {
                 entry.value,
             )
         };
-        Told::All(self.entries.into_iter().map(element).collect())
+        Told::All(entries.map(element).collect())
     }
+
+    /// The places of the entries, in their order; `None` if one is there twice.
+    ///
+    /// A hash table is told in no order. Keys are sorted as numbers where they can be, each with its place: whole entries are
+    /// large to move, and take many steps to compare.
+    fn order(&self) -> Option<Vec<usize>> {
+        const PLACE: u32 = 31;
+        let all = |is_so: fn(&Entry) -> bool| self.entries.iter().all(is_so);
+        let entries = self.entries.iter().enumerate();
+        if self.entries.len() >= 1 << PLACE || !all(|entry| entry.last.is_none()) {
+            let keys = entries.map(|(place, entry)| ((entry.first, entry.is_start, entry.last), place));
+            let keys = sorted(keys, |one, other| one.0 == other.0)?;
+            return Some(keys.into_iter().map(|(_, place)| place).collect());
+        }
+        if all(|entry| entry.first.0[1..] == [0, 0]) {
+            let keys = entries.map(|(place, entry)| {
+                let key = (u64::from(entry.first.0[0]) << 1) | u64::from(entry.is_start);
+                (key << PLACE) | place as u64
+            });
+            let keys = sorted(keys, |one, other| one >> PLACE == other >> PLACE)?;
+            let place = |key| (key & ((1 << PLACE) - 1)) as usize;
+            return Some(keys.into_iter().map(place).collect());
+        }
+        let keys = entries.map(|(place, entry)| {
+            let fields = entry.first.0.iter();
+            let key = fields.fold(0, |key, field| (key << 32) | u128::from(*field));
+            (((key << 1) | u128::from(entry.is_start)) << PLACE) | place as u128
+        });
+        let keys = sorted(keys, |one, other| one >> PLACE == other >> PLACE)?;
+        let place = |key| (key & ((1 << PLACE) - 1)) as usize;
+        Some(keys.into_iter().map(place).collect())
+    }
+}
+
+/// What is in order; `None` if two of it are the same.
+fn sorted<K: Ord + Copy>(keys: impl Iterator<Item = K>, is_same: fn(K, K) -> bool) -> Option<Vec<K>> {
+    let mut keys: Vec<K> = keys.collect();
+    keys.sort_unstable();
+    let is_twice = keys.windows(2).any(|pair| is_same(pair[0], pair[1]));
+    (!is_twice).then_some(keys)
 }
 
 /// What a dump of a set says.
 #[derive(Debug, PartialEq, Eq)]
 enum Told {
     /// What it holds.
-    All(BTreeMap<Element, Tuple>),
+    All(Elements),
     /// An element twice: others changed the set, or its hash table grew, while it was told (the kernel goes on
     /// where it was by counting), and as many may be left out.
     Twice,
@@ -184,26 +222,25 @@ enum Told {
 }
 
 fn read_one(set: &Set, entry: &[u8]) -> Result<Option<Entry>, String> {
-    let entry = Attributes::<12>::read(entry)?;
-    let value = |kind, fields: &[_]| -> Result<Option<Tuple>, String> {
-        let Some(data) = entry.get(kind) else {
-            return Ok(None);
-        };
-        let data = Attributes::<2>::read(data)?;
-        Ok(data
-            .get(element::DATA_VALUE)
-            .and_then(|bytes| types::tuple(fields, bytes)))
-    };
-    let is_start = match entry.number(element::FLAGS).unwrap_or(0) {
+    let (mut flags, mut first, mut last, mut value) = (0, None, None, None);
+    for attribute in attributes(entry) {
+        match attribute? {
+            (element::FLAGS, bytes) => flags = bytes.try_into().map_or(0, u32::from_be_bytes),
+            (element::KEY, bytes) => first = read_data(&set.key, bytes)?,
+            (element::KEY_END, bytes) => last = read_data(&set.key, bytes)?,
+            (element::DATA, bytes) => value = read_data(&set.data, bytes)?,
+            _ => {}
+        }
+    }
+    let is_start = match flags {
         0 => true,
         element::FLAG_INTERVAL_END => false,
         _ => return Ok(None),
     };
-    let Some(first) = value(element::KEY, &set.key)? else {
+    let Some(first) = first else {
         return Ok(None);
     };
-    let last = value(element::KEY_END, &set.key)?;
-    let value = match value(element::DATA, &set.data)? {
+    let value = match value {
         Some(value) => value,
         None if set.data.is_empty() || !is_start => Tuple::default(),
         None => return Ok(None),
@@ -216,9 +253,20 @@ fn read_one(set: &Set, entry: &[u8]) -> Result<Option<Entry>, String> {
     }))
 }
 
+/// The tuple in a key or in data; `None` if it is none of these fields.
+fn read_data(fields: &[FieldType], bytes: &[u8]) -> Result<Option<Tuple>, String> {
+    let mut value = None;
+    for attribute in attributes(bytes) {
+        if let (element::DATA_VALUE, bytes) = attribute? {
+            value = types::tuple(fields, bytes);
+        }
+    }
+    Ok(value)
+}
+
 /// Starts and ends, in order, back to ranges. `None` where an end is missing, or has no start: such a set works, but our
 /// edits would miss the end that they want to delete.
-fn fold(set: &Set, entries: Vec<Entry>) -> Option<BTreeMap<Element, Tuple>> {
+fn fold(set: &Set, entries: impl ExactSizeIterator<Item = Entry>) -> Option<Elements> {
     let highest = set.key.first().map_or(0, |field| types::highest(*field));
     let mut ranges = Vec::with_capacity(entries.len() / 2);
     let mut open: Option<Entry> = None;

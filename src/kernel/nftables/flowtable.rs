@@ -50,7 +50,7 @@ pub(super) fn read(message: &[u8]) -> Result<(String, String, Flowtable), String
         if kind == flowtable::DEVICE_NAME {
             let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
             let name = String::from_utf8_lossy(name).into_owned();
-            read.devices.insert(LinkName(name));
+            read.devices.insert(LinkName(name.into()));
         }
     }
     // With counters, or in the hardware of a NIC: not as ours is.

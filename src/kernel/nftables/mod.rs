@@ -6,8 +6,9 @@
 //! - `uapi`, `types`: the numbers of the kernel and of nft(8)
 //! - `elements`, `expression`, `statement`, `flowtable`: the parts of a table, each in both directions
 //! - `encode`: a change into a batch, by way of nftnl and (`shim`) what that lacks; `decode`: dumps into a table;
-//!   `listing`: what the dumps of one look add up to
+//!   `listing`: what the dumps of one look add up to; `ahead`: a look before it is asked for
 
+mod ahead;
 mod decode;
 mod elements;
 mod encode;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 use nix::libc;
 
+use self::ahead::Ahead;
 use self::encode::Batch;
 use self::listing::Listing;
 use super::error::Error;
@@ -58,6 +60,8 @@ pub(super) struct Nftables {
     generation: Option<u32>,
     /// Our table at the last look, of which a change was not made yet.
     seen: Option<Arc<Table>>,
+    /// A look for the next one who asks.
+    ahead: Option<Ahead>,
 }
 
 /// What one try to look brought.
@@ -83,6 +87,7 @@ impl Nftables {
             socket,
             generation: None,
             seen: None,
+            ahead: None,
         })
     }
 
@@ -94,6 +99,11 @@ impl Nftables {
     pub(super) fn observe(&mut self) -> Result<Option<Arc<Table>>, Error> {
         self.generation = None;
         self.seen = None;
+        if let Some((generation, table)) = self.taken_ahead() {
+            self.generation = Some(generation);
+            self.seen.clone_from(&table);
+            return Ok(table);
+        }
         for attempt in 0..TRIES {
             if attempt > 0 {
                 std::thread::sleep(Duration::from_millis(attempt));
@@ -121,7 +131,7 @@ impl Nftables {
     /// # Errors
     /// If it cannot be asked.
     pub(super) fn is_as_seen(&mut self) -> Result<bool, Error> {
-        self.seen = None;
+        (self.seen, self.ahead) = (None, None);
         let Some(generation) = self.generation else {
             return Ok(false);
         };
@@ -136,6 +146,7 @@ impl Nftables {
     /// nftables through many tries: nothing was done, or, where the kernel's answer was lost, maybe all.
     /// [`Error::Unsupported`] and [`Error::Refused`] if the kernel cannot or will not: nothing was done.
     pub(super) fn commit(&mut self, change: &TableChange) -> Result<(), Error> {
+        self.ahead = None;
         let Some(mut generation) = self.generation else {
             return Err(Error::Interrupted);
         };

@@ -9,6 +9,7 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use nix::libc;
 
+use super::elastic;
 use super::message::{encode, verdict};
 use super::{Error, Failure};
 use crate::plan::Operation;
@@ -157,22 +158,29 @@ pub(super) fn read_answers(
 pub(super) fn messages(operations: &[Operation], first: u32) -> Vec<u8> {
     let mut buffer = Vec::with_capacity(operations.len() * 64);
     for (index, operation) in operations.iter().enumerate() {
-        let Some((message, flags)) = encode(operation) else {
-            continue;
-        };
-        let mut message = NetlinkMessage::from(message);
-        message.header.sequence_number = first.wrapping_add(index as u32);
-        message.header.flags = NLM_F_REQUEST | flags;
-        if index + 1 == operations.len() {
-            message.header.flags |= NLM_F_ACK;
+        let is_last = index + 1 == operations.len();
+        let flags = NLM_F_REQUEST | if is_last { NLM_F_ACK } else { 0 };
+        let sequence = first.wrapping_add(index as u32);
+        if !elastic::write(&mut buffer, operation, sequence, flags) {
+            general(&mut buffer, operation, sequence, flags);
         }
-        message.finalize();
-        let start = buffer.len();
-        // Netlink messages begin at multiples of four.
-        buffer.resize(start + message.buffer_len().next_multiple_of(4), 0);
-        message.serialize(&mut buffer[start..]);
     }
     buffer
+}
+
+/// Writes the message of any operation, with `flags` beside its own.
+pub(super) fn general(buffer: &mut Vec<u8>, operation: &Operation, sequence: u32, flags: u16) {
+    let Some((message, own_flags)) = encode(operation) else {
+        return;
+    };
+    let mut message = NetlinkMessage::from(message);
+    message.header.sequence_number = sequence;
+    message.header.flags = flags | own_flags;
+    message.finalize();
+    let start = buffer.len();
+    // Netlink messages begin at multiples of four.
+    buffer.resize(start + message.buffer_len().next_multiple_of(4), 0);
+    message.serialize(&mut buffer[start..]);
 }
 
 #[cfg(test)]
@@ -200,7 +208,7 @@ mod tests {
     fn answers_are_read_up_to_the_last_operations() {
         let link = LinkRef {
             index: LinkIndex(2),
-            name: LinkName("eth0".to_owned()),
+            name: LinkName("eth0".into()),
         };
         let operations = [true, false].map(|up| Operation::SetLink {
             link: link.clone(),

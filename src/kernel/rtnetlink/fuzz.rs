@@ -5,7 +5,9 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::RouteMessage;
 
 use super::batch::read_answers;
-use super::observe::{add_address, link, route};
+use super::dump;
+use super::elastic::{self, Told};
+use super::observe::{add_address, general, link, route};
 use crate::model::{LinkIndex, Observed};
 use crate::plan::Operation;
 
@@ -30,6 +32,27 @@ pub fn observe(messages: Vec<NetlinkMessage<RouteNetlinkMessage>>) -> Observed {
         }
     }
     observed
+}
+
+/// Holds the two ways to read a message of a dump of routes to each other: by hand, and by the crate.
+pub fn compare(datagram: &[u8]) {
+    let mut rest = datagram;
+    while let Some(length) = rest
+        .first_chunk()
+        .map(|length| u32::from_ne_bytes(*length) as usize)
+    {
+        let Some(message) = rest.get(..length).filter(|message| message.len() >= 16) else {
+            break;
+        };
+        match elastic::read(message) {
+            Told::Elastic(route) => assert_eq!(general(message, LOOPBACK), Some(route)),
+            Told::Foreign => assert_eq!(general(message, LOOPBACK), None),
+            Told::Other => {}
+        }
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    let mut routes = Vec::new();
+    let _ = dump::read(datagram, 1, LOOPBACK, &mut routes);
 }
 
 /// Whether a look takes this route into account.

@@ -1,9 +1,12 @@
 //! Links, addresses and routes, by rtnetlink(7).
 //!
-//! Looking goes through the rtnetlink crate; operations go through [`batch`], which sends many in one call.
+//! Links and addresses are looked at through the rtnetlink crate, routes by [`dump`]; operations go through [`batch`], which sends
+//! many in one call. What there may be ten thousand of goes by hand ([`elastic`]).
 
 mod ask;
 mod batch;
+mod dump;
+mod elastic;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod message;
@@ -15,6 +18,7 @@ use netlink_sys::AsyncSocket;
 use tokio::runtime::Runtime;
 
 use self::batch::Batch;
+use self::dump::Dump;
 use super::{Error, Failure};
 use crate::model::{LinkIndex, Observed};
 use crate::plan::Operation;
@@ -30,14 +34,12 @@ pub(super) enum Routes {
     Main,
 }
 
-/// Two connections to the kernel's routing part: one that looks, one that changes.
+/// Connections to the kernel's routing part: those that look, and one that changes.
 pub(super) struct Rtnetlink {
     runtime: Runtime,
     handle: rtnetlink::Handle,
+    dump: Dump,
     batch: Batch,
-    /// Whether the kernel keeps to what a request asks for (`NETLINK_GET_STRICT_CHK`, Linux 4.20): else a dump of one table
-    /// is one of all.
-    is_strict: bool,
     /// The number of `lo`, 1 in every namespace (`LOOPBACK_IFINDEX`, include/net/flow.h).
     loopback: LinkIndex,
 }
@@ -48,18 +50,19 @@ impl Rtnetlink {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_io()
                 .build()?;
-            let (handle, is_strict) = {
+            let handle = {
                 let _inside = runtime.enter();
                 let (mut connection, handle, _) = rtnetlink::new_connection()?;
                 let socket = connection.socket_mut().socket_mut();
-                let is_strict = socket.set_netlink_get_strict_chk(true).is_ok();
+                // Not known to every kernel, and of no consequence to what is asked here.
+                let _ = socket.set_netlink_get_strict_chk(true);
                 runtime.spawn(connection);
-                (handle, is_strict)
+                handle
             };
             Ok(Self {
                 runtime,
                 handle,
-                is_strict,
+                dump: Dump::open()?,
                 batch: Batch::open()?,
                 loopback: LinkIndex(1),
             })
@@ -72,13 +75,15 @@ impl Rtnetlink {
 
     /// Links, addresses and routes.
     pub(super) fn observe(&mut self, routes: Routes) -> Result<Observed, Error> {
-        self.runtime
-            .block_on(observe::observe(&self.handle, self.loopback, routes))
+        let links = observe::observe(&self.handle, self.loopback);
+        let mut observed = self.runtime.block_on(links)?;
+        observed.routes = self.dump.routes(routes, self.loopback)?;
+        Ok(observed)
     }
 
     /// Whether it can be asked for the routes of one table.
     pub(super) fn is_strict(&self) -> bool {
-        self.is_strict
+        self.dump.is_strict
     }
 
     /// Whether an operation is this part's.

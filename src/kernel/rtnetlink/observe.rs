@@ -1,23 +1,22 @@
-//! One look at links, addresses and routes.
+//! One look at links and addresses, and what the messages of all three mean.
 
 use std::io;
 use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
 use ipnet::Ipv4Net;
-use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::Handle;
 
 use super::super::nic;
-use super::{Error, Routes};
+use super::Error;
 use crate::model::{Link, LinkId, LinkIndex, LinkName, MacAddr, Observed, Route, RouteKind, TABLE_MAIN};
 use crate::owned::ROUTE_PROTOCOL;
 
-pub(super) async fn observe(handle: &Handle, loopback: LinkIndex, routes: Routes) -> Result<Observed, Error> {
+pub(super) async fn observe(handle: &Handle, loopback: LinkIndex) -> Result<Observed, Error> {
     let mut observed = Observed::default();
 
     let mut messages = handle.link().get().execute();
@@ -44,34 +43,6 @@ pub(super) async fn observe(handle: &Handle, loopback: LinkIndex, routes: Routes
     {
         add_address(&mut observed, &message);
     }
-
-    if routes == Routes::None {
-        return Ok(observed);
-    }
-    // Not the crate's own request for routes: it keeps all of them as messages. A kernel that is strict takes each field
-    // for a condition, so all but these are zero.
-    let mut wanted = RouteMessage::default();
-    wanted.header.address_family = AddressFamily::Inet;
-    if routes == Routes::Main {
-        wanted.header.table = TABLE_MAIN as u8;
-    }
-    let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetRoute(wanted));
-    request.header.flags = netlink_packet_core::NLM_F_REQUEST | netlink_packet_core::NLM_F_DUMP;
-    let mut handle = handle.clone();
-    let mut messages = handle.request(request).map_err(|error| failed("routes", error))?;
-    while let Some(message) = futures_util::StreamExt::next(&mut messages).await {
-        match message.payload {
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(message)) => {
-                observed.routes.extend(route(&message, loopback));
-            }
-            // Tables come with their first route.
-            NetlinkPayload::Error(error) if error.raw_code() == -nix::libc::ENOENT => {}
-            NetlinkPayload::Error(error) => {
-                return Err(failed("routes", rtnetlink::Error::NetlinkError(error)));
-            }
-            _ => {}
-        }
-    }
     Ok(observed)
 }
 
@@ -92,7 +63,7 @@ pub(super) fn link(message: &LinkMessage, loopback: LinkIndex) -> Link {
     let index = LinkIndex(message.header.index);
     let mut link = Link {
         index,
-        name: LinkName(String::new()),
+        name: LinkName("".into()),
         id: (index == loopback).then_some(LinkId::Loopback),
         up: message.header.flags.contains(LinkFlags::Up),
         stacked: false,
@@ -101,7 +72,7 @@ pub(super) fn link(message: &LinkMessage, loopback: LinkIndex) -> Link {
     };
     for attribute in &message.attributes {
         match attribute {
-            LinkAttribute::IfName(name) => link.name = LinkName(name.clone()),
+            LinkAttribute::IfName(name) => link.name = LinkName(name.as_str().into()),
             LinkAttribute::Address(octets) if message.header.link_layer_type == LinkLayerType::Ether => {
                 let octets: Result<[u8; 6], _> = octets.as_slice().try_into();
                 link.id = octets
@@ -219,4 +190,16 @@ pub(super) fn route(message: &RouteMessage, loopback: LinkIndex) -> Option<Route
         metric,
         protocol,
     })
+}
+
+/// Reads a message of a dump of routes in the crate's way, with its header.
+#[cfg(any(test, fuzzing))]
+pub(super) fn general(message: &[u8], loopback: LinkIndex) -> Option<Route<LinkIndex>> {
+    use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+    use netlink_packet_route::RouteNetlinkMessage;
+    let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(message).ok()?;
+    match message.payload {
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(message)) => route(&message, loopback),
+        _ => None,
+    }
 }

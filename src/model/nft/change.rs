@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Element, Flowtable, Rule, Set, Statement, Table, Tuple};
+use super::{Element, Elements, Flowtable, Rule, Set, Statement, Table, Tuple};
 
 /// What one netlink batch does to our table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -244,7 +244,7 @@ impl SetEdit {
             data: from.data.clone(),
             interval: from.interval,
             size: from.size,
-            elements: BTreeMap::new(),
+            elements: Elements::default(),
         };
         Some(Self { set, remove, add })
     }

@@ -6,6 +6,7 @@
 mod change;
 mod flowtable;
 mod former;
+mod held;
 mod rule;
 mod set;
 mod translate;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use change::{ChainEdit, FlowtableEdit, SetEdit, TableChange};
 pub use flowtable::Flowtable;
 pub use former::{Former, FormerSet};
+pub use held::Elements;
 pub use rule::{Field, NatTarget, Rule, Statement};
 pub use set::{Element, FieldType, Set, Tuple};
 pub use translate::{Origin, Packet, Translation};

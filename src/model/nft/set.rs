@@ -1,10 +1,11 @@
 //! Sets and maps, and what they hold.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
+
+use super::Elements;
 
 /// The type of one field of a key or of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -99,8 +100,8 @@ pub struct Set {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub size: u32,
     /// What it holds; the value is zero where there is no data.
-    #[serde(default, with = "as_pairs")]
-    pub elements: BTreeMap<Element, Tuple>,
+    #[serde(default)]
+    pub elements: Elements,
 }
 
 impl Set {
@@ -112,7 +113,7 @@ impl Set {
             data: data.to_vec(),
             interval,
             size: 0,
-            elements: BTreeMap::new(),
+            elements: Elements::default(),
         }
     }
 
@@ -203,23 +204,4 @@ fn write_tuple(f: &mut fmt::Formatter<'_>, types: &[FieldType], first: Tuple, la
         }
     }
     Ok(())
-}
-
-/// JSON has no keys but strings: a list of pairs.
-mod as_pairs {
-    use std::collections::BTreeMap;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use super::{Element, Tuple};
-
-    pub(super) fn serialize<S: Serializer>(map: &BTreeMap<Element, Tuple>, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(map)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<BTreeMap<Element, Tuple>, D::Error> {
-        Ok(Vec::<(Element, Tuple)>::deserialize(from)?.into_iter().collect())
-    }
 }

@@ -19,7 +19,7 @@ fn kernel(config: &Config) -> Observed {
             name: LinkName(
                 index
                     .checked_sub(1)
-                    .map_or("lo".to_owned(), |index| format!("eth{index}")),
+                    .map_or("lo".into(), |index| format!("eth{index}").into()),
             ),
             id: Some(id),
             up: true,

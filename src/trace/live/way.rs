@@ -146,7 +146,7 @@ impl Look<'_> {
                         "the reverse-path filter drops what comes from {} by {name}: the way back is another one \
                          (rp_filter is {}, for all NICs {})",
                         question.source,
-                        value(&by.map_or_else(String::new, |link| link.name.0.clone())),
+                        value(by.map_or("", |link| &link.name.0)),
                         value("all")
                     )
                 }

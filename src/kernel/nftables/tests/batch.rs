@@ -91,6 +91,40 @@ fn nothing_is_carried_out_on_another_table() {
 }
 
 #[test]
+fn a_look_ahead_counts_as_long_as_nobody_changed_anything() {
+    in_namespace(
+        "a_look_ahead_counts_as_long_as_nobody_changed_anything",
+        |nftables| {
+            for to in [None, Some(router())] {
+                make(nftables, to.as_ref());
+                nftables.look_ahead();
+                assert!(nftables.ahead.is_some());
+                expect(nftables, to.as_ref());
+                assert!(nftables.ahead.is_none(), "taken");
+            }
+            // Ours or anybody's.
+            nftables.look_ahead();
+            nft(
+                &["-f", "-"],
+                "add element ip kylin_vr eip_to_vm { 10.99.9.9 : 10.0.0.9 }",
+            );
+            let seen = nftables.observe().unwrap().unwrap();
+            assert_eq!(seen.elements(), router().elements() + 1);
+            nftables.look_ahead();
+            let change = TableChange::between(Some(&seen), Some(&router())).unwrap();
+            nftables.commit(&change).unwrap();
+            expect(nftables, Some(&router()));
+            // A change is planned from a look that was asked for.
+            nft(&["delete", "table", "ip", "kylin_vr"], "");
+            nftables.look_ahead();
+            let delete = TableChange::Delete(router());
+            assert!(matches!(nftables.commit(&delete), Err(Error::Interrupted)));
+            expect(nftables, None);
+        },
+    );
+}
+
+#[test]
 fn a_refused_batch_leaves_everything_as_it_was() {
     in_namespace("a_refused_batch_leaves_everything_as_it_was", |nftables| {
         make(nftables, Some(&router()));
@@ -123,7 +157,7 @@ fn fast(devices: &[&str]) -> Table {
     let mut table = router();
     let flowtable = Flowtable {
         priority: -7,
-        devices: devices.iter().map(|name| LinkName((*name).to_owned())).collect(),
+        devices: devices.iter().map(|name| LinkName((*name).into())).collect(),
     };
     let taken = [Statement::Established, Statement::FlowAdd("fast".into())];
     let chain = Chain {

@@ -94,7 +94,7 @@ fn a_set_that_comes_or_goes_is_an_edit_and_a_chain_that_does_a_replacement() {
 
 /// With a flowtable on these devices.
 fn fast(mut table: Table, devices: &[&str]) -> Table {
-    let names = devices.iter().map(|name| LinkName((*name).to_owned()));
+    let names = devices.iter().map(|name| LinkName((*name).into()));
     let flowtable = Flowtable {
         priority: 0,
         devices: names.collect(),

@@ -1,0 +1,149 @@
+//! A look at the routes: a dump, read as it comes. The crate's connection makes a value of every message, and keeps all of them
+//! until somebody takes them.
+
+use std::io;
+
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::route::RouteMessage;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use nix::libc;
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::time::TimeVal;
+
+use super::elastic::{self, Told};
+use super::observe;
+use super::{Error, Routes};
+use crate::model::{LinkIndex, Route, TABLE_MAIN};
+
+/// The kernel fills at most 32 KiB at a time, and as much only for who has room for it (`netlink_dump`, af_netlink.c).
+const RECEIVE: usize = 64 << 10;
+/// An answer that did not come until then is lost.
+const PATIENCE: TimeVal = TimeVal::new(10, 0);
+
+pub(super) struct Dump {
+    socket: Socket,
+    sequence: u32,
+    answer: Vec<u8>,
+    /// Whether the kernel keeps to what a request asks for (`NETLINK_GET_STRICT_CHK`, Linux 4.20): else a dump of one table
+    /// is one of all.
+    pub(super) is_strict: bool,
+}
+
+impl Dump {
+    pub(super) fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        setsockopt(&socket, sockopt::ReceiveTimeout, &PATIENCE)?;
+        let is_strict = socket.set_netlink_get_strict_chk(true).is_ok();
+        Ok(Self {
+            socket,
+            sequence: 0,
+            answer: Vec::new(),
+            is_strict,
+        })
+    }
+
+    /// The routes that a plan may depend on, in the kernel's order.
+    ///
+    /// # Errors
+    /// If the kernel refuses to tell, or what it tells makes no sense.
+    pub(super) fn routes(
+        &mut self,
+        wanted: Routes,
+        loopback: LinkIndex,
+    ) -> Result<Vec<Route<LinkIndex>>, Error> {
+        self.ask(wanted, loopback).map_err(|source| Error::Read {
+            what: "routes".to_owned(),
+            source,
+        })
+    }
+
+    fn ask(&mut self, wanted: Routes, loopback: LinkIndex) -> io::Result<Vec<Route<LinkIndex>>> {
+        let mut routes = Vec::new();
+        if wanted == Routes::None {
+            return Ok(routes);
+        }
+        self.sequence = self.sequence.wrapping_add(1);
+        self.socket.send(&request(wanted, self.sequence), 0)?;
+        self.answer.reserve(RECEIVE);
+        loop {
+            self.answer.clear();
+            // With `MSG_TRUNC` the whole length is returned even where the buffer is too small.
+            match self.socket.recv(&mut self.answer, libc::MSG_TRUNC) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Ok(length) if length > self.answer.len() => {
+                    return Err(io::Error::from_raw_os_error(libc::EMSGSIZE));
+                }
+                received => received?,
+            };
+            if read(&self.answer, self.sequence, loopback, &mut routes)? {
+                return Ok(routes);
+            }
+        }
+    }
+}
+
+/// A kernel that is strict takes each field for a condition, so all but these are zero.
+fn request(wanted: Routes, sequence: u32) -> Vec<u8> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = AddressFamily::Inet;
+    if wanted == Routes::Main {
+        message.header.table = TABLE_MAIN as u8;
+    }
+    let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetRoute(message));
+    request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    request.header.sequence_number = sequence;
+    request.finalize();
+    let mut bytes = vec![0; request.buffer_len()];
+    request.serialize(&mut bytes);
+    bytes
+}
+
+/// Adds the routes that a datagram tells of, and says whether it was the last.
+pub(super) fn read(
+    mut rest: &[u8],
+    sequence: u32,
+    loopback: LinkIndex,
+    routes: &mut Vec<Route<LinkIndex>>,
+) -> io::Result<bool> {
+    while !rest.is_empty() {
+        let garbled = || io::Error::new(io::ErrorKind::InvalidData, "a message longer than the answer");
+        let length = rest.first_chunk().map_or(0, |length| u32::from_ne_bytes(*length)) as usize;
+        let message = rest
+            .get(..length)
+            .filter(|message| message.len() >= 16)
+            .ok_or_else(garbled)?;
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        // Of an earlier look that was given up on.
+        if message[8..12] != sequence.to_ne_bytes() {
+            continue;
+        }
+        match elastic::read(message) {
+            Told::Elastic(route) => routes.push(route),
+            Told::Foreign => {}
+            Told::Other => {
+                let code = match NetlinkMessage::<RouteNetlinkMessage>::deserialize(message) {
+                    Ok(message) => match message.payload {
+                        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(message)) => {
+                            routes.extend(observe::route(&message, loopback));
+                            continue;
+                        }
+                        NetlinkPayload::Done(done) => done.code,
+                        NetlinkPayload::Error(error) => error.raw_code(),
+                        _ => continue,
+                    },
+                    // A route of a kind that the crate does not know.
+                    Err(_) => continue,
+                };
+                return match code.saturating_neg() {
+                    // Tables come with their first route.
+                    ..=0 | libc::ENOENT => Ok(true),
+                    errno => Err(io::Error::from_raw_os_error(errno)),
+                };
+            }
+        }
+    }
+    Ok(false)
+}
