@@ -10,7 +10,7 @@ ARCH   ?= $(shell dpkg --print-architecture 2>/dev/null)
 
 # What building needs, and what the tests and the demo call. Debian's names.
 PACKAGES := gcc g++ libc6-dev make pkg-config libmnl-dev libnftnl-dev libudev-dev \
-	iproute2 iptables iputils-ping nftables qemu-guest-agent time util-linux
+	curl iproute2 iptables iputils-ping nftables python3 qemu-guest-agent time util-linux
 
 # What the guests of the tests need beside these, and the packages.
 VM_PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs
