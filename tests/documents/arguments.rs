@@ -82,11 +82,9 @@ fn calls(line: &str) -> Vec<Vec<String>> {
         .filter(|(prompt, _)| !prompt.contains(' '))
         .map_or(line, |(_, rest)| rest);
     let words = line.split_whitespace().take_while(|word| !word.starts_with('#'));
-    let words: Vec<String> = words
-        .map(|word| word.replace('\'', "").replace('"', ""))
-        .collect();
+    let words: Vec<String> = words.map(|word| word.replace(['\'', '"'], "")).collect();
     let commands = words.split(|word| SEPARATORS.contains(&word.as_str()));
-    commands.filter_map(|command| call(command)).collect()
+    commands.filter_map(call).collect()
 }
 
 /// The words of one simple command, if it is a call.

@@ -157,9 +157,11 @@ fn tell(place: &str, difference: &Difference) -> String {
     )
 }
 
-/// A block with prompts: each command, and below it what it prints. Gives the block as it should be, and the
-/// differences with their lines in it.
-fn session(shell: &mut Shell, block: &Block) -> Result<(Vec<String>, Vec<(usize, Difference)>), String> {
+/// A block as it should be, and its differences with their lines in it.
+type Compared = (Vec<String>, Vec<(usize, Difference)>);
+
+/// A block with prompts: each command, and below it what it prints.
+fn session(shell: &mut Shell, block: &Block) -> Result<Compared, String> {
     let (mut lines, mut differences) = (Vec::new(), Vec::new());
     let mut rest = block.lines.iter().enumerate().peekable();
     while let Some((at, line)) = rest.next() {
