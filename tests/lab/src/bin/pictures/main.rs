@@ -3,6 +3,7 @@
 //! Each picture is a real run in the VPC of the lab, on a terminal of 80 and of 160 columns: nothing is drawn by hand.
 //! It must never write anything but its pictures.
 
+mod router;
 mod terminal;
 
 use std::fs;
@@ -11,12 +12,10 @@ use std::process::{Command, ExitCode};
 
 use anstyle::RgbColor;
 use anstyle_svg::{Palette, Term};
-use lab::Vpc;
+use lab::{Namespace, Vpc};
+use router::Router;
 
 const WIDTHS: [u16; 2] = [80, 160];
-
-/// Where the file is in a VM; the lab has it elsewhere.
-const INSTALLED: &str = "/etc/kylin-vr/kylin-vr.yaml";
 
 /// Readable on dark: the palette of VGA has a red that is not.
 const PALETTE: Palette = Palette([
@@ -84,34 +83,44 @@ fn main() -> ExitCode {
     let [command, demo] = [command, demo].map(|path| path.canonicalize().expect("a program"));
     fs::create_dir_all(directory).expect("make the directory");
     let vpc = Vpc::builder(&command).build();
-    vpc.reload_ok(EXAMPLE);
-    // What somebody sees who uses it: somebody watches, packets go by.
-    let _monitor = vpc.daemon(&["monitor"]);
-    let _flows = [
-        (&vpc.client, "10.90.2.250:22"),
-        (&vpc.a2, "10.90.2.252:80"),
-        (&vpc.neighbour, "10.90.2.251:443"),
-    ]
-    .map(|(from, to)| vpc.tcp_flow(from, to, &[]).expect("packets pass"));
-    for (name, changes) in [("new.yaml", &MOVED[..]), ("bad.yaml", &BROKEN)] {
-        fs::write(vpc.directory().join(name), changed(changes)).expect("write a file");
+    let printed = lab::with_own_mounts(|| runs(&vpc, &command));
+    for (name, columns, text) in printed {
+        draw(directory, name, columns, &text);
     }
     for columns in WIDTHS {
-        for (name, words) in RUNS {
-            let printed = run(&vpc, words, columns);
-            let typed = format!("\x1b[1m# kylin-vr {words}\x1b[0m");
-            draw(directory, name, columns, &format!("{typed}\n{printed}"));
-        }
         let mut whole = Command::new(&demo);
         whole.arg(&command);
-        draw(
-            directory,
-            "demo",
-            columns,
-            closing_part(&terminal::run(whole, columns)),
-        );
+        let printed = terminal::run(whole, columns);
+        draw(directory, "demo", columns, closing_part(&printed));
     }
     ExitCode::SUCCESS
+}
+
+/// What each of the runs prints, in each width.
+fn runs(vpc: &Vpc, command: &Path) -> Vec<(&'static str, u16, String)> {
+    let router = Router::start(vpc, command, EXAMPLE);
+    let connect = |(from, to): (&Namespace, &str)| vpc.tcp_flow(from, to, &[]).expect("packets pass");
+    let _flows = [
+        (&*vpc.client, "10.90.2.250:22"),
+        (&*vpc.a2, "10.90.2.252:80"),
+        (&*vpc.neighbour, "10.90.2.251:443"),
+    ]
+    .map(connect);
+    for (name, changes) in [("new.yaml", &MOVED[..]), ("bad.yaml", &BROKEN)] {
+        fs::write(Path::new("/tmp").join(name), changed(changes)).expect("write a file");
+    }
+    let run = |(name, words, columns)| {
+        let printed = router.run(words, columns);
+        (
+            name,
+            columns,
+            format!("\x1b[1m# kylin-vr {words}\x1b[0m\n{printed}"),
+        )
+    };
+    let all = WIDTHS
+        .iter()
+        .flat_map(|columns| RUNS.map(|(name, words)| (name, words, *columns)));
+    all.map(run).collect()
 }
 
 /// The example with other lines.
@@ -122,19 +131,6 @@ fn changed(changes: &[(&str, &str)]) -> String {
         text = text.replacen(old, new, 1);
     }
     text
-}
-
-/// Runs `kylin-vr WORDS` in the router, on a terminal.
-fn run(vpc: &Vpc, words: &str, columns: u16) -> String {
-    let mut command = vpc.command();
-    command.args(words.split(' ')).current_dir(vpc.directory());
-    // The reader sees what is where it would be.
-    let installed = vpc.config_path().display().to_string();
-    let called = format!("{} --config {installed}", command.get_program().display());
-    let printed = vpc.router.run_with_sysfs(|| terminal::run(command, columns));
-    printed
-        .replace(&called, "kylin-vr")
-        .replace(&installed, INSTALLED)
 }
 
 /// The demo's last scene and its verdict.
