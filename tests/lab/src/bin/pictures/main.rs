@@ -55,19 +55,21 @@ const BROKEN: [(&str, &str); 3] = [
     ("vm-ip: 192.168.101.11\n", "vm-ip: 192.168.101.256\n"),
 ];
 
-/// The pictures: a name, and what is typed behind `kylin-vr`.
-const RUNS: [(&str, &str); 5] = [
-    ("status", "status"),
-    ("plan", "plan new.yaml"),
+/// The pictures: a name, what is typed behind `kylin-vr`, and the exit code.
+const RUNS: [(&str, &str, i32); 5] = [
+    ("status", "status", 0),
+    ("plan", "plan new.yaml", 0),
     (
         "trace-delivered",
         "trace --from 192.168.100.190 --to 10.90.2.251 tcp 443",
+        0,
     ),
     (
         "trace-dropped",
         "trace --from 198.51.100.10 --to 10.90.2.254 tcp 8081",
+        0,
     ),
-    ("error", "reload bad.yaml"),
+    ("error", "reload bad.yaml", 3),
 ];
 
 fn main() -> ExitCode {
@@ -90,7 +92,7 @@ fn main() -> ExitCode {
     for columns in WIDTHS {
         let mut whole = Command::new(&demo);
         whole.arg(&command);
-        let printed = terminal::run(whole, columns);
+        let printed = terminal::run(whole, 0, columns);
         draw(directory, "demo", columns, closing_part(&printed));
     }
     ExitCode::SUCCESS
@@ -109,17 +111,15 @@ fn runs(vpc: &Vpc, command: &Path) -> Vec<(&'static str, u16, String)> {
     for (name, changes) in [("new.yaml", &MOVED[..]), ("bad.yaml", &BROKEN)] {
         fs::write(Path::new("/tmp").join(name), changed(changes)).expect("write a file");
     }
-    let run = |(name, words, columns)| {
-        let printed = router.run(words, columns);
+    let run = |((name, words, code), columns)| {
+        let printed = router.run(words, code, columns);
         (
             name,
             columns,
             format!("\x1b[1m# kylin-vr {words}\x1b[0m\n{printed}"),
         )
     };
-    let all = WIDTHS
-        .iter()
-        .flat_map(|columns| RUNS.map(|(name, words)| (name, words, *columns)));
+    let all = WIDTHS.iter().flat_map(|columns| RUNS.map(|one| (one, *columns)));
     all.map(run).collect()
 }
 

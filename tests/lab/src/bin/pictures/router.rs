@@ -47,9 +47,9 @@ impl<'v> Router<'v> {
         Router { vpc, monitor }
     }
 
-    /// What `kylin-vr WORDS` prints on a terminal of so many columns.
-    pub fn run(&self, words: &str, columns: u16) -> String {
-        let run = || terminal::run(kylin_vr(words), columns);
+    /// What `kylin-vr WORDS`, which must end with `code`, prints on a terminal of so many columns.
+    pub fn run(&self, words: &str, code: i32, columns: u16) -> String {
+        let run = || terminal::run(kylin_vr(words), code, columns);
         self.vpc.router.run_with_sysfs(run)
     }
 }

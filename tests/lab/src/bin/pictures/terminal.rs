@@ -12,8 +12,9 @@ const ROWS: u16 = 50;
 /// Runs a command on a terminal of so many columns, and gives all that it prints, lines unbroken.
 ///
 /// # Panics
-/// If there are no terminals, or it cannot be started.
-pub fn run(mut command: Command, columns: u16) -> String {
+/// If there are no terminals, it cannot be started, or it ends otherwise than with `code`: then it is no picture of
+/// what it should show.
+pub fn run(mut command: Command, code: i32, columns: u16) -> String {
     let size = Winsize {
         ws_row: ROWS,
         ws_col: columns,
@@ -27,6 +28,7 @@ pub fn run(mut command: Command, columns: u16) -> String {
         .env("TERM", "xterm-256color")
         .env_remove("NO_COLOR")
         .env_remove("COLUMNS");
+    let program = format!("{command:?}");
     let mut child = command
         .spawn()
         .unwrap_or_else(|error| panic!("start {command:?}: {error}"));
@@ -37,8 +39,10 @@ pub fn run(mut command: Command, columns: u16) -> String {
     while let Ok(length) = master.read(&mut part) {
         printed.extend_from_slice(&part[..length]);
     }
-    child.wait().expect("wait for the command");
-    String::from_utf8_lossy(&printed).replace('\r', "")
+    let ended = child.wait().expect("wait for the command");
+    let printed = String::from_utf8_lossy(&printed).replace('\r', "");
+    assert_eq!(ended.code(), Some(code), "{program}: {printed}");
+    printed
 }
 
 /// Breaks lines after so many characters, as a terminal does; escape sequences take no place.
@@ -70,7 +74,7 @@ mod tests {
     fn a_command_sees_the_width_and_a_terminal() {
         let mut command = Command::new("sh");
         command.args(["-c", "stty size; test -t 1 && echo yes"]);
-        assert_eq!(run(command, 80), "50 80\nyes\n");
+        assert_eq!(run(command, 0, 80), "50 80\nyes\n");
     }
 
     #[test]
