@@ -10,12 +10,12 @@ ARCH   ?= $(shell dpkg --print-architecture 2>/dev/null)
 
 # What building needs, and what the tests and the demo call. Debian's names.
 PACKAGES := gcc g++ libc6-dev make pkg-config libmnl-dev libnftnl-dev libudev-dev \
-	iproute2 iptables iputils-ping nftables qemu-guest-agent time util-linux
+	curl iproute2 iptables iputils-ping nftables python3 qemu-guest-agent time util-linux
 
 # What the guests of the tests need beside these, and the packages.
 VM_PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs
 
-.PHONY: all build packages demo bench test test-vm test-arm soak fuzz fuzz-short lint deny docs install uninstall deb rpm test-packages clean help
+.PHONY: all build packages demo pictures documents bench test test-vm test-arm soak fuzz fuzz-short lint deny docs install uninstall deb rpm test-packages clean help
 
 all: build
 
@@ -33,6 +33,7 @@ help:
 	@echo 'make soak     what is tried by chance, for MINUTES=$(MINUTES) each: packets, faults, properties, bytes from outside'
 	@echo 'make fuzz     fuzz what reads bytes from outside, MINUTES=$(MINUTES) for each target; see fuzz/README.md'
 	@echo 'make lint     formatting and clippy, warnings as errors'
+	@echo 'make documents  write what the command prints into the documents anew, and docs/pictures (make pictures)'
 	@echo 'make deny     licences, duplicates and sources of dependencies'
 
 # Installs only what dpkg does not have: a second run needs neither network nor root.
@@ -55,6 +56,15 @@ build: packages
 demo: packages
 	@$(CARGO) build --release --locked --workspace --bins
 	@target/release/demo target/release/kylin-vr
+
+# Real runs in the VPC of the lab, in 80 and 160 columns, into docs/pictures; as root.
+pictures: packages
+	@$(CARGO) build --locked --workspace --bins
+	@$(TARGET)/debug/pictures $(TARGET)/debug/kylin-vr $(TARGET)/debug/demo docs/pictures
+
+# What is printed goes into the documents, and what is shown into docs/pictures: after a change of either. As root.
+documents: pictures
+	UPDATE_DOCUMENTS=1 $(CARGO) test --locked --test documents
 
 # Ratios, each with the bound that it must keep; nothing fails if one does not. Best on a machine that does nothing else.
 # As root: a quarter of an hour on two cores, two minutes with QUICK=1. With KEEP=1 benches/README.md gets the table.

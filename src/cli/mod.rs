@@ -8,6 +8,7 @@ mod diagram;
 mod duration;
 mod edit;
 mod history;
+mod layout;
 mod memory;
 mod monitor;
 mod plan;
@@ -42,6 +43,7 @@ use crate::kernel::{self, Kernel, Linux};
 use crate::words::printable_lines;
 
 use duration::{seconds, window_to_confirm};
+use layout::Layout;
 
 /// What messages call the configuration that an event is answered with.
 const LAST_ACCEPTED: &str = "the last accepted configuration";
@@ -396,6 +398,21 @@ fn say(text: &str) {
 /// The same to standard error.
 fn complain(text: &str) {
     eprint!("{}", printable_lines(text));
+}
+
+/// Says a report, laid out for the terminal if standard output is one.
+fn say_report(text: &str) {
+    let text = printable_lines(text);
+    print(&Layout::of(&io::stdout()).map_or_else(|| text.to_string(), |layout| layout.apply(&text)));
+}
+
+/// The same of what is wrong with it, to standard error.
+fn complain_report(text: &str) {
+    let text = printable_lines(text);
+    eprint!(
+        "{}",
+        Layout::of(&io::stderr()).map_or_else(|| text.to_string(), |layout| layout.apply(&text))
+    );
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::changes::Changes;
-use super::{complain, exit, print, say};
+use super::{complain_report, exit, print, say_report};
 use crate::config::{Config, Problem, Severity};
 use crate::intake::fingerprint;
 use crate::plan::{Action, Operation, Pending, Plan};
@@ -187,8 +187,8 @@ impl Report {
                 Err(error) => tracing::error!(%error, "report"),
             }
         } else {
-            complain(&self.complaints());
-            say(&self.text());
+            complain_report(&self.complaints());
+            say_report(&self.text());
         }
         ExitCode::from(self.exit_code)
     }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::duration::seconds;
 use super::report::{Outcome, Report};
-use super::{Context, complain, exit, print, run, say};
+use super::{Context, complain, exit, print, run, say_report};
 use crate::config::{Config, Problem};
 use crate::features;
 use crate::intake::{Source, accept};
@@ -87,7 +87,7 @@ pub(super) fn run(context: &Context, options: &Options) -> ExitCode {
                     Err(error) => tracing::error!(%error, "trace"),
                 }
             } else {
-                say(&document.text());
+                say_report(&document.text());
             }
             ExitCode::from(document.exit_code)
         }

@@ -45,7 +45,8 @@ pub fn every_row(page: &mut Page, vpc: &Vpc) {
 
 /// Tries some probes, as a table.
 pub fn try_all(page: &mut Page, vpc: &Vpc, probes: &[Probe]) {
-    let heading = cells("from", "", "to", "arrives at", "coming from", "because");
+    let because = if page.is_narrow() { "" } else { "because" };
+    let heading = cells("from", "", "to", "arrives at", "coming from", because);
     let heading = page.paint(Style::Dim, heading);
     page.line(format!("      {heading}"));
     for probe in probes {
@@ -62,9 +63,18 @@ fn try_one(page: &mut Page, vpc: &Vpc, probe: &Probe) {
         Icmp => "ping",
     };
     let (at, source) = arrival(&outcome);
-    let line = cells(probe.from, protocol, probe.to, &at, &source, probe.why);
+    // Where there is no room beside the packet, the reason stands below it.
+    let (beside, below) = if page.is_narrow() {
+        ("", probe.why)
+    } else {
+        (probe.why, "")
+    };
+    let line = cells(probe.from, protocol, probe.to, &at, &source, beside);
     let mark = page.probe(right);
-    page.line(format!("    {mark} {line}"));
+    page.line(format!("    {mark} {}", line.trim_end()));
+    if !below.is_empty() {
+        page.line(page.paint(Style::Dim, format!("                     {below}")));
+    }
     if !right {
         let wrong = format!("      got:       {outcome}\n      must be:   {}", probe.expected);
         let wrong = page.paint(Style::Red, wrong);

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-/// Columns of the page.
+/// Columns of the page: as many as read well, fewer on a terminal that has fewer.
 const WIDTH: usize = 100;
 
 /// How a piece of text looks on a terminal (SGR parameters, ECMA-48).
@@ -35,6 +35,7 @@ struct Tally {
 #[derive(Debug)]
 pub struct Page {
     colour: bool,
+    width: usize,
     probes: Tally,
     checks: Tally,
 }
@@ -50,8 +51,11 @@ impl Page {
     /// In colour on a terminal, unless `NO_COLOR` is set (no-color.org: and not empty).
     pub fn new() -> Page {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let is_terminal = io::stdout().is_terminal();
+        let size = terminal_size::terminal_size().filter(|_| is_terminal);
         Page {
-            colour: io::stdout().is_terminal() && !no_color,
+            colour: is_terminal && !no_color,
+            width: size.map_or(WIDTH, |(width, _)| usize::from(width.0).clamp(60, WIDTH)),
             probes: Tally::default(),
             checks: Tally::default(),
         }
@@ -72,6 +76,11 @@ impl Page {
         }
     }
 
+    /// Whether a line has less than all of its columns.
+    pub fn is_narrow(&self) -> bool {
+        self.width < WIDTH
+    }
+
     /// One line as it is. A reader that went away has seen enough; the exit code is still of use.
     pub fn line(&mut self, text: impl Display) {
         let _ = writeln!(io::stdout(), "{text}");
@@ -79,7 +88,7 @@ impl Page {
 
     /// The heading of a scene.
     pub fn heading(&mut self, text: &str) {
-        let rule = "─".repeat(WIDTH.saturating_sub(text.chars().count() + 4));
+        let rule = "─".repeat(self.width.saturating_sub(text.chars().count() + 4));
         let heading = self.paint(Style::Bold, format!("── {text} {rule}"));
         self.line(format!("\n\n{heading}"));
     }
@@ -87,14 +96,14 @@ impl Page {
     /// A paragraph, after an empty line, broken at the page's width.
     pub fn say(&mut self, text: &str) {
         self.line("");
-        for line in wrap(text, WIDTH, 0) {
+        for line in wrap(text, self.width, 0) {
             self.line(line);
         }
     }
 
     /// A remark under a table, indented and broken.
     pub fn remark(&mut self, text: &str) {
-        for line in wrap(text, WIDTH - 6, 0) {
+        for line in wrap(text, self.width - 6, 0) {
             let line = self.paint(Style::Dim, line);
             self.line(format!("      {line}"));
         }
@@ -119,7 +128,7 @@ impl Page {
             };
             // In a list of changes, a line goes on below where its text began.
             let is_change = ["+ ", "- ", "~ "].iter().any(|sign| line.starts_with(sign));
-            for piece in wrap(line, WIDTH - 4, if is_change { 11 } else { 4 }) {
+            for piece in wrap(line, self.width - 4, if is_change { 11 } else { 4 }) {
                 let piece = style.map_or_else(|| piece.clone(), |style| self.paint(style, &piece));
                 self.line(format!("    {piece}").trim_end());
             }
@@ -157,7 +166,7 @@ impl Page {
         let Page { probes, checks, .. } = *self;
         let all_right = probes.tried == probes.right && checks.tried == checks.right;
         let text = format!(
-            "{} probes tried, {} right; {} other checks, {} right; {:.1} s",
+            "{} probes, {} right; {} other checks, {} right; {:.1} s",
             probes.tried,
             probes.right,
             checks.tried,
@@ -168,8 +177,10 @@ impl Page {
             true => (Style::Green, "All as it should be"),
             false => (Style::Red, "NOT ALL AS IT SHOULD BE (look for ✗ above)"),
         };
-        let text = self.paint(style, format!("{verdict}: {text}."));
-        self.line(format!("\n\n{text}"));
+        self.line("\n");
+        for line in wrap(&format!("{verdict}: {text}."), self.width, 0) {
+            self.line(self.paint(style, line));
+        }
         all_right
     }
 }

@@ -1,0 +1,2 @@
+# A router with nothing left to do.
+kylin-vr reload vpc.yaml >/dev/null
