@@ -180,6 +180,7 @@ install: $(if $(BINARY),,build) docs
 	install -D -m 0644 -t $(DESTDIR)$(SHARE)/doc/kylin-vr README.md CHANGELOG.md
 	install -m 0644 packaging/README.md $(DESTDIR)$(SHARE)/doc/kylin-vr/packages.md
 	install -D -m 0644 -t $(DESTDIR)$(SHARE)/doc/kylin-vr/docs docs/*.md
+	install -D -m 0644 -t $(DESTDIR)$(SHARE)/doc/kylin-vr/docs/pictures docs/pictures/*.svg
 	install -D -m 0644 -t $(DESTDIR)$(SHARE)/doc/kylin-vr/examples examples/*.yaml
 	install -D -m 0644 packaging/cloud.cfg $(DESTDIR)/etc/cloud/cloud.cfg.d/99-kylin-vr.cfg
 	install -d -m 0700 $(DESTDIR)/etc/kylin-vr
