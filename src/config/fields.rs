@@ -14,25 +14,32 @@ use super::problem::{Place, Problem, Severity, shown};
 const MOST_TOLD: usize = 1_000;
 
 /// Where problems go; knows the text that they are of.
-pub(super) struct Reader<'t, 'p> {
+pub(super) struct Reader<'t> {
     pub(super) text: &'t [u8],
-    pub(super) problems: &'p mut Vec<Problem>,
+    pub(super) problems: Vec<Problem>,
     errors: usize,
     warnings: usize,
 }
 
-impl<'t, 'p> Reader<'t, 'p> {
-    pub(super) fn new(text: &'t [u8], problems: &'p mut Vec<Problem>) -> Self {
+impl<'t> Reader<'t> {
+    pub(super) fn new(text: &'t [u8]) -> Self {
         Self {
             text,
-            problems,
+            problems: Vec::new(),
             errors: 0,
             warnings: 0,
         }
     }
 
-    /// What stands for the problems that were too many; `None`: all were told.
-    pub(super) fn untold(&self) -> Option<Problem> {
+    /// All problems in the order of the file, and what stands for those that were too many.
+    pub(super) fn into_problems(mut self) -> Vec<Problem> {
+        self.problems.sort_by_key(|problem| problem.place);
+        let untold = self.untold();
+        self.problems.extend(untold);
+        self.problems
+    }
+
+    fn untold(&self) -> Option<Problem> {
         let untold = |count: usize| count.saturating_sub(MOST_TOLD);
         let (errors, warnings) = (untold(self.errors), untold(self.warnings));
         (errors + warnings > 0).then(|| Problem {
@@ -220,7 +227,7 @@ impl<'n> Fields<'n> {
     /// A value that must be there.
     pub(super) fn required<T>(
         &self,
-        reader: &mut Reader<'_, '_>,
+        reader: &mut Reader<'_>,
         key: &'static str,
         expected: &str,
         parse: impl FnOnce(&str) -> Result<T, String>,
@@ -235,7 +242,7 @@ impl<'n> Fields<'n> {
     /// A value that may be missing.
     pub(super) fn optional<T>(
         &self,
-        reader: &mut Reader<'_, '_>,
+        reader: &mut Reader<'_>,
         key: &'static str,
         expected: &str,
         parse: impl FnOnce(&str) -> Result<T, String>,

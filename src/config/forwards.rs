@@ -1,13 +1,11 @@
 //! `port_forward_list`: reads an entry, and checks the entries against each other.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
-
-use super::check::Router;
-use super::fields::{Path, Read, Reader, host_address, number};
+use super::entries::{Addresses, Entries};
+use super::fields::{Path, Reader, host_address, number};
 use super::node::Located;
 use super::problem::Severity;
-use super::{Eip, Forward, Place, Protocol};
+use super::router::Router;
+use super::{Eip, Forward, Protocol};
 
 pub(super) const FORWARD: &[&str] = &[
     "eip", "protocal", "protocol", "port", "end_port", "vm-port", "vm-ip",
@@ -17,11 +15,7 @@ pub(super) const FORWARD: &[&str] = &[
 /// 200 bytes. Ranges that keep their ports cost one element and are not counted.
 const MOST_SHIFTED_PORTS: u32 = 1 << 20;
 
-pub(super) fn read<'n>(
-    reader: &mut Reader<'_, '_>,
-    item: &'n Located<'n>,
-    path: Path,
-) -> Option<(Forward, Place)> {
+pub(super) fn read(reader: &mut Reader<'_>, item: &Located<'_>, path: Path) -> Option<Forward> {
     let fields = reader.mapping(item, path, FORWARD)?;
     let eip = fields.required(reader, "eip", "an IPv4 address", host_address);
     // `protocal` is the spelling that hypervisors write; `protocol` is what people would.
@@ -67,7 +61,7 @@ pub(super) fn read<'n>(
         reader.problem(Severity::Error, vm_port.path, vm_port.place, value, message);
         return None;
     }
-    let forward = Forward {
+    Some(Forward {
         eip: eip.value,
         protocol: protocol.value,
         port: port.value,
@@ -75,29 +69,23 @@ pub(super) fn read<'n>(
         vm: vm.value,
         vm_port: vm_port.value,
         place: fields.place,
-    };
-    Some((forward, fields.place))
+    })
 }
 
 pub(super) fn check(
-    reader: &mut Reader<'_, '_>,
-    forwards: &[Read<Forward>],
-    eips: &[Read<Eip>],
+    reader: &mut Reader<'_>,
+    forwards: &Entries<Forward>,
+    eips: &Entries<Eip>,
+    by_eip: &Addresses,
     router: &Router<'_>,
 ) {
-    let mapped: BTreeMap<Ipv4Addr, &Read<Eip>> =
-        eips.iter().rev().map(|entry| (entry.value.eip, entry)).collect();
-    let all: BTreeSet<Ipv4Addr> = mapped
-        .keys()
-        .copied()
-        .chain(forwards.iter().map(|entry| entry.value.eip))
-        .collect();
+    let forwarded = Addresses::new(forwards.values().iter().map(|entry| entry.eip));
     let mut shifted = 0;
-    for entry in forwards {
-        let forward = &entry.value;
-        router.check_eip(reader, entry, forward.eip, false);
-        router.check_vm(reader, entry, forward.vm, &all);
-        if let Some(eip) = mapped.get(&forward.eip) {
+    for entry in forwards.iter() {
+        let forward = entry.value;
+        router.check_eip(reader, &entry, forward.eip, false);
+        router.check_vm(reader, &entry, forward.vm, &[by_eip, &forwarded]);
+        if let Some(eip) = by_eip.first(forward.eip).and_then(|position| eips.get(position)) {
             let message = format!(
                 "has no effect: {} gives every port of this address to {}",
                 eip.path, eip.value.vm
@@ -124,30 +112,28 @@ pub(super) fn check(
 }
 
 /// Sorted by where they start, a range overlaps an earlier one only if it starts before the furthest end so far.
-fn check_overlaps(reader: &mut Reader<'_, '_>, forwards: &[Read<Forward>]) {
-    let mut sorted: Vec<&Read<Forward>> = forwards.iter().collect();
-    sorted.sort_by_key(|entry| (entry.value.eip, entry.value.protocol, entry.value.port));
-    let mut furthest: Option<&Read<Forward>> = None;
-    for entry in sorted {
-        let forward = &entry.value;
-        let same = furthest
-            .filter(|other| (other.value.eip, other.value.protocol) == (forward.eip, forward.protocol));
-        if let Some(other) = same.filter(|other| other.value.end_port >= forward.port) {
-            let (first, second) = if other.place < entry.place {
-                (other, entry)
-            } else {
-                (entry, other)
-            };
+fn check_overlaps(reader: &mut Reader<'_>, forwards: &Entries<Forward>) {
+    let mut sorted: Vec<(usize, &Forward)> = forwards.values().iter().enumerate().collect();
+    sorted.sort_by_key(|(_, forward)| (forward.eip, forward.protocol, forward.port));
+    let mut furthest: Option<(usize, &Forward)> = None;
+    for (position, forward) in sorted {
+        let same =
+            furthest.filter(|(_, other)| (other.eip, other.protocol) == (forward.eip, forward.protocol));
+        let overlapped = same.filter(|(_, other)| other.end_port >= forward.port);
+        let both = overlapped.map(|(other, _)| (other.min(position), other.max(position)));
+        if let Some((Some(first), Some(second))) =
+            both.map(|(first, second)| (forwards.get(first), forwards.get(second)))
+        {
             let message = format!(
                 "overlaps {}, which forwards {}",
                 first.path,
-                described(&first.value)
+                described(first.value)
             );
-            let value = Some(described(&second.value));
+            let value = Some(described(second.value));
             reader.problem(Severity::Error, &second.path, second.place, value, message);
         }
-        if same.is_none_or(|other| other.value.end_port < forward.end_port) {
-            furthest = Some(entry);
+        if same.is_none_or(|(_, other)| other.end_port < forward.end_port) {
+            furthest = Some((position, forward));
         }
     }
 }

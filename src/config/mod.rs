@@ -5,11 +5,13 @@
 
 mod check;
 pub mod edit;
+mod entries;
 mod fields;
 mod forwards;
 mod node;
 mod plain;
 mod problem;
+mod router;
 pub mod schema;
 mod snat;
 #[cfg(test)]
@@ -22,6 +24,8 @@ use serde::Serialize;
 
 use crate::model::{Conntrack, ConntrackMax, MacAddr};
 
+use check::Lists;
+use fields::Reader;
 pub(crate) use fields::number;
 pub(crate) use problem::shown;
 pub use problem::{Place, Problem, Severity};
@@ -177,20 +181,47 @@ pub struct Parsed {
     pub problems: Vec<Problem>,
 }
 
+impl Parsed {
+    /// What was read is a configuration only if no problem is an error.
+    fn new(config: Option<Config>, reader: Reader<'_>) -> Self {
+        let problems = reader.into_problems();
+        let valid = !problems.iter().any(|problem| problem.severity == Severity::Error);
+        Self {
+            config: config.filter(|_| valid),
+            problems,
+        }
+    }
+}
+
 impl Config {
     /// Reads and checks a file's text. An empty one is valid.
     #[must_use]
     pub fn parse(text: &[u8]) -> Parsed {
-        let mut problems = Vec::new();
-        let read = node::read(text, &mut problems).map(|root| check::check(text, &root, &mut problems));
-        problems.sort_by_key(|problem| problem.place);
-        let (config, untold) = read.unzip();
-        problems.extend(untold.flatten());
-        let valid = !problems.iter().any(|problem| problem.severity == Severity::Error);
-        Parsed {
-            config: config.filter(|_| valid),
-            problems,
+        let short = Self::short_way(text);
+        #[cfg(fuzzing)]
+        if let Some(short) = &short {
+            assert_eq!(short, &Self::long_way(text), "both ways give the same");
         }
+        short.unwrap_or_else(|| Self::long_way(text))
+    }
+
+    /// Entries are read as they come, and the tree of the whole list is never there; `None`: something is unusual or wrong.
+    fn short_way(text: &[u8]) -> Option<Parsed> {
+        let mut reader = Reader::new(text);
+        let mut lists = Lists::default();
+        let root = node::read_plain(text, &mut |list, item| {
+            (!lists.push(&mut reader, list, &item)).then_some(item)
+        })?;
+        let config = check::check(&mut reader, &root, lists);
+        let parsed = Parsed::new(Some(config), reader);
+        parsed.config.is_some().then_some(parsed)
+    }
+
+    fn long_way(text: &[u8]) -> Parsed {
+        let mut reader = Reader::new(text);
+        let root = node::read(text, &mut reader.problems);
+        let config = root.map(|root| check::check(&mut reader, &root, Lists::default()));
+        Parsed::new(config, reader)
     }
 
     /// The entries of `if_list`.

@@ -207,10 +207,10 @@ pub(super) fn read<'t>(text: &'t [u8], problems: &mut Vec<Problem>) -> Option<Lo
         }
     };
     #[cfg(fuzzing)]
-    if let Some(short) = plain::read(text) {
+    if let Some(short) = plain::read(text, &mut |_, item| Some(item)) {
         assert_eq!(long_way(text).ok(), Some(short), "both ways give the same tree");
     }
-    match plain::read(text).map_or_else(|| long_way(text), Ok) {
+    match long_way(text) {
         Ok(root) => match after_end(text) {
             None => Some(root),
             Some(at) => {
@@ -229,6 +229,18 @@ pub(super) fn read<'t>(text: &'t [u8], problems: &mut Vec<Problem>) -> Option<Lo
             None
         }
     }
+}
+
+/// The tree of a plain text (see [`plain`]) without the entries of its lists, as far as `take` takes them; `None`: it is to
+/// be read the long way.
+pub(super) fn read_plain<'t>(text: &'t [u8], take: &mut plain::Take<'_, 't>) -> Option<Located<'t>> {
+    let text = std::str::from_utf8(text)
+        .ok()
+        .filter(|_| text.len() <= MAX_BYTES)?;
+    if after_end(text).is_some() {
+        return None;
+    }
+    plain::read(text, take)
 }
 
 /// The YAML crate's words, but where they are about its own functions and counters.
@@ -304,18 +316,25 @@ pub(super) fn source<'t>(text: &'t [u8], node: &Located<'_>) -> Option<&'t str> 
 /// Where a text goes on after YAML's document end marker. The YAML crate takes most of what follows for a second document,
 /// and refuses it, but passes over what is none.
 fn after_end(text: &str) -> Option<usize> {
-    let (mut ended, mut at) = (false, 0);
-    for line in text.split_inclusive(['\n', '\r']) {
-        let rest = line.strip_prefix("...");
-        let marker = rest.filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\n', '\r']));
-        ended |= marker.is_some();
-        let content = marker.unwrap_or(line).trim_ascii();
-        if ended && !content.is_empty() && !content.starts_with('#') {
+    let starts = |at: usize| matches!(text[..at].as_bytes().last(), None | Some(b'\n' | b'\r'));
+    let dots = text.match_indices("...").map(|(at, _)| at);
+    let mut at = dots
+        .filter(|at| starts(*at))
+        .find(|at| after_marker(&text[*at..]).is_some())?;
+    for line in text[at..].split_inclusive(['\n', '\r']) {
+        let content = after_marker(line).unwrap_or(line).trim_ascii();
+        if !content.is_empty() && !content.starts_with('#') {
             return Some(at);
         }
         at += line.len();
     }
     None
+}
+
+/// What follows the marker that a text starts with.
+fn after_marker(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix("...")?;
+    (rest.is_empty() || rest.starts_with([' ', '\t', '\n', '\r'])).then_some(rest)
 }
 
 fn place_after(text: &str) -> Place {

@@ -14,15 +14,21 @@ use super::problem::Place;
 /// No configuration is deeper.
 const DEEPEST: usize = 8;
 
-/// The tree of a text; `None`: it is to be read the long way.
-pub(super) fn read(text: &str) -> Option<Located<'_>> {
+/// Takes an entry of the list with this key of the file; gives it back if it is to stay in the tree.
+pub(super) type Take<'f, 't> = dyn FnMut(&str, Located<'t>) -> Option<Located<'t>> + 'f;
+
+/// The tree of a text, but for the entries that `take` takes; `None`: it is to be read the long way.
+pub(super) fn read<'t>(text: &'t str, take: &mut Take<'_, 't>) -> Option<Located<'t>> {
     // Then the number of a character is that of a byte.
     if !text.is_ascii() {
         return None;
     }
     let mut options = Options::default();
     options.emit_comments = false;
-    let mut events = Events(Parser::new_from_str_with_options(text, options));
+    let mut events = Events {
+        parser: Parser::new_from_str_with_options(text, options),
+        take,
+    };
     let (Event::StreamStart, _) = events.next()? else {
         return None;
     };
@@ -30,64 +36,77 @@ pub(super) fn read(text: &str) -> Option<Located<'_>> {
         return None;
     };
     let (event, span) = events.next()?;
-    let root = node(&mut events, event, span, 0)?;
+    let root = events.node(event, span, 0, None)?;
     let ends = (events.next()?, events.next()?);
     matches!(ends, ((Event::DocumentEnd, _), (Event::StreamEnd, _))).then_some(root)
 }
 
-struct Events<P>(P);
-
-impl<'t, P: Iterator<Item = Result<(Event<'t>, Span), ScanError>>> Events<P> {
-    fn next(&mut self) -> Option<(Event<'t>, Span)> {
-        self.0.next()?.ok()
-    }
+struct Events<'f, 's, 't, P> {
+    parser: P,
+    take: &'s mut Take<'f, 't>,
 }
 
-fn node<'t, P: Iterator<Item = Result<(Event<'t>, Span), ScanError>>>(
-    events: &mut Events<P>,
-    event: Event<'t>,
-    span: Span,
-    depth: usize,
-) -> Option<Located<'t>> {
-    if depth > DEEPEST {
-        return None;
+impl<'t, P: Iterator<Item = Result<(Event<'t>, Span), ScanError>>> Events<'_, '_, 't, P> {
+    fn next(&mut self) -> Option<(Event<'t>, Span)> {
+        self.parser.next()?.ok()
     }
-    let value = match event {
-        Event::Scalar(text, style, 0, None) => match style {
-            ScalarStyle::Plain => scalar(text)?,
-            _ => Node::Text(text),
-        },
-        Event::SequenceStart(_, 0, None) => {
-            let mut items = Vec::new();
-            loop {
-                match events.next()? {
-                    (Event::SequenceEnd, _) => break Node::List(items.into()),
-                    (event, span) => items.push(node(events, event, span, depth + 1)?),
-                }
-            }
+
+    /// The value that starts with this event; `list`: the key of the file that it is of.
+    fn node(
+        &mut self,
+        event: Event<'t>,
+        span: Span,
+        depth: usize,
+        list: Option<&str>,
+    ) -> Option<Located<'t>> {
+        if depth > DEEPEST {
+            return None;
         }
-        Event::MappingStart(_, 0, None) => {
-            let mut entries = Vec::with_capacity(2);
-            loop {
-                match events.next()? {
-                    (Event::MappingEnd, _) => break Node::Map(entries.into()),
-                    (Event::Scalar(name, ScalarStyle::Plain, 0, None), span) => {
-                        // Else it may be a merge, null, or what else is no name.
-                        if !name.starts_with(|first: char| first.is_ascii_lowercase()) || name == "null" {
-                            return None;
+        let value = match event {
+            Event::Scalar(text, style, 0, None) => match style {
+                ScalarStyle::Plain => scalar(text)?,
+                _ => Node::Text(text),
+            },
+            Event::SequenceStart(_, 0, None) => {
+                let mut items = Vec::new();
+                loop {
+                    match self.next()? {
+                        (Event::SequenceEnd, _) => break Node::List(items.into()),
+                        (event, span) => {
+                            let item = self.node(event, span, depth + 1, None)?;
+                            items.extend(match list {
+                                Some(list) => (self.take)(list, item),
+                                None => Some(item),
+                            });
                         }
-                        let key = Key::new(&name, place(&span));
-                        let (event, span) = events.next()?;
-                        entries.push((key, node(events, event, span, depth + 1)?));
                     }
-                    _ => return None,
                 }
             }
-        }
-        _ => return None,
-    };
-    let (start, end) = (span.start.index() as u64, span.end.index() as u64);
-    Some(Located::new(value, place(&span), (narrow(start), narrow(end))))
+            Event::MappingStart(_, 0, None) => {
+                let mut entries = Vec::with_capacity(2);
+                loop {
+                    match self.next()? {
+                        (Event::MappingEnd, _) => break Node::Map(entries.into()),
+                        (Event::Scalar(name, ScalarStyle::Plain, 0, None), span) => {
+                            // Else it may be a merge, null, or what else is no name.
+                            if !name.starts_with(|first: char| first.is_ascii_lowercase()) || name == "null" {
+                                return None;
+                            }
+                            let key = Key::new(&name, place(&span));
+                            let (event, span) = self.next()?;
+                            let list = (depth == 0).then_some(&*key.name);
+                            let value = self.node(event, span, depth + 1, list)?;
+                            entries.push((key, value));
+                        }
+                        _ => return None,
+                    }
+                }
+            }
+            _ => return None,
+        };
+        let (start, end) = (span.start.index() as u64, span.end.index() as u64);
+        Some(Located::new(value, place(&span), (narrow(start), narrow(end))))
+    }
 }
 
 fn place(span: &Span) -> Place {
@@ -140,7 +159,7 @@ mod tests {
 
     /// Both ways give the same tree, or the short one gives none. Whether it gave one.
     fn agree(text: &str) -> bool {
-        let Some(short) = read(text) else {
+        let Some(short) = read(text, &mut |_, item| Some(item)) else {
             return false;
         };
         let long = long_way(text).unwrap_or_else(|error| panic!("{error}\n{text}"));

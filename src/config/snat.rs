@@ -3,42 +3,31 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use super::check::Router;
-use super::fields::{Fields, Path, Read, Reader, host_address};
+use super::entries::{Addresses, Entries};
+use super::fields::{Path, Reader, host_address};
+use super::node::Located;
 use super::problem::{Severity, shown};
+use super::router::Router;
 use super::{Eip, Forward, SnatPool};
 
 /// The most addresses of the pool: a VM's is told by the last byte of its own, so one more would never be used.
 const MOST: usize = 256;
 
-pub(super) fn read(reader: &mut Reader<'_, '_>, fields: &Fields<'_>) -> Vec<Read<SnatPool>> {
-    let key = "snat_pool";
-    let mut pool = Vec::new();
-    for (index, item) in reader.list(fields.get(key), key).iter().enumerate() {
-        let path = Path::Item(key, index);
-        let parsed = reader.scalar(item).map(range);
-        match parsed {
-            Some(Ok((first, last))) => pool.push(Read {
-                value: SnatPool {
-                    first,
-                    last,
-                    place: item.place,
-                },
-                path,
-                place: item.place,
-            }),
-            Some(Err(expected)) => {
-                let value = reader.scalar(item).map(shown);
-                let message = format!("expected {expected}");
-                reader.problem(Severity::Error, path, item.place, value, message);
-            }
-            None => {
-                let message = "expected an address, or a range as in 10.90.2.240-10.90.2.247";
-                reader.problem(Severity::Error, path, item.place, None, message);
-            }
+pub(super) fn read(reader: &mut Reader<'_>, item: &Located<'_>, path: Path) -> Option<SnatPool> {
+    let place = item.place;
+    match reader.scalar(item).map(range) {
+        Some(Ok((first, last))) => return Some(SnatPool { first, last, place }),
+        Some(Err(expected)) => {
+            let value = reader.scalar(item).map(shown);
+            let message = format!("expected {expected}");
+            reader.problem(Severity::Error, path, place, value, message);
+        }
+        None => {
+            let message = "expected an address, or a range as in 10.90.2.240-10.90.2.247";
+            reader.problem(Severity::Error, path, place, None, message);
         }
     }
-    pool
+    None
 }
 
 /// `10.90.2.240`, or `10.90.2.240-10.90.2.247`.
@@ -60,39 +49,50 @@ fn range(text: &str) -> Result<(Ipv4Addr, Ipv4Addr), String> {
 }
 
 pub(super) fn check(
-    reader: &mut Reader<'_, '_>,
-    pool: &[Read<SnatPool>],
-    eips: &[Read<Eip>],
-    forwards: &[Read<Forward>],
+    reader: &mut Reader<'_>,
+    pool: &Entries<SnatPool>,
+    eips: &Entries<Eip>,
+    by_eip: &Addresses,
+    forwards: &Entries<Forward>,
     router: &Router<'_>,
 ) {
-    let mut used: BTreeMap<Ipv4Addr, String> = BTreeMap::new();
-    for entry in forwards.iter().rev() {
-        let text = format!("is the vm-ip of {}: expected an address outside", entry.path);
-        used.insert(entry.value.vm, text);
+    if pool.values().is_empty() {
+        return;
     }
-    for entry in eips.iter().rev() {
-        let text = format!("is the vm-ip of {}: expected an address outside", entry.path);
-        used.insert(entry.value.vm, text);
-    }
-    for entry in eips.iter().rev() {
-        let text = format!("is the elastic IP of {}: that is one VM's alone", entry.path);
-        used.insert(entry.value.eip, text);
-    }
+    let by_vm = Addresses::new(eips.values().iter().map(|entry| entry.vm));
+    let forwarded = Addresses::new(forwards.values().iter().map(|entry| entry.vm));
+    // What an address is already, but one of the pool.
+    let used = |address| {
+        let path = |path: Option<Path>, is, expected| path.map(|path| format!("is {is} {path}: {expected}"));
+        let eip = by_eip.first(address).and_then(|position| eips.get(position));
+        path(
+            eip.map(|entry| entry.path),
+            "the elastic IP of",
+            "that is one VM's alone",
+        )
+        .or_else(|| {
+            let entry = by_vm.first(address).and_then(|position| eips.get(position));
+            let vm = entry.map(|entry| entry.path).or_else(|| {
+                let position = forwarded.first(address)?;
+                forwards.get(position).map(|entry| entry.path)
+            });
+            path(vm, "the vm-ip of", "expected an address outside")
+        })
+    };
+    let mut pooled: BTreeMap<Ipv4Addr, Path> = BTreeMap::new();
     let mut count = 0;
-    for entry in pool {
+    for entry in pool.iter() {
         let before = count;
         for address in entry.value.addresses() {
             count += 1;
-            let message = match used.get(&address) {
-                Some(message) => Some(message.clone()),
-                None => router.not_outside(address, false),
+            let message = match pooled.insert(address, entry.path.clone()) {
+                Some(first) => Some(format!("is in {first} already")),
+                None => used(address).or_else(|| router.not_outside(address, false)),
             };
             if let Some(message) = message {
                 let value = Some(address.to_string());
                 reader.problem(Severity::Error, &entry.path, entry.place, value, message);
             }
-            used.insert(address, format!("is in {} already", entry.path));
         }
         if before <= MOST && count > MOST {
             let message =

@@ -1,0 +1,138 @@
+//! What the router's own addresses and subnets say about those of the entries.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::Interface;
+use super::entries::Addresses;
+use super::fields::{Read, Reader};
+use super::problem::{Place, Severity};
+
+/// What entries are checked against.
+pub(super) struct Router<'e> {
+    /// `None` if they are not known for certain: then nothing is said of what they mean for others.
+    interfaces: Option<Vec<Read<&'e Interface>>>,
+}
+
+impl<'e> Router<'e> {
+    /// `None`: the interfaces are not known for certain.
+    pub(super) fn new(interfaces: Option<Vec<Read<&'e Interface>>>) -> Self {
+        Self { interfaces }
+    }
+
+    fn interfaces(&self) -> impl Iterator<Item = &Read<&'e Interface>> {
+        self.interfaces.iter().flatten()
+    }
+
+    fn internal(&self) -> impl Iterator<Item = &Read<&'e Interface>> {
+        self.interfaces().filter(|entry| entry.value.gateway.is_none())
+    }
+
+    fn external(&self) -> Option<&Read<&'e Interface>> {
+        self.interfaces().find(|entry| entry.value.gateway.is_some())
+    }
+
+    /// An address that packets from outside are sent to.
+    pub(super) fn check_eip<T>(&self, reader: &mut Reader<'_>, entry: &Read<T>, eip: Ipv4Addr, whole: bool) {
+        if let Some(message) = self.not_outside(eip, whole) {
+            let path = format!("{}.eip", entry.path);
+            reader.problem(Severity::Error, path, entry.place, Some(eip.to_string()), message);
+        }
+    }
+
+    /// Why an address cannot be one that the router answers for outside; `None`: it can. Where it is to be one VM's as a
+    /// `whole`, the router's own cannot.
+    pub(super) fn not_outside(&self, address: Ipv4Addr, whole: bool) -> Option<String> {
+        if let Some(inside) = self
+            .internal()
+            .find(|inside| inside.value.address.contains(&address))
+        {
+            return Some(format!(
+                "is inside the VPC, in the subnet of {}, {}",
+                inside.path,
+                inside.value.address.trunc()
+            ));
+        }
+        let external = self.external()?;
+        let net = external.value.address;
+        if whole && net.addr() == address {
+            Some(format!(
+                "is the router's own address ({}); forward ports of it instead",
+                external.path
+            ))
+        } else if external.value.gateway == Some(address) {
+            Some(format!("is the gateway of {}", external.path))
+        } else if net.contains(&address)
+            && let Some(what) = reserved(net, address)
+        {
+            Some(format!(
+                "is the {what} address of the subnet of {}, {}",
+                external.path,
+                net.trunc()
+            ))
+        } else {
+            None
+        }
+    }
+
+    /// An address that packets are passed on to; `eips` are those that are elastic IPs.
+    pub(super) fn check_vm<T>(
+        &self,
+        reader: &mut Reader<'_>,
+        entry: &Read<T>,
+        vm: Ipv4Addr,
+        eips: &[&Addresses],
+    ) {
+        let mut problem = |severity, message: String| {
+            let path = format!("{}.vm-ip", entry.path);
+            reader.problem(severity, path, entry.place, Some(vm.to_string()), message);
+        };
+        if let Some(own) = self.interfaces().find(|own| own.value.address.addr() == vm) {
+            problem(
+                Severity::Error,
+                format!("is the router's own address ({}), not a VM's", own.path),
+            );
+        } else if eips.iter().any(|eips| eips.contains(vm)) {
+            problem(
+                Severity::Error,
+                "is an elastic IP itself: expected the VM's own address".to_owned(),
+            );
+        } else if let Some(near) = self.interfaces().find(|near| near.value.address.contains(&vm))
+            && let Some(what) = reserved(near.value.address, vm)
+        {
+            // Outside as well: the router itself would send broadcasts there.
+            let message = format!(
+                "is the {what} address of the subnet of {}, {}",
+                near.path,
+                near.value.address.trunc()
+            );
+            problem(Severity::Error, message);
+        } else if self.interfaces.is_some()
+            && !self.internal().any(|inside| inside.value.address.contains(&vm))
+        {
+            problem(Severity::Warning, "is in no subnet of the VPC".to_owned());
+        }
+    }
+
+    /// A router that is to translate (`first`: the first entry that says so) but has no way out.
+    pub(super) fn check_outside(&self, reader: &mut Reader<'_>, first: Option<Place>) {
+        if let (Some(_), None, Some(place)) = (&self.interfaces, self.external(), first) {
+            let message = "no interface has a gateway: nothing reaches these addresses from outside";
+            reader.problem(Severity::Warning, "if_list", place, None, message);
+        }
+    }
+}
+
+/// Whether an address names its whole subnet. In a /31 (RFC 3021) and a /32 none does.
+pub(super) fn reserved(net: Ipv4Net, address: Ipv4Addr) -> Option<&'static str> {
+    if net.prefix_len() >= 31 {
+        None
+    } else if address == net.network() {
+        Some("network")
+    } else if address == net.broadcast() {
+        Some("broadcast")
+    } else {
+        None
+    }
+}
