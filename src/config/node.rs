@@ -316,7 +316,7 @@ pub(super) fn source<'t>(text: &'t [u8], node: &Located<'_>) -> Option<&'t str> 
 /// Where a text goes on after YAML's document end marker. The YAML crate takes most of what follows for a second document,
 /// and refuses it, but passes over what is none.
 fn after_end(text: &str) -> Option<usize> {
-    let starts = |at: usize| matches!(text[..at].as_bytes().last(), None | Some(b'\n' | b'\r'));
+    let starts = |at: usize| matches!(text.as_bytes()[..at].last(), None | Some(b'\n' | b'\r'));
     let dots = text.match_indices("...").map(|(at, _)| at);
     let mut at = dots
         .filter(|at| starts(*at))
