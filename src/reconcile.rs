@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::flows::{self, Judge, Ruling};
 use crate::kernel::{Error as KernelError, Incomplete, Kernel};
+use crate::model::nft::TableChange;
 use crate::model::{Conntrack, Desired, Observed};
 use crate::owned::Owned;
 use crate::plan::{Operation, Plan, diff};
@@ -112,6 +113,7 @@ pub fn reconcile(
                 break;
             }
             plan.announcements = announcements;
+            forget(kernel, &now, &done);
             return Ok(Reconciled {
                 done,
                 plan,
@@ -191,6 +193,38 @@ pub fn reconcile(
     failed.extend(record(kept).err().map(|error| not_recorded(&error)));
     failed.dedup();
     Err(Error::Failed { failed, left_over })
+}
+
+/// Has the counting sets forget what went with these operations. What cannot be forgotten now is when something goes
+/// next: until then it takes a little memory, and no run fails for it.
+fn forget(kernel: &mut dyn Kernel, now: &Observed, done: &[Operation]) {
+    let takes_elements = |operation: &Operation| match operation {
+        Operation::Table(TableChange::Edit { elements, .. }) => {
+            elements.values().any(|edit| !edit.remove.is_empty())
+        }
+        _ => false,
+    };
+    let Some(table) = now
+        .table
+        .as_ref()
+        .filter(|table| table.counting().next().is_some())
+    else {
+        return;
+    };
+    if !done.iter().any(takes_elements) {
+        return;
+    }
+    let forgotten = match kernel.counts().map(|counts| table.forget(&counts)) {
+        Ok(Some(change)) => kernel.apply(&[Operation::Table(change)]).map_err(|incomplete| {
+            let mut failures = incomplete.failures.into_iter();
+            failures.next().map_or(KernelError::Interrupted, |one| one.error)
+        }),
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = forgotten {
+        tracing::warn!(%error, "counters of what went are still there");
+    }
 }
 
 /// Notes what an undo is about to change: flows that began under the new table, too, are looked at by the next run if

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arbitrary::{Result, Unstructured};
 use kylin_vr::model::nft::{
-    Chain, ChainKind, Element, Field, FieldType, Hook, NatTarget, Rule, Set, Statement, Table, Tuple,
+    Chain, ChainKind, Count, Element, Field, FieldType, Hook, NatTarget, Rule, Set, Statement, Table, Tuple,
 };
 
 use FieldType::{InetProto, InetService, Ipv4Addr};
@@ -65,6 +65,9 @@ fn set(bytes: &mut Unstructured<'_>) -> Result<Set> {
         &[Ipv4Addr, InetService],
         &[Ipv4Addr, InetProto, InetService],
     ])?;
+    if bytes.ratio(1, 8)? {
+        return Ok(Set::counting(key));
+    }
     let data = *bytes.choose(&[&[][..], &[Ipv4Addr], &[InetService], &[Ipv4Addr, InetService]])?;
     let mut set = Set::new(key, data, bytes.arbitrary()?);
     let count = bytes.int_in_range(0..=12)?;
@@ -127,7 +130,7 @@ fn chain(bytes: &mut Unstructured<'_>) -> Result<Chain> {
 }
 
 fn statement(bytes: &mut Unstructured<'_>) -> Result<Statement> {
-    Ok(match bytes.int_in_range(0..=5)? {
+    Ok(match bytes.int_in_range(0..=7)? {
         0 => Statement::InSet {
             field: field(bytes)?,
             set: name(bytes)?,
@@ -137,6 +140,14 @@ fn statement(bytes: &mut Unstructured<'_>) -> Result<Statement> {
         2 => Statement::MarkSet(bytes.arbitrary()?),
         3 => Statement::Dnat(target(bytes)?),
         4 => Statement::Snat(target(bytes)?),
+        5 => Statement::Direction {
+            reply: bytes.arbitrary()?,
+        },
+        6 => Statement::Count(Count {
+            key: key(bytes)?,
+            map: name(bytes)?,
+            set: name(bytes)?,
+        }),
         _ => Statement::Return,
     })
 }
@@ -145,20 +156,30 @@ fn target(bytes: &mut Unstructured<'_>) -> Result<NatTarget> {
     if bytes.arbitrary()? {
         return Ok(NatTarget::Address(bytes.arbitrary::<u32>()?.into()));
     }
-    let mut key = Vec::new();
-    for _ in 0..bytes.int_in_range(1..=Tuple::MAX)? {
-        key.push(field(bytes)?);
-    }
     Ok(NatTarget::Map {
-        key,
+        key: key(bytes)?,
         map: name(bytes)?,
         port: bytes.arbitrary()?,
     })
 }
 
+fn key(bytes: &mut Unstructured<'_>) -> Result<Vec<Field>> {
+    let mut key = Vec::new();
+    for _ in 0..bytes.int_in_range(1..=Tuple::MAX)? {
+        key.push(field(bytes)?);
+    }
+    Ok(key)
+}
+
 fn field(bytes: &mut Unstructured<'_>) -> Result<Field> {
     bytes
-        .choose(&[Field::IpSaddr, Field::IpDaddr, Field::L4Proto, Field::ThDport])
+        .choose(&[
+            Field::IpSaddr,
+            Field::IpDaddr,
+            Field::L4Proto,
+            Field::ThDport,
+            Field::ThSport,
+        ])
         .copied()
 }
 
@@ -171,6 +192,7 @@ pub fn only_known_sets(table: &mut Table) {
     let sets: BTreeMap<_, _> = table.sets.clone();
     let is_known = |statement: &Statement| match statement {
         Statement::InSet { set, .. } => sets.contains_key(set),
+        Statement::Count(count) => sets.contains_key(&count.map),
         Statement::Dnat(NatTarget::Map { map, .. }) | Statement::Snat(NatTarget::Map { map, .. }) => {
             sets.contains_key(map)
         }

@@ -18,6 +18,7 @@ const ROOT: &[&str] = &[
     "port_forward_list",
     "ipv6",
     "conntrack",
+    "counters",
     "generation",
 ];
 const INTERFACE: &[&str] = &["ipaddr", "prefix", "mac", "gateway"];
@@ -49,12 +50,16 @@ fn read(reader: &mut Reader<'_, '_>, root: &Located<'_>) -> Config {
     let interfaces = entries(reader, &fields, "if_list", interface);
     let eips = entries(reader, &fields, "eip_list", eip);
     let forwards = entries(reader, &fields, "port_forward_list", forwards::read);
-    let expected = "true or false";
-    let ipv6 = fields.optional(reader, "ipv6", expected, |text| match text {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err(expected.to_owned()),
-    });
+    let mut flag = |key| {
+        let expected = "true or false";
+        fields.optional(reader, key, expected, |text| match text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(expected.to_owned()),
+        })
+    };
+    let ipv6 = flag("ipv6");
+    let counters = flag("counters");
 
     let expected = "delete or keep";
     let conntrack = fields.optional(reader, "conntrack", expected, |text| match text {
@@ -85,6 +90,7 @@ fn read(reader: &mut Reader<'_, '_>, root: &Located<'_>) -> Config {
         eips: eips.into_iter().map(|entry| entry.value).collect(),
         forwards: forwards.into_iter().map(|entry| entry.value).collect(),
         ipv6: ipv6.is_some_and(|ipv6| ipv6.value),
+        is_uncounted: counters.is_some_and(|counters| !counters.value),
         conntrack: conntrack.map(|conntrack| conntrack.value).unwrap_or_default(),
         generation: generation.map(|generation| Generation {
             number: generation.value,

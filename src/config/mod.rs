@@ -33,6 +33,8 @@ pub struct Config {
     forwards: Vec<Forward>,
     ipv6: bool,
     conntrack: Conntrack,
+    /// So that the default, an empty file's, counts.
+    is_uncounted: bool,
     generation: Option<Generation>,
 }
 
@@ -183,6 +185,12 @@ impl Config {
     #[must_use]
     pub fn conntrack(&self) -> Conntrack {
         self.conntrack
+    }
+
+    /// Whether packets, bytes and connections are counted by elastic IP and forward.
+    #[must_use]
+    pub fn counters(&self) -> bool {
+        !self.is_uncounted
     }
 
     /// The number of this configuration; `None`: it has none, and may replace any other.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Error, Failure, Incomplete, Kernel};
-use crate::model::nft::{Table, TableChange};
+use crate::model::nft::{Counts, Table, TableChange};
 use crate::model::{Flow, LinkIndex, LinkSysctl, Observed, RouteKind, Sysctl};
 use crate::plan::{Announcement, Operation};
 
@@ -17,6 +17,8 @@ pub struct Fake {
     pub flows: Vec<Flow>,
     /// How many operations (the ending of flows is one, too) succeed before one fails with this error number; `None`: none fails.
     pub fail_after: Option<(usize, i32)>,
+    /// What its counting sets hold.
+    pub counts: Counts,
     /// What was announced.
     pub announced: Vec<Announcement>,
 }
@@ -47,7 +49,9 @@ impl Fake {
         self.may_fail()?;
         let state = &mut self.state;
         match operation {
-            Operation::Table(change) => return apply_table(&mut state.table, change),
+            Operation::Table(change) => {
+                return apply_table(&mut state.table, &mut self.counts, change);
+            }
             Operation::SetLink { link, up } => {
                 let found = state.links.iter_mut().find(|found| found.index == link.index);
                 found.ok_or(Error::Interrupted)?.up = *up;
@@ -117,14 +121,24 @@ impl Fake {
     }
 }
 
-fn apply_table(table: &mut Option<Arc<Table>>, change: &TableChange) -> Result<(), Error> {
+fn apply_table(
+    table: &mut Option<Arc<Table>>,
+    counts: &mut Counts,
+    change: &TableChange,
+) -> Result<(), Error> {
     let exists = || Error::refused(nix::libc::EEXIST);
     let missing = || Error::refused(nix::libc::ENOENT);
     match change {
         TableChange::Create(_) if table.is_some() => return Err(exists()),
         TableChange::Delete(_) | TableChange::Replace { .. } if table.is_none() => return Err(missing()),
-        TableChange::Create(to) | TableChange::Replace { to, .. } => *table = Some(Arc::new(to.clone())),
-        TableChange::Delete(_) => *table = None,
+        TableChange::Create(to) | TableChange::Replace { to, .. } => {
+            counts.clear();
+            *table = Some(Arc::new(to.clone()));
+        }
+        TableChange::Delete(_) => {
+            counts.clear();
+            *table = None;
+        }
         TableChange::Edit {
             elements,
             chains,
@@ -138,6 +152,14 @@ fn apply_table(table: &mut Option<Arc<Table>>, change: &TableChange) -> Result<(
             }
             for (name, edit) in elements {
                 let set = edited.sets.get_mut(name).ok_or_else(missing)?;
+                if set.counts {
+                    // Its elements are the packets', not the table's.
+                    let counted = counts.entry(name.clone()).or_default();
+                    for (element, _) in &edit.remove {
+                        counted.remove(&element.first).ok_or_else(missing)?;
+                    }
+                    continue;
+                }
                 for (element, _) in &edit.remove {
                     set.elements.remove(element).ok_or_else(missing)?;
                 }
@@ -148,6 +170,7 @@ fn apply_table(table: &mut Option<Arc<Table>>, change: &TableChange) -> Result<(
                 }
             }
             for name in remove_sets.keys() {
+                counts.remove(name);
                 edited.sets.remove(name).ok_or_else(missing)?;
             }
             for (name, set) in add_sets {
@@ -183,6 +206,10 @@ impl Kernel for Fake {
         let before = self.flows.len();
         self.flows.retain(|flow| !is_stale(flow));
         Ok(before - self.flows.len())
+    }
+
+    fn counts(&mut self) -> Result<Counts, Error> {
+        Ok(self.counts.clone())
     }
 
     fn announce(&mut self, announcements: &[Announcement]) -> Result<(), Error> {

@@ -9,7 +9,7 @@ use nix::libc::{ENODEV, ERESTART};
 
 use super::linux::go_together;
 use super::{Error, Failure, Incomplete, Kernel};
-use crate::model::nft::TableChange;
+use crate::model::nft::{Counts, TableChange};
 use crate::model::{Flow, Observed};
 use crate::plan::{Announcement, Operation};
 
@@ -81,7 +81,8 @@ pub struct Faulty<K, F> {
 }
 
 impl<K: Kernel, F: FnMut(&'static str, Option<Fate>)> Faulty<K, F> {
-    /// `tell` hears of every step before it: its kind ([`kind`], `observe`, `announce`, `end-flows`), and what will happen to it.
+    /// `tell` hears of every step before it: its kind ([`kind`], `observe`, `counts`, `announce`,
+    /// `end-flows`), and what will happen to it.
     pub fn new(kernel: K, faults: Vec<Fault>, tell: F) -> Self {
         Self {
             kernel,
@@ -197,6 +198,10 @@ impl<K: Kernel, F: FnMut(&'static str, Option<Fate>)> Kernel for Faulty<K, F> {
             begun: operations.len(),
             failures,
         })
+    }
+
+    fn counts(&mut self) -> Result<Counts, Error> {
+        self.step("counts", K::counts)
     }
 
     fn announce(&mut self, announcements: &[Announcement]) -> Result<(), Error> {

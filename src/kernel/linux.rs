@@ -4,6 +4,7 @@ use super::conntrack::Conntrack;
 use super::nftables::Nftables;
 use super::rtnetlink::Rtnetlink;
 use super::{Error, Failure, Incomplete, Kernel, announce, sysctl};
+use crate::model::nft::Counts;
 use crate::model::{Flow, Observed};
 use crate::plan::{Announcement, Operation};
 use crate::timing::timed;
@@ -115,6 +116,10 @@ impl Kernel for Linux {
             none => none.insert(Conntrack::open()?),
         };
         conntrack.end_flows(is_stale)
+    }
+
+    fn counts(&mut self) -> Result<Counts, Error> {
+        self.nftables.counts()
     }
 
     fn announce(&mut self, announcements: &[Announcement]) -> Result<(), Error> {

@@ -26,6 +26,7 @@ pub use nic::{Events as NicEvents, is_first_namespace, rescan_pci};
 pub use probe::{connect, ping};
 pub use watch::Watch;
 
+use crate::model::nft::Counts;
 use crate::model::{Flow, Observed};
 use crate::plan::{Announcement, Operation};
 
@@ -63,6 +64,12 @@ pub trait Kernel {
     /// # Errors
     /// [`Error::Unsupported`] if it cannot be asked for its flows; else if it refuses, and some may have ended then.
     fn end_flows(&mut self, is_stale: &mut dyn FnMut(&Flow) -> bool) -> Result<usize, Error>;
+
+    /// What the counting sets of the table that was seen by the last [`Kernel::observe`] hold; nothing where there is none.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn counts(&mut self) -> Result<Counts, Error>;
 
     /// Tells neighbours of addresses, more than once, without waiting for the end of it.
     ///

@@ -9,6 +9,7 @@ mod configs;
 mod confirm;
 mod conntrack;
 mod conntrack_cases;
+mod counters;
 mod counts;
 mod disks;
 mod failures;
@@ -127,6 +128,10 @@ fn main() -> ExitCode {
               start_waits_for_a_nic_and_then_goes_on,
               an_older_generation_is_refused;
         counts: what_a_change_writes_does_not_grow_with_the_file;
+        counters: known_traffic_is_counted_to_the_packet_before_and_after_reloads,
+              what_goes_and_comes_again_starts_at_nothing,
+              a_long_range_is_counted_as_one,
+              counters_can_be_turned_off;
         confirm: what_is_confirmed_in_time_stays,
               what_is_not_confirmed_is_taken_back,
               an_installed_file_that_is_not_confirmed_goes_back_as_well,

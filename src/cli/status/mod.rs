@@ -10,9 +10,11 @@ use serde::Serialize;
 use super::report::count;
 use super::{Context, complain, exit, print, run, say, window};
 use crate::config::{Config, Forward, Interface, Problem};
+use crate::features::nat::counters::{self, Traffic};
 use crate::features::{self, nat};
 use crate::intake::{accept, fingerprint};
 use crate::lock::{self, Holder};
+use crate::model::nft::Counts;
 use crate::model::{LinkId, Missing, Observed, RouteKind};
 use crate::plan::{Line, Operation, Pending, diff};
 use crate::words::plain;
@@ -112,6 +114,8 @@ struct EipStatus {
     #[serde(rename = "vm-ip")]
     vm: String,
     state: State,
+    /// `None`: nothing is counted.
+    traffic: Option<Traffic>,
 }
 
 #[derive(Debug, Serialize)]
@@ -125,6 +129,8 @@ struct ForwardStatus {
     #[serde(rename = "vm-ports")]
     vm_ports: String,
     state: State,
+    /// `None`: nothing is counted.
+    traffic: Option<Traffic>,
 }
 
 pub(super) fn run(context: &Context) -> ExitCode {
@@ -172,9 +178,17 @@ fn look(context: &Context) -> Result<Status, String> {
             Err(refusal) => (FileState::Invalid, refusal.problems),
         }
     };
-    let observed = (context.open)()
-        .and_then(|mut kernel| kernel.observe())
-        .map_err(|error| error.to_string())?;
+    let mut kernel = (context.open)().map_err(|error| error.to_string())?;
+    let observed = kernel.observe().map_err(|error| error.to_string())?;
+    let is_counted = observed
+        .table
+        .as_ref()
+        .is_some_and(|table| table.counting().next().is_some());
+    let counts = match kernel.counts() {
+        Ok(counts) => is_counted.then_some(counts),
+        Err(error) => return Err(error.to_string()),
+    };
+    drop(kernel);
     let owned = run::owned(context, || Ok(observed.table.is_some()))?;
     let plan = diff(&features::desired(&config), &observed, &owned);
     let differences: Vec<Line> = plan.operations.iter().flat_map(Operation::lines).collect();
@@ -195,8 +209,8 @@ fn look(context: &Context) -> Result<Status, String> {
         unconfirmed_until: None,
         monitor: lock::present(context.state.runtime(), lock::MONITOR),
         interfaces: interfaces(&config, &observed),
-        elastic_ips: eips(&config, &observed),
-        forwards: forwards(&config, &observed),
+        elastic_ips: eips(&config, &observed, counts.as_ref()),
+        forwards: forwards(&config, &observed, counts.as_ref()),
         pending: plan.pending,
         differences,
         notes: plan.notes,
@@ -290,9 +304,10 @@ fn waits(config: &Config, observed: &Observed) -> impl Fn(std::net::Ipv4Addr) ->
     }
 }
 
-fn eips(config: &Config, observed: &Observed) -> Vec<EipStatus> {
+fn eips(config: &Config, observed: &Observed, counts: Option<&Counts>) -> Vec<EipStatus> {
     let answers = answers(config, observed);
     let waits = waits(config, observed);
+    let traffic = counts.map_or_else(Vec::new, |counts| counters::of_eips(counts, config.eips()));
     let entries = config.eips().iter().enumerate();
     entries
         .map(|(index, entry)| EipStatus {
@@ -301,11 +316,12 @@ fn eips(config: &Config, observed: &Observed) -> Vec<EipStatus> {
             vm: entry.vm.to_string(),
             state: State::of(answers(entry.eip) && nat::holds_eip(observed, entry))
                 .or_pending(waits(entry.vm)),
+            traffic: traffic.get(index).copied(),
         })
         .collect()
 }
 
-fn forwards(config: &Config, observed: &Observed) -> Vec<ForwardStatus> {
+fn forwards(config: &Config, observed: &Observed, counts: Option<&Counts>) -> Vec<ForwardStatus> {
     let answers = answers(config, observed);
     let waits = waits(config, observed);
     let mapped: BTreeMap<_, _> = config.eips().iter().map(|entry| (entry.eip, entry.vm)).collect();
@@ -333,6 +349,7 @@ fn forwards(config: &Config, observed: &Observed) -> Vec<ForwardStatus> {
             vm: entry.vm.to_string(),
             vm_ports: range(entry.vm_port, entry.vm_end_port()),
             state: state(entry),
+            traffic: counts.map(|counts| counters::of_forward(counts, entry)),
         })
         .collect()
 }

@@ -86,17 +86,21 @@ pub(super) fn set(message: &[u8]) -> Result<(String, String, Option<Set>), Strin
     let (interval, map) = (libc::NFT_SET_INTERVAL as u32, libc::NFT_SET_MAP as u32);
     let description = Attributes::<4>::read(message.get(set::DESCRIPTION).unwrap_or_default())?;
     // A limit of its size would refuse our elements; a timeout would take them away.
-    let is_plain = flags & !(interval | map | set::FLAG_CONCATENATION) == 0
+    // Where packets make the elements (and only there) the kernel sets one by itself.
+    let counts = flags & set::FLAG_EVALUATED != 0;
+    let is_plain = flags & !(interval | map | set::FLAG_CONCATENATION | set::FLAG_EVALUATED) == 0
+        && !(counts && flags & (interval | map) != 0)
         && ![set::TIMEOUT, set::EXPRESSION, set::EXPRESSIONS]
             .into_iter()
             .any(|kind| message.has(kind))
-        && !description.has(set::DESCRIPTION_SIZE);
+        && (counts || !description.has(set::DESCRIPTION_SIZE));
     let fields = |kind, length| types::fields(message.number(kind)?, message.number(length)?);
     let data = match flags & map {
         0 => Some(Vec::new()),
         _ => fields(set::DATA_TYPE, set::DATA_LENGTH),
     };
     let read = match (fields(set::KEY_TYPE, set::KEY_LENGTH), data) {
+        (Some(key), Some(_)) if is_plain && counts => Set::counting(&key),
         (Some(key), Some(data)) if is_plain => Set::new(&key, &data, flags & interval != 0),
         _ => foreign_set(),
     };

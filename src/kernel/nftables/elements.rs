@@ -19,8 +19,9 @@ use nix::libc;
 use super::decode::foreign_set;
 use super::message::{Attributes, Messages, attributes};
 use super::types;
-use super::uapi::{LIST_ELEMENT, element};
-use crate::model::nft::{Element, FieldType, Set, Tuple};
+use super::uapi::expression::counter;
+use super::uapi::{LIST_ELEMENT, element, rule};
+use crate::model::nft::{Counted, Element, FieldType, Set, Tuple};
 use crate::owned::NFT_TABLE;
 
 /// No element has more bytes: two entries, each with the headers of six attributes, two keys, data and flags.
@@ -91,6 +92,34 @@ fn put_data(entry: &mut Messages, kind: u16, fields: &[FieldType], tuple: Tuple)
     entry.nested(kind, |data| {
         data.attribute(element::DATA_VALUE, &types::bytes(fields, tuple)[..length])
     });
+}
+
+/// Adds what one message of a dump of a counting set says. An element without a counter (somebody else put it there) has
+/// counted nothing.
+///
+/// # Errors
+/// If the message is malformed.
+pub(super) fn counts(set: &Set, message: &[u8], counts: &mut BTreeMap<Tuple, Counted>) -> Result<(), String> {
+    let message = Attributes::<4>::read(message)?;
+    for entry in attributes(message.get(element::ELEMENTS).unwrap_or_default()) {
+        let entry = Attributes::<12>::read(entry?.1)?;
+        let key = Attributes::<2>::read(entry.get(element::KEY).unwrap_or_default())?;
+        let key = key.get(element::DATA_VALUE);
+        let Some(key) = key.and_then(|bytes| types::tuple(&set.key, bytes)) else {
+            continue;
+        };
+        let expression = Attributes::<3>::read(entry.get(element::EXPRESSION).unwrap_or_default())?;
+        let data = expression.get(rule::EXPRESSION_DATA).unwrap_or_default();
+        let data = Attributes::<4>::read(data)?;
+        let number = |kind| data.get(kind).and_then(|bytes| bytes.try_into().ok());
+        // A hash table that grows tells some twice: the same element, and the later count.
+        let counted = Counted {
+            packets: number(counter::PACKETS).map_or(0, u64::from_be_bytes),
+            bytes: number(counter::BYTES).map_or(0, u64::from_be_bytes),
+        };
+        counts.insert(key, counted);
+    }
+    Ok(())
 }
 
 /// The key after the last of a range of one field; none after the highest key.

@@ -248,6 +248,9 @@ impl Batch {
         if !set.data.is_empty() {
             flags |= libc::NFT_SET_MAP as u32;
         }
+        if set.counts {
+            flags |= set::FLAG_EVALUATED;
+        }
         let mut fields = Vec::new();
         if concatenated_ranges {
             // Without the length of each field the kernel would compare the key as a whole.
@@ -308,6 +311,9 @@ impl Batch {
         let can_be_written = |statement: &Statement| match statement {
             Statement::Foreign(_) => false,
             Statement::InSet { set, .. } => !foreign.contains(set.as_str()),
+            Statement::Count(count) => ![&count.set, &count.map]
+                .into_iter()
+                .any(|set| foreign.contains(set.as_str())),
             Statement::Dnat(NatTarget::Map { map, .. }) | Statement::Snat(NatTarget::Map { map, .. }) => {
                 !foreign.contains(map.as_str())
             }

@@ -11,7 +11,7 @@ use nix::libc;
 
 use super::message::Attributes;
 use super::shim::{self, Value};
-use super::uapi::expression::{bitwise, byteorder, cmp, immediate, lookup, meta, nat, payload};
+use super::uapi::expression::{bitwise, byteorder, cmp, ct, dynset, immediate, lookup, meta, nat, payload};
 use super::uapi::{element, rule};
 use crate::kernel::error::Error;
 
@@ -67,6 +67,12 @@ pub(super) enum Expression {
     },
     /// `cmp eq reg 1 0x01000000`
     Equal { from: Register, value: u32 },
+    /// `ct load direction => reg 1`
+    Direction { to: Register },
+    /// `cmp eq reg 1 0x00`: of one byte
+    EqualByte { from: Register, value: u8 },
+    /// `dynset add reg_key 1 set SET expr [ counter pkts 0 bytes 0 ]`
+    Count { set: String, from: Register },
     /// `immediate reg 1 0x0a090909`
     Load { to: Register, value: [u8; 4] },
     /// `immediate reg 0 return`
@@ -155,6 +161,30 @@ impl Expression {
                     (sys::NFTNL_EXPR_CMP_DATA, Data(value.to_ne_bytes())),
                 ],
             ),
+            Self::Direction { to } => (
+                c"ct",
+                vec![
+                    (sys::NFTNL_EXPR_CT_KEY, Number(libc::NFT_CT_DIRECTION as u32)),
+                    (sys::NFTNL_EXPR_CT_DREG, Number(*to)),
+                ],
+            ),
+            Self::EqualByte { from, value } => (
+                c"cmp",
+                vec![
+                    (sys::NFTNL_EXPR_CMP_SREG, Number(*from)),
+                    (sys::NFTNL_EXPR_CMP_OP, Number(libc::NFT_CMP_EQ as u32)),
+                    (sys::NFTNL_EXPR_CMP_DATA, Value::Byte(*value)),
+                ],
+            ),
+            Self::Count { set, from } => (
+                c"dynset",
+                vec![
+                    (sys::NFTNL_EXPR_DYNSET_SREG_KEY, Number(*from)),
+                    (sys::NFTNL_EXPR_DYNSET_OP, Number(libc::NFT_DYNSET_OP_ADD as u32)),
+                    (sys::NFTNL_EXPR_DYNSET_SET_NAME, Value::Name(c_string(set)?)),
+                    (sys::NFTNL_EXPR_DYNSET_EXPR, Value::Inner(c"counter")),
+                ],
+            ),
             Self::Load { to, value } => (
                 c"immediate",
                 vec![
@@ -202,6 +232,8 @@ impl Expression {
             "cmp" => read_cmp(&data),
             "immediate" => read_immediate(&data),
             "nat" => read_nat(&data),
+            "ct" => read_ct(&data),
+            "dynset" => read_dynset(&data),
             _ => None,
         };
         Ok(Some(known.unwrap_or(Self::Other(name))))
@@ -260,10 +292,35 @@ fn read_bitwise(data: &Data<'_>) -> Option<Expression> {
 
 fn read_cmp(data: &Data<'_>) -> Option<Expression> {
     (data.number(cmp::OPERATION)? == libc::NFT_CMP_EQ as u32).then_some(())?;
+    let from = data.number(cmp::SREG)?;
+    if let Some(value) = byte(data.get(cmp::DATA)) {
+        return Some(Expression::EqualByte { from, value });
+    }
     let value = u32::from_ne_bytes(word(data.get(cmp::DATA))?);
-    Some(Expression::Equal {
-        from: data.number(cmp::SREG)?,
-        value,
+    Some(Expression::Equal { from, value })
+}
+
+fn read_ct(data: &Data<'_>) -> Option<Expression> {
+    // With a direction of its own (`ct original saddr`) it says something else.
+    let is_plain = data.number(ct::KEY)? == libc::NFT_CT_DIRECTION as u32 && !data.has(ct::DIRECTION);
+    let to = data.number(ct::DREG)?;
+    is_plain.then_some(Expression::Direction { to })
+}
+
+/// Only the one that adds an element with a counter: how much that has counted is the element's.
+fn read_dynset(data: &Data<'_>) -> Option<Expression> {
+    let timeout = data.get(dynset::TIMEOUT).unwrap_or_default();
+    let is_plain = data.number(dynset::OPERATION)? == libc::NFT_DYNSET_OP_ADD as u32
+        && timeout.iter().all(|byte| *byte == 0)
+        && data.number(dynset::FLAGS).unwrap_or(0) & dynset::FLAG_INVERT == 0
+        && ![dynset::SREG_DATA, dynset::EXPRESSIONS]
+            .into_iter()
+            .any(|kind| data.has(kind));
+    let inner = Attributes::<3>::read(data.get(dynset::EXPRESSION)?).ok()?;
+    (is_plain && inner.text(rule::EXPRESSION_NAME)? == "counter").then_some(())?;
+    Some(Expression::Count {
+        set: data.text(dynset::SET)?,
+        from: data.number(dynset::SREG_KEY)?,
     })
 }
 
@@ -316,6 +373,15 @@ fn word(data: Option<&[u8]>) -> Option<[u8; 4]> {
         .ok()
 }
 
+/// Data of one byte.
+fn byte(data: Option<&[u8]>) -> Option<u8> {
+    let data = Attributes::<2>::read(data?).ok()?;
+    match data.get(element::DATA_VALUE)? {
+        [byte] => Some(*byte),
+        _ => None,
+    }
+}
+
 /// A name as C has it, of the length that the kernel allows (`NFT_NAME_MAXLEN`, with the terminating zero).
 pub(super) fn c_string(name: &str) -> Result<CString, Error> {
     match CString::new(name) {
@@ -365,6 +431,9 @@ impl fmt::Display for Expression {
                 )
             }
             Self::Equal { from, value } => write!(f, "cmp eq reg {from} 0x{value:08x}"),
+            Self::Direction { to } => write!(f, "ct load direction => reg {to}"),
+            Self::EqualByte { from, value } => write!(f, "cmp eq reg {from} 0x{value:02x}"),
+            Self::Count { set, from } => write!(f, "dynset add reg_key {from} set {set} expr [ counter ]"),
             Self::Load { to, value } => write!(f, "immediate reg {to} 0x{:08x}", u32::from_be_bytes(*value)),
             Self::Return => f.write_str("return"),
             Self::Nat { kind, address, port } => {

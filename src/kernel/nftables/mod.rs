@@ -22,6 +22,7 @@ mod tests;
 mod types;
 mod uapi;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +34,7 @@ use self::listing::Listing;
 use super::error::Error;
 use super::netfilter::message::{self, Attributes};
 use super::netfilter::socket::{Answers, NetfilterSocket, Request, Subsystem};
-use crate::model::nft::{Set, Table, TableChange};
+use crate::model::nft::{Counts, Set, Table, TableChange};
 use crate::owned::NFT_TABLE;
 
 /// Whom we ask; the table is [`NFT_TABLE`].
@@ -264,7 +265,9 @@ impl Nftables {
         {
             return Ok(false);
         }
-        for (name, set) in listing.sets.iter_mut().filter(|(_, set)| !set.key.is_empty()) {
+        // What counts holds nothing that anybody desires, and can be large: only who wants the counts looks at it.
+        let is_read = |set: &Set| !set.key.is_empty() && !set.counts;
+        for (name, set) in listing.sets.iter_mut().filter(|(_, set)| is_read(set)) {
             if !self.look_at_elements(name, set)? {
                 return Ok(false);
             }
@@ -286,6 +289,48 @@ impl Nftables {
             .socket
             .ask(&request, |_, message| read.message(set, message))?;
         Ok(read.fill(set) && whole)
+    }
+
+    /// What the counting sets of the table that was seen last hold; nothing where there is none.
+    ///
+    /// Not a look at one moment: packets count on meanwhile.
+    ///
+    /// # Errors
+    /// As [`Self::observe`].
+    pub(super) fn counts(&mut self) -> Result<Counts, Error> {
+        let mut counts = Counts::new();
+        let Some(table) = self.seen.clone() else {
+            return Ok(counts);
+        };
+        for name in table.counting() {
+            let set = &table.sets[name];
+            let names = [(uapi::element::TABLE, NFT_TABLE), (uapi::element::SET, name)];
+            let request = Request {
+                to: &TO,
+                what: "list the counters of a set",
+                kind: libc::NFT_MSG_GETSETELEM,
+                flags: libc::NLM_F_DUMP,
+                names: &names,
+            };
+            let mut counted = BTreeMap::new();
+            for attempt in 0..TRIES {
+                std::thread::sleep(Duration::from_millis(attempt));
+                // What was told already stays: each further try can only add to it.
+                let told = self.socket.ask(&request, |_, message| {
+                    elements::counts(set, message, &mut counted)
+                });
+                match told {
+                    Ok(true) => break,
+                    // Somebody else's change of nftables came in between.
+                    Ok(false) => {}
+                    // The set went meanwhile: with the next reload, or somebody's `nft flush ruleset`.
+                    Err(error) if errno(&error) == Some(libc::ENOENT) => break,
+                    Err(error) => return Err(error),
+                }
+            }
+            counts.insert(name.to_owned(), counted);
+        }
+        Ok(counts)
     }
 
     fn look_at_chains(&mut self, listing: &mut Listing) -> Result<bool, Error> {

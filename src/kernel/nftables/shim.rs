@@ -20,6 +20,10 @@ pub(super) enum Value {
     Name(CString),
     /// Data as it is in a register.
     Data([u8; 4]),
+    /// Data of one byte.
+    Byte(u8),
+    /// Another expression, by its name, without attributes.
+    Inner(&'static CStr),
 }
 
 /// An expression of a rule: its name, and its attributes by libnftnl's number (`NFTNL_EXPR_*`).
@@ -49,6 +53,14 @@ impl expr::Expression for Expression {
                             data.as_ptr().cast::<c_void>(),
                             data.len() as u32,
                         );
+                    }
+                    Value::Byte(byte) => {
+                        sys::nftnl_expr_set(raw, attribute, std::ptr::from_ref(byte).cast::<c_void>(), 1);
+                    }
+                    Value::Inner(name) => {
+                        // It belongs to the outer one from then on, and is freed with it.
+                        let inner = present(sys::nftnl_expr_alloc(name.as_ptr()));
+                        sys::nftnl_expr_set(raw, attribute, inner.as_ptr().cast::<c_void>(), 0);
                     }
                 }
             }

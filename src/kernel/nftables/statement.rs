@@ -6,11 +6,12 @@
 use nix::libc;
 
 use super::expression::{Expression, slot};
-use crate::model::nft::{Field, NatTarget, Statement};
+use crate::model::nft::{Count, Field, NatTarget, Statement};
 
-/// The source and the destination address in an IPv4 header (RFC 791), the destination port in a TCP or UDP one.
+/// The source and the destination address in an IPv4 header (RFC 791), the ports in a TCP or UDP one.
 const OFFSET_SADDR: u32 = 12;
 const OFFSET_DADDR: u32 = 16;
+const OFFSET_SPORT: u32 = 0;
 const OFFSET_DPORT: u32 = 2;
 
 /// The expressions of a statement, none for [`Statement::Foreign`].
@@ -66,6 +67,15 @@ pub(super) fn compile(statement: &Statement) -> Vec<Expression> {
         Statement::Dnat(target) => nat(libc::NFT_NAT_DNAT as u32, target),
         // `snat to ..`
         Statement::Snat(target) => nat(libc::NFT_NAT_SNAT as u32, target),
+        // `ct direction original`, `ct direction reply` (`enum ip_conntrack_dir`)
+        Statement::Direction { reply } => vec![
+            Expression::Direction { to: register },
+            Expression::EqualByte {
+                from: register,
+                value: u8::from(*reply),
+            },
+        ],
+        Statement::Count(one) => count(one),
         // `return`
         Statement::Return => vec![Expression::Return],
         Statement::Foreign(_) => Vec::new(),
@@ -100,7 +110,38 @@ fn load(field: Field, position: usize) -> Expression {
             length: 2,
             to,
         },
+        Field::ThSport => Expression::Payload {
+            base: transport,
+            offset: OFFSET_SPORT,
+            length: 2,
+            to,
+        },
     }
+}
+
+/// `add @SET { KEY counter }`, but only where the map knows the key.
+fn count(count: &Count) -> Vec<Expression> {
+    let mut expressions = load_all(&count.key);
+    // Beside the key: that is still needed.
+    let found = slot(count.key.len());
+    expressions.extend([
+        Expression::Lookup {
+            set: count.map.clone(),
+            from: slot(0),
+            to: Some(found),
+            negate: false,
+        },
+        Expression::Count {
+            set: count.set.clone(),
+            from: slot(0),
+        },
+    ]);
+    expressions
+}
+
+fn load_all(key: &[Field]) -> Vec<Expression> {
+    let fields = key.iter().enumerate();
+    fields.map(|(position, field)| load(*field, position)).collect()
 }
 
 fn nat(kind: u32, target: &NatTarget) -> Vec<Expression> {
@@ -120,11 +161,7 @@ fn nat(kind: u32, target: &NatTarget) -> Vec<Expression> {
         ],
         // `ip to ip daddr . meta l4proto . th dport map @MAP`: the map's value takes the slots of the key
         NatTarget::Map { key, map, port } => {
-            let mut expressions: Vec<_> = key
-                .iter()
-                .enumerate()
-                .map(|(position, field)| load(*field, position))
-                .collect();
+            let mut expressions = load_all(key);
             expressions.extend([
                 Expression::Lookup {
                     set: map.clone(),
@@ -228,6 +265,30 @@ fn guess(expressions: &[Expression]) -> Option<Statement> {
                 ..,
             ],
         ) => Some(Statement::MarkSet(*xor)),
+        (
+            [_, ..],
+            [
+                Expression::Lookup {
+                    set: map,
+                    to: Some(_),
+                    ..
+                },
+                Expression::Count { set, .. },
+                ..,
+            ],
+        ) => Some(Statement::Count(Count {
+            key: fields,
+            map: map.clone(),
+            set: set.clone(),
+        })),
+        (
+            [],
+            [
+                Expression::Direction { .. },
+                Expression::EqualByte { value, .. },
+                ..,
+            ],
+        ) => Some(Statement::Direction { reply: *value != 0 }),
         ([], [Expression::Return, ..]) => Some(Statement::Return),
         _ => None,
     }
@@ -235,7 +296,8 @@ fn guess(expressions: &[Expression]) -> Option<Statement> {
 
 /// The field that this expression loads into the n-th slot.
 fn field(expression: &Expression, position: usize) -> Option<Field> {
-    [Field::IpSaddr, Field::IpDaddr, Field::L4Proto, Field::ThDport]
+    use Field::{IpDaddr, IpSaddr, L4Proto, ThDport, ThSport};
+    [IpSaddr, IpDaddr, L4Proto, ThDport, ThSport]
         .into_iter()
         .find(|field| load(*field, position) == *expression)
 }
@@ -276,6 +338,13 @@ mod tests {
                 key,
                 map: "m".into(),
                 port: false,
+            }),
+            Statement::Direction { reply: false },
+            Statement::Direction { reply: true },
+            Statement::Count(Count {
+                key: vec![Field::IpSaddr, Field::L4Proto, Field::ThSport],
+                map: "m".into(),
+                set: "c".into(),
             }),
             Statement::Return,
         ]

@@ -55,6 +55,8 @@ pub(super) mod set {
     pub const DESCRIPTION_SIZE: u16 = 1;
     /// `NFT_SET_CONCAT` (Linux 5.6): an interval set whose key has several fields.
     pub const FLAG_CONCATENATION: u32 = 0x80;
+    /// `NFT_SET_EVAL`: packets make its elements.
+    pub const FLAG_EVALUATED: u32 = 0x20;
 }
 
 /// `NFTA_SET_ELEM_LIST_*`, `NFTA_SET_ELEM_*` nested in its elements, and `NFTA_DATA_*` in their keys and data.
@@ -65,6 +67,7 @@ pub(super) mod element {
     pub const KEY: u16 = 1;
     pub const DATA: u16 = 2;
     pub const FLAGS: u16 = 3;
+    pub const EXPRESSION: u16 = 7;
     pub const KEY_END: u16 = 10;
     pub const DATA_VALUE: u16 = 1;
     pub const DATA_VERDICT: u16 = 2;
@@ -113,6 +116,30 @@ pub(super) mod expression {
         pub const SREG: u16 = 1;
         pub const OPERATION: u16 = 2;
         pub const DATA: u16 = 3;
+    }
+    /// `NFTA_CT_*`.
+    pub mod ct {
+        pub const DREG: u16 = 1;
+        pub const KEY: u16 = 2;
+        pub const DIRECTION: u16 = 3;
+    }
+    /// `NFTA_DYNSET_*`.
+    pub mod dynset {
+        pub const SET: u16 = 1;
+        pub const OPERATION: u16 = 3;
+        pub const SREG_KEY: u16 = 4;
+        pub const SREG_DATA: u16 = 5;
+        pub const TIMEOUT: u16 = 6;
+        pub const EXPRESSION: u16 = 7;
+        pub const FLAGS: u16 = 9;
+        pub const EXPRESSIONS: u16 = 10;
+        /// `NFT_DYNSET_F_INV`.
+        pub const FLAG_INVERT: u32 = 1;
+    }
+    /// `NFTA_COUNTER_*`.
+    pub mod counter {
+        pub const BYTES: u16 = 1;
+        pub const PACKETS: u16 = 2;
     }
     /// `NFTA_IMMEDIATE_*`, and `NFTA_VERDICT_*` nested in its data.
     pub mod immediate {

@@ -186,6 +186,7 @@ impl SetEdit {
             key: from.key.clone(),
             data: from.data.clone(),
             interval: from.interval,
+            counts: from.counts,
             elements: BTreeMap::new(),
         };
         Some(Self { set, remove, add })

@@ -4,6 +4,7 @@
 //! the kernel layer knowing what they are for. `Display` writes what `nft -f` reads.
 
 mod change;
+mod count;
 mod former;
 mod rule;
 mod set;
@@ -15,8 +16,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use change::{ChainEdit, SetEdit, TableChange};
+pub use count::{Counted, Counts};
 pub use former::{Former, FormerSet};
-pub use rule::{Field, NatTarget, Rule, Statement};
+pub use rule::{Count, Field, NatTarget, Rule, Statement};
 pub use set::{Element, FieldType, Set, Tuple};
 pub use translate::{Origin, Packet, Translation};
 

@@ -26,6 +26,8 @@ pub enum Field {
     L4Proto,
     /// The destination port of the transport header.
     ThDport,
+    /// The source port of the transport header.
+    ThSport,
 }
 
 impl Field {
@@ -37,6 +39,7 @@ impl Field {
             Self::IpDaddr => "ip daddr",
             Self::L4Proto => "meta l4proto",
             Self::ThDport => "th dport",
+            Self::ThSport => "th sport",
         }
     }
 }
@@ -62,10 +65,31 @@ pub enum Statement {
     Dnat(NatTarget),
     /// Translates the source; goes on to the next rule where the map has no entry.
     Snat(NatTarget),
+    /// Goes on if the packet goes the way that its connection's first one did; or (`reply`) the other way.
+    Direction {
+        /// Whether against the first one.
+        reply: bool,
+    },
+    /// Counts the packet (and its bytes) if the map knows it; goes on to the next rule where it does not.
+    Count(Count),
     /// Ends the chain.
     Return,
     /// What somebody else put into the chain: never desired, and so always a difference.
     Foreign(String),
+}
+
+/// How packets are counted: by an element that the first of them makes, in a set that holds nothing else.
+///
+/// So what nothing was sent to costs nothing, neither memory nor time, and an edit of the map lets every count be. The map
+/// keeps strangers from filling the set.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Count {
+    /// The fields that the map is asked for, and that are counted by.
+    pub key: Vec<Field>,
+    /// The map that must know them.
+    pub map: String,
+    /// The set that counts.
+    pub set: String,
 }
 
 /// What an address becomes.
@@ -110,10 +134,25 @@ impl fmt::Display for Statement {
             Self::MarkSet(bits) => write!(f, "meta mark set meta mark | 0x{bits:08x}"),
             Self::Dnat(target) => write!(f, "dnat {target}"),
             Self::Snat(target) => write!(f, "snat {target}"),
+            Self::Direction { reply: false } => f.write_str("ct direction original"),
+            Self::Direction { reply: true } => f.write_str("ct direction reply"),
+            Self::Count(count) => count.fmt(f),
             Self::Return => f.write_str("return"),
             Self::Foreign(expressions) => write!(f, "# not ours: {expressions}"),
         }
     }
+}
+
+impl fmt::Display for Count {
+    /// As nft(8) lists it: it has no words for a look at a map that only decides, and leaves it out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "add @{} {{ {} counter }}", self.set, joined(&self.key))
+    }
+}
+
+fn joined(key: &[Field]) -> String {
+    let words: Vec<_> = key.iter().map(|field| field.as_str()).collect();
+    words.join(" . ")
 }
 
 impl fmt::Display for NatTarget {
@@ -122,11 +161,7 @@ impl fmt::Display for NatTarget {
         match self {
             Self::Address(address) => write!(f, "to {address}"),
             Self::Map { key, map, port } => {
-                let key = key
-                    .iter()
-                    .map(|field| field.as_str())
-                    .collect::<Vec<_>>()
-                    .join(" . ");
+                let key = joined(key);
                 write!(f, "{}to {key} map @{map}", if *port { "ip " } else { "" })
             }
         }

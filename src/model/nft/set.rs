@@ -94,6 +94,10 @@ pub struct Set {
     /// Whether elements are ranges.
     #[serde(default)]
     pub interval: bool,
+    /// Whether packets make its elements, and are counted by them ([`super::Count`]): `elements` stays empty then, since
+    /// they are nobody's desire. The kernel holds no more than 65,535 of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub counts: bool,
     /// What it holds; the value is zero where there is no data.
     #[serde(default, with = "as_pairs")]
     pub elements: BTreeMap<Element, Tuple>,
@@ -107,14 +111,25 @@ impl Set {
             key: key.to_vec(),
             data: data.to_vec(),
             interval,
+            counts: false,
             elements: BTreeMap::new(),
+        }
+    }
+
+    /// A set whose elements count the packets that make them.
+    #[must_use]
+    pub fn counting(key: &[FieldType]) -> Self {
+        Self {
+            counts: true,
+            ..Self::new(key, &[], false)
         }
     }
 
     /// Whether another one differs in its elements at most: those can be changed in place.
     #[must_use]
     pub fn same_type(&self, other: &Self) -> bool {
-        (&self.key, &self.data, self.interval) == (&other.key, &other.data, other.interval)
+        let kind = |set: &Self| (set.interval, set.counts);
+        (&self.key, &self.data, kind(self)) == (&other.key, &other.data, kind(other))
     }
 
     /// `map` or `set`.
@@ -157,6 +172,9 @@ impl Set {
         writeln!(f)?;
         if self.interval {
             writeln!(f, "\t\tflags interval")?;
+        }
+        if self.counts {
+            writeln!(f, "\t\tflags dynamic")?;
         }
         if !self.elements.is_empty() {
             writeln!(f, "\t\telements = {{")?;

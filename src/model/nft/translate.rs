@@ -111,6 +111,12 @@ impl<'t> Translation<'t> {
                     }
                 }
                 Statement::MarkSet(bits) => walk.mark |= bits,
+                // Only first packets are asked about.
+                Statement::Direction { reply: false } => {}
+                Statement::Direction { reply: true } => return None,
+                Statement::Count(count) => {
+                    self.look_up(&count.map, &count.key, walk.packet)?;
+                }
                 Statement::Return => return Some(End::Returned),
                 Statement::Dnat(target) => {
                     let (address, port) = self.target(target, walk.packet)?;
@@ -155,6 +161,8 @@ impl<'t> Translation<'t> {
                 Field::IpDaddr => packet.destination.into(),
                 Field::L4Proto => packet.protocol.into(),
                 Field::ThDport => packet.destination_port?.into(),
+                // It decides no translation, and is not told.
+                Field::ThSport => return None,
             };
         }
         if !set.interval {

@@ -135,7 +135,7 @@ fn field_type(field: Field) -> FieldType {
     match field {
         Field::IpSaddr | Field::IpDaddr => Address,
         Field::L4Proto => InetProto,
-        Field::ThDport => InetService,
+        Field::ThDport | Field::ThSport => InetService,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Against the kernel we run on and nft(8): root only, each test in a network namespace of its own.
 
 mod batch;
+mod count;
 mod drift;
 mod generated;
 mod random;

@@ -9,6 +9,8 @@
 //! - after routing, what is not marked and comes from inside gets its own elastic IP as source, or the router's
 //!   external address.
 
+pub mod counters;
+
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
@@ -24,6 +26,7 @@ const EIP_TO_VM: &str = "eip_to_vm";
 const VM_TO_EIP: &str = "vm_to_eip";
 const FORWARD: &str = "forward";
 const FORWARD_RANGE: &str = "forward_range";
+const KEEP_SOURCE: &str = "keep_source";
 
 /// From this many ports on, a range that keeps its ports is one element of an interval map instead of an
 /// element a port of the hash map. Below, the hash map is cheaper to look up, and needs no Linux 5.6.
@@ -143,7 +146,7 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
     }
     for (name, kind, hook, priority, rules) in [
         (
-            "keep_source",
+            KEEP_SOURCE,
             ChainKind::Filter,
             Hook::Prerouting,
             BEFORE_NAT,
@@ -182,6 +185,9 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
                 rules,
             },
         );
+    }
+    if config.counters() {
+        counters::count(&mut table);
     }
     desired.table = Some(table);
 }

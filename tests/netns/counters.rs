@@ -1,0 +1,182 @@
+//! What is counted by elastic IP and forward, to the packet: sent by the lab, told by `status --json`.
+
+use lab::{Namespace, Tcp, Udp, Vpc};
+use serde_json::Value;
+
+use crate::configs::{full, vpc_with};
+
+/// `packets_in packets_out connections_in connections_out` of an entry.
+type Counts = [u64; 4];
+
+/// What `status --json` says of the entry at this path.
+fn entry(vpc: &Vpc, path: &str) -> Value {
+    let run = vpc.kylin_vr(&["status", "--json"]);
+    let status: Value = serde_json::from_str(&run.stdout).unwrap();
+    let lists = ["elastic_ips", "forwards"].map(|list| status[list].as_array().unwrap().clone());
+    let found = lists.concat().into_iter().find(|one| one["path"] == path);
+    found.unwrap_or_else(|| panic!("{path}: {}", run.stdout))
+}
+
+fn counts(vpc: &Vpc, path: &str) -> Counts {
+    let traffic = &entry(vpc, path)["traffic"];
+    ["packets_in", "packets_out", "connections_in", "connections_out"].map(|name| {
+        traffic[name]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{path} {name}: {traffic}"))
+    })
+}
+
+fn bytes(vpc: &Vpc, path: &str) -> [u64; 2] {
+    let traffic = &entry(vpc, path)["traffic"];
+    ["bytes_in", "bytes_out"].map(|name| traffic[name].as_u64().unwrap())
+}
+
+/// So many echo requests of 128 bytes, all answered.
+fn ping(from: &Namespace, to: &str, number: u32) {
+    let mut command = std::process::Command::new("ping");
+    command.args([
+        "-n",
+        "-q",
+        "-i",
+        "0.01",
+        "-W",
+        "2",
+        "-s",
+        "100",
+        "-c",
+        &number.to_string(),
+        to,
+    ]);
+    let output = from.output(command);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+}
+
+const EIP: &str = "eip_list[0]";
+/// 10.90.2.254 udp 53 to b2, 5353.
+const DNS: &str = "port_forward_list[2]";
+const DNS_ADDRESS: &str = "10.90.2.254:53";
+
+pub fn known_traffic_is_counted_to_the_packet_before_and_after_reloads() {
+    let vpc = vpc_with(&full());
+    let udp = |from, to, times: u64| {
+        for _ in 0..times {
+            let outcome = vpc.probe(from, Udp, to, &[53, 5353]);
+            assert!(outcome.to_string().contains("sees"), "{outcome}");
+        }
+    };
+    assert_eq!((counts(&vpc, EIP), counts(&vpc, DNS)), ([0; 4], [0; 4]));
+
+    ping(&vpc.client, "10.90.2.250", 7);
+    assert_eq!(counts(&vpc, EIP), [7, 7, 1, 0]);
+    assert_eq!(bytes(&vpc, EIP), [7 * 128; 2]);
+    udp(&vpc.client, "10.90.2.250:53", 3);
+    assert_eq!(counts(&vpc, EIP), [10, 10, 4, 0]);
+    // The VM to the outside: the answers come in.
+    ping(&vpc.a1, "198.51.100.10", 5);
+    assert_eq!(counts(&vpc, EIP), [15, 15, 4, 1]);
+    // Inside, nothing.
+    ping(&vpc.a1, "192.168.101.10", 4);
+    ping(&vpc.b1, "192.168.100.190", 4);
+    assert_eq!(counts(&vpc, EIP), [15, 15, 4, 1]);
+    // A VM without one comes by the elastic IP.
+    ping(&vpc.b1, "10.90.2.250", 2);
+    assert_eq!(counts(&vpc, EIP), [17, 17, 5, 1]);
+
+    udp(&vpc.client, DNS_ADDRESS, 4);
+    assert_eq!(counts(&vpc, DNS), [4, 4, 4, 0]);
+    // By way of the VM's own elastic IP: that is out of one and in to the other.
+    udp(&vpc.a1, DNS_ADDRESS, 1);
+    assert_eq!(counts(&vpc, DNS), [5, 5, 5, 0]);
+    assert_eq!(counts(&vpc, EIP), [18, 18, 5, 2]);
+    // Other ports of that address are the router's own.
+    ping(&vpc.client, "10.90.2.254", 3);
+    assert_eq!(counts(&vpc, DNS), [5, 5, 5, 0]);
+
+    // Reloads: of nothing, of other entries, and of the VM behind it.
+    let more = full().replace(
+        "eip_list:",
+        "eip_list:\n  - {eip: 10.90.2.77, vm-ip: 192.168.101.11}",
+    );
+    for text in [&full(), &more] {
+        vpc.reload_ok(text);
+    }
+    let (eip, dns) = ("eip_list[1]", DNS);
+    assert_eq!(
+        (counts(&vpc, eip), counts(&vpc, dns)),
+        ([18, 18, 5, 2], [5, 5, 5, 0])
+    );
+    ping(&vpc.client, "10.90.2.250", 1);
+    udp(&vpc.client, DNS_ADDRESS, 1);
+    assert_eq!(
+        (counts(&vpc, eip), counts(&vpc, dns)),
+        ([19, 19, 6, 2], [6, 6, 6, 0])
+    );
+    assert_eq!(counts(&vpc, "eip_list[0]"), [0; 4]);
+    vpc.reload_ok(&more.replace("192.168.100.190", "192.168.100.191"));
+    ping(&vpc.client, "10.90.2.250", 1);
+    // What a VM began is the VM's.
+    assert_eq!(counts(&vpc, eip), [20, 20, 7, 0]);
+    // Listed by nft(8): a set's key that came out of a map ended it.
+    let listed = vpc.router.nft("list table ip kylin_vr");
+    assert!(
+        listed.contains("add @count_eip_out { ip saddr counter } return"),
+        "{listed}"
+    );
+}
+
+pub fn what_goes_and_comes_again_starts_at_nothing() {
+    let vpc = vpc_with(&full());
+    ping(&vpc.client, "10.90.2.250", 2);
+    assert!(
+        vpc.probe(&vpc.client, Udp, DNS_ADDRESS, &[5353])
+            .to_string()
+            .contains("sees")
+    );
+    let other = "eip_list[1]";
+    let two = full().replace(
+        "eip_list:",
+        "eip_list:\n  - {eip: 10.90.2.77, vm-ip: 192.168.101.11}",
+    );
+    vpc.reload_ok(&two);
+    ping(&vpc.client, "10.90.2.77", 3);
+    // The first one and the forward go; what stays keeps its counts.
+    let without = two
+        .replace("- eip: 10.90.2.250\n    vm-ip: 192.168.100.190", "")
+        .replace(
+            "  - {eip: 10.90.2.254, protocal: udp, port: 53, vm-port: 5353, vm-ip: 192.168.101.11}\n",
+            "",
+        );
+    vpc.reload_ok(&without);
+    vpc.reload_ok(&two);
+    assert_eq!(counts(&vpc, other), [0; 4]);
+    assert_eq!(counts(&vpc, DNS), [0; 4]);
+    assert_eq!(counts(&vpc, EIP), [3, 3, 1, 0]);
+}
+
+pub fn a_long_range_is_counted_as_one() {
+    let vpc = vpc_with(&full());
+    let range = "port_forward_list[3]";
+    for port in [20_000, 25_000, 39_999] {
+        let outcome = vpc.probe(&vpc.client, Tcp, &format!("10.90.2.253:{port}"), &[port]);
+        assert!(outcome.to_string().contains("sees"), "{outcome}");
+    }
+    let [packets_in, packets_out, connections, out] = counts(&vpc, range);
+    assert_eq!((connections, out), (3, 0));
+    // A handshake, a word each way and the end of it: at least four each way a connection.
+    assert!(packets_in >= 12 && packets_out >= 9, "{packets_in} {packets_out}");
+}
+
+pub fn counters_can_be_turned_off() {
+    let vpc = vpc_with(&(full() + "counters: false\n"));
+    ping(&vpc.client, "10.90.2.250", 2);
+    assert_eq!(entry(&vpc, EIP)["traffic"], Value::Null);
+    let table = vpc.router.nft("list table ip kylin_vr");
+    assert!(!table.contains("count"), "{table}");
+    vpc.reload_ok(&full());
+    ping(&vpc.client, "10.90.2.250", 2);
+    assert_eq!(counts(&vpc, EIP), [2, 2, 1, 0]);
+}
