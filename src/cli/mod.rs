@@ -4,6 +4,7 @@ mod check;
 mod confirm;
 mod duration;
 mod history;
+mod metrics;
 mod monitor;
 mod plan;
 mod probe;
@@ -17,6 +18,7 @@ mod run;
 mod start;
 mod status;
 mod table;
+mod terminal;
 mod window;
 
 use std::ffi::OsString;
@@ -127,8 +129,10 @@ enum Command {
     Check(Given),
     /// Show what a reload would change, and change nothing
     Plan(Given),
-    /// Show what is configured, what the kernel has, and what is pending or wrong
-    Status,
+    /// Show how things are: what is configured, what goes by it, what is pending or wrong and what to do
+    Status(status::Options),
+    /// Print how things are for Prometheus: entries, counters, health, connection tracking, what the monitor did
+    Metrics,
     /// Stay, and put things right when a NIC comes or goes, or something else changed what is ours
     Monitor,
     /// On the hypervisor: send a file into VMs through their guest agents, and print what they report
@@ -242,7 +246,8 @@ pub fn main_with(
         Command::Check(given) => check::run(&context, &given),
         Command::Plan(given) => plan::run(&context, &given),
         Command::Reset { all } => reset::run(&context, all),
-        Command::Status => return status::run(&context),
+        Command::Status(options) => return status::run(&context, &options),
+        Command::Metrics => return metrics::run(&context),
         Command::Monitor => return monitor::run(context),
         Command::Push(options) => return push::run(&context, &options),
         Command::Guard => {

@@ -1,14 +1,16 @@
 //! `kylin-vr monitor`: stays, and reconciles to what was accepted last whenever something comes, goes or is changed.
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::report::{Outcome, Report, count};
 use super::{Context, exit, reload, window};
+use crate::clock::wall;
 use crate::intake::UNCONFIRMED;
 use crate::lock;
-use crate::monitor::{self, Cause, Look};
+use crate::monitor::{self, Cause, Look, Tally};
 use crate::plan::Line;
+use crate::words::plain;
 
 const COMMAND: &str = "monitor";
 
@@ -35,7 +37,20 @@ pub(super) fn run(mut context: Context) -> ExitCode {
     // Nobody reads what it prints.
     context.json = true;
     let directory = context.state.lasting().to_owned();
-    match monitor::run(&directory, UNCONFIRMED, |cause| look(&context, cause)) {
+    let mut tally = Tally::new(wall());
+    let look = |cause| {
+        let (begin, is_first) = (Instant::now(), tally.looks() == 0);
+        let seen = look(&context, cause);
+        tally.add(cause, seen.outcome, seen.repaired.len(), begin.elapsed());
+        // Read by `kylin-vr metrics`: nothing depends on it.
+        if let Err(error) = context.state.keep_tally(&tally)
+            && is_first
+        {
+            tracing::warn!(error = plain(&error), "keep what the monitor did");
+        }
+        seen
+    };
+    match monitor::run(&directory, UNCONFIRMED, look) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(error.to_string()),
     }

@@ -15,6 +15,7 @@ mod nic;
 mod probe;
 mod rtnetlink;
 mod sysctl;
+mod vitals;
 mod watch;
 
 pub use announce::send as send_announcements;
@@ -24,6 +25,7 @@ pub use faulty::{Fate, Fault, Faulty, kind};
 pub use linux::{Linux, encode};
 pub use nic::{Events as NicEvents, is_first_namespace, rescan_pci};
 pub use probe::{connect, ping};
+pub use vitals::{Neighbour, Vitals, vitals};
 pub use watch::Watch;
 
 use crate::model::nft::Counts;

@@ -5,6 +5,7 @@
 
 mod file;
 mod schedule;
+mod tally;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -23,6 +24,7 @@ use crate::words::{plain, printable};
 use file::FileEvents;
 use schedule::Schedule;
 pub use schedule::{Cause, Outcome};
+pub use tally::Tally;
 
 /// Why the monitor cannot go on.
 #[derive(Debug, thiserror::Error)]

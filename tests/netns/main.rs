@@ -28,6 +28,7 @@ mod survival;
 mod table;
 mod tracked;
 mod unchanged;
+mod watching;
 
 use std::process::ExitCode;
 
@@ -128,6 +129,10 @@ fn main() -> ExitCode {
               start_waits_for_a_nic_and_then_goes_on,
               an_older_generation_is_refused;
         counts: what_a_change_writes_does_not_grow_with_the_file;
+        watching: metrics_are_what_prometheus_reads_and_what_was_sent,
+              status_names_what_is_wrong_and_what_to_do,
+              status_shows_what_is_asked_for_in_the_width_that_there_is,
+              status_is_refreshed_in_place_and_leaves_the_terminal_as_it_was;
         counters: known_traffic_is_counted_to_the_packet_before_and_after_reloads,
               what_goes_and_comes_again_starts_at_nothing,
               a_long_range_is_counted_as_one,
