@@ -4,11 +4,11 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::report::{Outcome, Report, count};
-use super::{Context, exit, reload, window};
+use super::{Context, exit, metrics, reload, window};
 use crate::clock::wall;
 use crate::intake::UNCONFIRMED;
 use crate::lock;
-use crate::monitor::{self, Cause, Look, Tally};
+use crate::monitor::{self, Cause, Look, Server, Tally};
 use crate::plan::Line;
 use crate::words::plain;
 
@@ -37,22 +37,50 @@ pub(super) fn run(mut context: Context) -> ExitCode {
     // Nobody reads what it prints.
     context.json = true;
     let directory = context.state.lasting().to_owned();
-    let mut tally = Tally::new(wall());
-    let look = |cause| {
-        let (begin, is_first) = (Instant::now(), tally.looks() == 0);
-        let seen = look(&context, cause);
-        tally.add(cause, seen.outcome, seen.repaired.len(), begin.elapsed());
+    let server = match Server::from_environment(metrics::CONTENT_TYPE) {
+        Ok(server) => server,
+        Err(error) => {
+            // The router's work is more than its being watched.
+            tracing::warn!(
+                error = plain(&error),
+                "serve metrics on the sockets that were handed over"
+            );
+            None
+        }
+    };
+    let mut work = Work {
+        context,
+        tally: Tally::new(wall()),
+    };
+    match monitor::run(&directory, UNCONFIRMED, server, &mut work) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(error.to_string()),
+    }
+}
+
+/// What is done for the monitor, and what came of it so far.
+struct Work {
+    context: Context,
+    tally: Tally,
+}
+
+impl monitor::Work for Work {
+    fn look(&mut self, cause: Cause) -> Look {
+        let (begin, is_first) = (Instant::now(), self.tally.looks() == 0);
+        let seen = look(&self.context, cause);
+        self.tally
+            .add(cause, seen.outcome, seen.repaired.len(), begin.elapsed());
         // Read by `kylin-vr metrics`: nothing depends on it.
-        if let Err(error) = context.state.keep_tally(&tally)
+        if let Err(error) = self.context.state.keep_tally(&self.tally)
             && is_first
         {
             tracing::warn!(error = plain(&error), "keep what the monitor did");
         }
         seen
-    };
-    match monitor::run(&directory, UNCONFIRMED, look) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(error.to_string()),
+    }
+
+    fn metrics(&mut self) -> Result<String, String> {
+        metrics::text(&self.context, Some(&self.tally))
     }
 }
 

@@ -23,6 +23,7 @@ mod rights;
 mod rollback;
 mod rows;
 mod scale;
+mod serving;
 mod streams;
 mod survival;
 mod table;
@@ -129,6 +130,7 @@ fn main() -> ExitCode {
               start_waits_for_a_nic_and_then_goes_on,
               an_older_generation_is_refused;
         counts: what_a_change_writes_does_not_grow_with_the_file;
+        serving: metrics_are_served_on_a_socket_whoever_else_is_connected;
         watching: metrics_are_what_prometheus_reads_and_what_was_sent,
               status_names_what_is_wrong_and_what_to_do,
               status_shows_what_is_asked_for_in_the_width_that_there_is,
