@@ -132,6 +132,7 @@ fn main() -> ExitCode {
         counts: what_a_change_writes_does_not_grow_with_the_file;
         serving: metrics_are_served_on_a_socket_whoever_else_is_connected;
         watching: metrics_are_what_prometheus_reads_and_what_was_sent,
+              the_dashboard_and_the_alerts_ask_for_metrics_that_there_are,
               status_names_what_is_wrong_and_what_to_do,
               status_shows_what_is_asked_for_in_the_width_that_there_is,
               status_is_refreshed_in_place_and_leaves_the_terminal_as_it_was;

@@ -132,6 +132,30 @@ pub fn metrics_are_what_prometheus_reads_and_what_was_sent() {
     );
 }
 
+pub fn the_dashboard_and_the_alerts_ask_for_metrics_that_there_are() {
+    let vpc = vpc_with(&(full() + "generation: 7\n"));
+    let monitor = vpc.daemon(&["monitor"]);
+    let tally = vpc.directory().join("run/tally.json");
+    crate::confirm::eventually("the monitor", || tally.exists());
+    let told = vpc.kylin_vr(&["metrics"]).stdout;
+    drop(monitor);
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/monitoring");
+    for file in ["alerts.yaml", "dashboard.json"] {
+        let text = std::fs::read_to_string(format!("{directory}/{file}")).unwrap();
+        let words: BTreeSet<&str> = text
+            .split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+            .filter(|word| word.starts_with("kylin_vr_"))
+            .collect();
+        assert!(words.len() > 5, "{file}: {words:?}");
+        for word in words {
+            let is_told = |line: &str| {
+                line.starts_with(&format!("# TYPE {word} ")) || line.starts_with(&format!("{word} "))
+            };
+            assert!(told.lines().any(is_told), "{file} asks for {word}:\n{told}");
+        }
+    }
+}
+
 pub fn status_names_what_is_wrong_and_what_to_do() {
     let vpc = vpc_with(NOTE);
     let status = || vpc.kylin_vr(&["status"]);
