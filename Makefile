@@ -121,14 +121,15 @@ lint: packages
 	$(CARGO) clippy --workspace --all-targets --locked --quiet -- -D warnings
 	$(CARGO) clippy --test vm --locked --quiet -- -D warnings
 
-# Without the advisories, which are a download. The tool is kept in target/tools; unoptimised, since building it takes
+# Without the advisories, which are a download; the sources of other platforms' crates are fetched, once. The tool is kept in target/tools; unoptimised, since building it takes
 # longer than all it ever does.
 deny: packages
 	@command -v cargo-deny >/dev/null || [ -x target/tools/bin/cargo-deny ] || \
 		CARGO_PROFILE_DEV_DEBUG=0 $(CARGO) install --quiet --locked --debug --root target/tools cargo-deny@0.20.2
+	$(CARGO) fetch --quiet --locked
 	PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) deny --offline --log-level error check bans licenses sources
 
-# Manual pages and completions, from the command's own definition. A program of this machine, also in a cross build.
+# Manual pages, completions and the file's schema, from the command's own definition. A program of this machine, also in a cross build.
 docs:
 	$(CARGO) run --quiet --release --locked --package docs -- $(DOCS)
 
@@ -157,7 +158,7 @@ install: $(if $(BINARY),,build) docs
 	sed 's|/usr/share|$(SHARE)|' packaging/qemu-ga/$(OF).conf \
 		>$(DESTDIR)$(LIB)/systemd/system/qemu-guest-agent.service.d/kylin-vr.conf
 	chmod 0644 $(DESTDIR)$(LIB)/systemd/system/qemu-guest-agent.service.d/kylin-vr.conf
-	install -D -m 0644 -t $(DESTDIR)$(SHARE)/kylin-vr packaging/qemu-ga/qemu-ga.conf
+	install -D -m 0644 -t $(DESTDIR)$(SHARE)/kylin-vr packaging/qemu-ga/qemu-ga.conf $(DOCS)/kylin-vr.schema.json
 	[ $(OF) = debian ] || install -m 0644 -t $(DESTDIR)$(SHARE)/kylin-vr packaging/qemu-ga/qemu-ga.env
 	install -d -m 0755 $(DESTDIR)$(SHARE)/man/man8
 	for page in $(DOCS)/*.8; do gzip -9nc $$page >$(DESTDIR)$(SHARE)/man/man8/$${page##*/}.gz || exit 1; done

@@ -18,7 +18,8 @@
 //!   the command.
 //!
 //! [`push`] stands beside the line: on the hypervisor it hands a text to the `reload` of a VM. So does [`translate`]: it
-//! says what a packet meets by a configuration.
+//! says what a packet meets by a configuration, and [`trace`] puts that in words, beside what a kernel does. And
+//! [`diagram`], which draws a configuration.
 //!
 //! Everything up to the plan is pure: no I/O, no clock, no log.
 
@@ -28,6 +29,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod detached;
+pub mod diagram;
 pub mod features;
 pub mod flows;
 pub mod intake;
@@ -41,6 +43,7 @@ pub mod plan;
 pub mod push;
 pub mod reconcile;
 mod timing;
+pub mod trace;
 pub mod translate;
 pub mod trusted;
 mod undo;

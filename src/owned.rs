@@ -15,6 +15,10 @@ use crate::model::{Desired, LinkId, LinkSysctl, MacAddr, Observed, Sysctl};
 /// Our table of family `ip`. (`inet` NAT needs Linux 5.2; openEuler 20.03 has 4.19.)
 pub const NFT_TABLE: &str = "kylin_vr";
 
+/// The table of `kylin-vr trace --live`, there while it waits for a packet. The kernel removes it with the process that made
+/// it (since Linux 5.12), or the next trace does. Nothing else looks at it.
+pub const NFT_TRACE_TABLE: &str = "kylin_vr_trace";
+
 /// The `rtm_protocol` of our routes: not one of linux/rtnetlink.h or of iproute2's rt_protos.
 pub const ROUTE_PROTOCOL: u8 = 158;
 
@@ -32,6 +36,9 @@ pub struct Owned {
     pub links: BTreeMap<MacAddr, LinkBefore>,
     /// The values that sysctls had.
     pub sysctls: BTreeMap<Sysctl, String>,
+    /// Whether the kernel was asked for flowtables and has none: to ask takes it tens of milliseconds.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub lacks_flowtables: bool,
     /// Changes of the table whose flows were not looked at yet, oldest first: those of the run that is at work, and of
     /// runs that were killed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -66,13 +73,14 @@ impl Owned {
                 self.links.entry(mac).or_insert(LinkBefore { up: link.up });
             }
         }
+        let wanted = desired.sysctls_on(observed);
         // Writing `all` writes every link's, and later links start with the same: from then on `all` stands for
         // how they were. Before that, those that were off already are noted: they must not come on with it.
         let all_before = self.sysctls.get(&Sysctl::DisableIpv6All).cloned();
         let takes_all = all_before.is_none() && desired.sysctls.contains_key(&Sysctl::DisableIpv6All);
         for (key, value) in &observed.sysctls {
             let is_ipv6_of_link = matches!(key, Sysctl::Link(_, LinkSysctl::DisableIpv6));
-            if desired.sysctls.contains_key(key) || (is_ipv6_of_link && takes_all && value != "0") {
+            if wanted.contains_key(key) || (is_ipv6_of_link && takes_all && value != "0") {
                 let value = if is_ipv6_of_link {
                     all_before.as_ref().unwrap_or(value)
                 } else {
@@ -100,11 +108,12 @@ impl Owned {
             desired.links.contains_key(&id) && observed.find(id).is_ok()
         };
         self.links.retain(|mac, _| there(mac));
+        let wanted = desired.sysctls_on(observed);
         let ipv6_is_off = desired.sysctls.contains_key(&Sysctl::DisableIpv6All);
         self.sysctls.retain(|key, _| match key {
             Sysctl::Link(_, LinkSysctl::DisableIpv6) if ipv6_is_off => true,
             Sysctl::Link(mac, _) => desired.sysctls.contains_key(key) && there(mac),
-            _ => desired.sysctls.contains_key(key),
+            _ => wanted.contains_key(key),
         });
         self
     }

@@ -23,6 +23,13 @@ const QUARRELS: usize = 8;
 const PATIENCE: Duration = Duration::from_millis(2);
 const LONGEST: Duration = Duration::from_millis(64);
 
+/// What `fast_path: on` comes to where the kernel cannot.
+const NO_FAST_PATH: KernelError = KernelError::Unsupported {
+    feature: "nftables flowtables, which `fast_path: on` asks for",
+    remedy: "use `fast_path: auto`, which goes without them, or a kernel with CONFIG_NF_FLOW_TABLE and \
+             CONFIG_NFT_FLOW_OFFLOAD (modules nf_flow_table and nft_flow_offload)",
+};
+
 /// How often an undo tries to end the flows that began meanwhile.
 const SETTLINGS: usize = 4;
 
@@ -67,9 +74,25 @@ pub fn reconcile(
     kernel: &mut dyn Kernel,
     desired: &Desired,
     owned: Owned,
-    mut record: impl FnMut(&Owned) -> std::io::Result<()>,
+    record: impl FnMut(&Owned) -> std::io::Result<()>,
 ) -> Result<Reconciled, Error> {
     let before = kernel.observe()?;
+    reconcile_from(kernel, before, desired, owned, record)
+}
+
+/// The same from a look that was taken already, the last one of this `kernel`.
+///
+/// # Errors
+/// As [`reconcile`].
+pub fn reconcile_from(
+    kernel: &mut dyn Kernel,
+    before: Observed,
+    desired: &Desired,
+    owned: Owned,
+    mut record: impl FnMut(&Owned) -> std::io::Result<()>,
+) -> Result<Reconciled, Error> {
+    let before = kernel.with_flowtables(before, desired, &owned)?;
+    possible(desired, &before)?;
     let mut now = before.clone();
     let mut ours = owned.clone();
     let mut done = Vec::new();
@@ -107,6 +130,7 @@ pub fn reconcile(
                 }
             }
             let mut ours = ours.clone().with(desired, &now).only(desired, &now);
+            ours.lacks_flowtables = desired.fast_path.is_some() && now.flowtables == Some(false);
             ours.unsettled.clear();
             if let Err(error) = record(&ours) {
                 failed = vec![not_recorded(&error)];
@@ -159,7 +183,7 @@ pub fn reconcile(
                 }
             }
         }
-        let last = match kernel.observe() {
+        let last = match kernel.observe_for(desired, &ours) {
             Ok(next) => std::mem::replace(&mut now, next),
             Err(error) => {
                 failed = vec![error.to_string()];
@@ -240,6 +264,21 @@ fn note_inverse<'o>(
         // What cannot be noted is undone all the same.
         let _ = record(ours);
     }
+}
+
+/// Whether this kernel can be what is desired at all.
+///
+/// # Errors
+/// If it lacks what the file says that it must have.
+pub fn possible(desired: &Desired, observed: &Observed) -> Result<(), Error> {
+    let is_required = desired
+        .fast_path
+        .as_ref()
+        .is_some_and(|wanted| wanted.is_required);
+    if is_required && observed.flowtables == Some(false) {
+        return Err(NO_FAST_PATH.into());
+    }
+    Ok(())
 }
 
 /// Ends the flows whose translation changed, and says how many; or, where the kernel has no means for it, why not.

@@ -3,11 +3,12 @@
 //! What failed is not known to have done nothing: an answer can be lost. So what counts is not what the inverses
 //! answer but what is seen afterwards, and what is reported as left over is left over.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::kernel::{Error, Incomplete, Kernel};
-use crate::model::nft::TableChange;
-use crate::model::{LinkIndex, LinkSysctl, Observed, RouteKind, Sysctl};
+use crate::model::nft::{Table, TableChange};
+use crate::model::{LinkIndex, LinkName, LinkSysctl, Observed, RouteKind, Sysctl};
 use crate::plan::{LinkRef, Operation};
 
 /// How often it is looked, and what is not as it was put right: an error may pass (a full queue, a hash table that is
@@ -88,13 +89,28 @@ fn repairs(begun: &[&Operation], now: &Observed, before: &Observed) -> Vec<Opera
             repairs.push(inverse);
         }
     }
+    repairs.extend(addresses_that_went_along(begun, now, before));
     repairs.extend(routes_that_went_along(begun, now, before));
     repairs.extend(sysctls(begun, now, before));
     if begun.iter().any(|one| matches!(one, Operation::Table(_))) {
-        let change = TableChange::between(now.table.as_deref(), before.table.as_deref());
+        let before = without_gone(before, now);
+        let change = TableChange::between(now.table.as_deref(), before.as_deref());
         repairs.extend(change.map(Operation::Table));
     }
     repairs
+}
+
+/// The table as it was, but that a flowtable cannot have the devices again that are gone.
+fn without_gone(before: &Observed, now: &Observed) -> Option<Arc<Table>> {
+    let is_there = |name: &LinkName| now.links.iter().any(|link| link.name == *name);
+    let mut table = before.table.clone()?;
+    let mut devices = table.flowtables.values().flat_map(|flowtable| &flowtable.devices);
+    if !devices.all(is_there) {
+        for flowtable in Arc::make_mut(&mut table).flowtables.values_mut() {
+            flowtable.devices.retain(is_there);
+        }
+    }
+    Some(table)
 }
 
 /// Whether what an operation touched is as it was. What hangs on a link that is gone cannot be brought back.
@@ -124,6 +140,33 @@ fn is_back(operation: &Operation, now: &Observed, before: &Observed) -> bool {
         }
         Operation::SetSysctl { .. } | Operation::Table(_) => true,
     }
+}
+
+/// Without `promote_secondaries`, which may be back to what it was already, the kernel drops the later addresses of a
+/// subnet with the first one, also those that nobody deleted.
+fn addresses_that_went_along(begun: &[&Operation], now: &Observed, before: &Observed) -> Vec<Operation> {
+    let mut back = Vec::new();
+    for (index, addresses) in &before.addresses {
+        let touched = |one: &Operation| match one {
+            Operation::AddAddress { link, address } | Operation::DeleteAddress { link, address } => {
+                (link.index == *index).then_some(*address)
+            }
+            _ => None,
+        };
+        let named: Vec<_> = begun.iter().filter_map(|one| touched(one)).collect();
+        let (Some(link), false) = (now.link(*index), named.is_empty()) else {
+            continue;
+        };
+        let there = now.addresses.get(index);
+        let lost = addresses.iter().copied().filter(|address| {
+            !named.contains(address) && !there.is_some_and(|there| there.contains(address))
+        });
+        back.extend(lost.map(|address| Operation::AddAddress {
+            link: link.into(),
+            address,
+        }));
+    }
+    back
 }
 
 /// The kernel drops the routes out of a link that goes down, also those that nobody deleted.

@@ -75,12 +75,17 @@ impl Way {
 
 pub fn measure(bench: &mut Bench) {
     let middle = 10_000;
+    let sizes = [100, 1_000, 10_000, 65_000];
     let mut ways = vec![
         Way::theirs("floor", middle, Program::Nft, &constant_rule()),
-        Way::theirs("floor, same VMs", middle, Program::Nft, &constant_prefix_rule()),
         Way::ours("mixed", middle, true),
     ];
-    let sizes = [100, 1_000, 10_000, 65_000];
+    // What many VMs cost the kernel (their neighbour entries are looked up) is no rule's doing: a floor for each number.
+    let first_of_floors = ways.len();
+    ways.extend(sizes.map(|count| {
+        let name = format!("floor, {count} VMs");
+        Way::theirs(&name, count, Program::Nft, &constant_prefix_rule())
+    }));
     let first_of_ours = ways.len();
     ways.extend(sizes.map(|count| Way::ours(&format!("kylin-vr, {count}"), count, false)));
     let first_of_others = ways.len();
@@ -99,38 +104,30 @@ pub fn measure(bench: &mut Bench) {
     }
 
     let show = |rate: f64| format!("{} k flows/s", short(rate / 1e3));
-    let (floor, spread) = (ways[0].rate(), ways[1].rate());
-    let mixed = ways[2].rate();
-    let ours: Vec<f64> = ways[first_of_ours..first_of_others]
-        .iter()
-        .map(Way::rate)
-        .collect();
+    let (floor, mixed) = (ways[0].rate(), ways[1].rate());
+    let rates = |ways: &[Way]| ways.iter().map(Way::rate).collect::<Vec<f64>>();
+    let floors = rates(&ways[first_of_floors..first_of_ours]);
+    let ours = rates(&ways[first_of_ours..first_of_others]);
     let results = &mut bench.results;
-    let beside_floor = format!("{} one constant rule", show(floor));
+    let beside = |floor: f64| format!("{} one constant rule, as many VMs", show(floor));
+    let all = "10,000 EIPs, 10,000 forwards and a range of 60,000 ports";
     results.add(
         GROUP,
-        "10,000 EIPs, 10,000 forwards and a range of 60,000 ports",
+        all,
         show(mixed),
-        beside_floor.clone(),
-        mixed / floor,
+        beside(floors[2]),
+        mixed / floors[2],
         Bound::AtLeast(0.95),
     );
-    let beside_spread = format!("{} one constant rule to the same VMs", show(spread));
-    results.add(
-        GROUP,
-        "the same",
-        show(mixed),
-        beside_spread,
-        mixed / spread,
-        Bound::None,
-    );
-    for (count, rate) in sizes.iter().zip(&ours) {
+    let to_one = format!("{} one constant rule, to one VM", show(floor));
+    results.add(GROUP, "the same", show(mixed), to_one, mixed / floor, Bound::None);
+    for ((count, rate), floor) in sizes.iter().zip(&ours).zip(&floors) {
         let what = format!("{count} EIPs");
         results.add(
             GROUP,
             &what,
             show(*rate),
-            beside_floor.clone(),
+            beside(*floor),
             rate / floor,
             Bound::None,
         );
@@ -164,10 +161,9 @@ pub fn measure(bench: &mut Bench) {
         );
     }
 
-    let all_sizes = [sizes[0], sizes[3]];
     results.series.push((
         "one constant rule".to_owned(),
-        all_sizes.map(|size| (size, floor)).into(),
+        sizes.into_iter().zip(floors).collect(),
     ));
     results
         .series

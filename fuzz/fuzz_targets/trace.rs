@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use kylin_vr::config::Config;
+use kylin_vr::trace::{Names, Trace};
 use kylin_vr::translate::{Arguments, Fate, Model, Origin, Packet, Reason, Transport, translate};
 use kylin_vr_fuzz::assert_told;
 use libfuzzer_sys::fuzz_target;
@@ -106,6 +107,10 @@ fn trace(config: &Config, model: &Model<'_>, packet: &Packet) {
             "{decision}"
         );
     }
+    let told = Trace::new(model, config, packet, &Names::new(), true);
+    assert_told(&told.sentence);
+    assert_told(told.remedy.as_deref().unwrap_or_default());
+    told.text().lines().for_each(assert_told);
     let of_the_router = |address: Ipv4Addr| model.origin(address) == Some(Origin::Router);
     match outcome.fate {
         Fate::Delivered(delivery) => {

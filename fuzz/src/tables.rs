@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use arbitrary::{Result, Unstructured};
+use kylin_vr::model::LinkName;
 use kylin_vr::model::nft::{
-    Chain, ChainKind, Count, Element, Field, FieldType, Hook, NatTarget, Rule, Set, Statement, Table, Tuple,
+    Chain, ChainKind, Element, Field, FieldType, Flowtable, Hook, NatTarget, Rule, Set, Statement, Table,
+    Tuple,
 };
 
 use FieldType::{InetProto, InetService, Ipv4Addr};
@@ -27,6 +29,9 @@ pub fn table(bytes: &mut Unstructured<'_>) -> Result<Table> {
         if bytes.ratio(1, 2)? {
             table.chains.insert(name.to_owned(), chain(bytes)?);
         }
+    }
+    if bytes.ratio(1, 4)? {
+        table.flowtables.insert("fast_path".to_owned(), flowtable(bytes)?);
     }
     Ok(table)
 }
@@ -129,8 +134,25 @@ fn chain(bytes: &mut Unstructured<'_>) -> Result<Chain> {
     Ok(chain)
 }
 
+/// Devices as the kernel can name them: any byte but `/`, `:` and white space, 15 at most.
+fn flowtable(bytes: &mut Unstructured<'_>) -> Result<Flowtable> {
+    let priority: i32 = bytes.arbitrary()?;
+    let mut flowtable = Flowtable {
+        priority: priority.max(i32::MIN + 1),
+        ..Flowtable::default()
+    };
+    for _ in 0..bytes.int_in_range(0..=4)? {
+        let mut name = String::new();
+        for _ in 0..bytes.int_in_range(1..=15)? {
+            name.push(char::from(*bytes.choose(b"abcxyz0189._-@\"'{}\x1b")?));
+        }
+        flowtable.devices.insert(LinkName(name));
+    }
+    Ok(flowtable)
+}
+
 fn statement(bytes: &mut Unstructured<'_>) -> Result<Statement> {
-    Ok(match bytes.int_in_range(0..=7)? {
+    Ok(match bytes.int_in_range(0..=9)? {
         0 => Statement::InSet {
             field: field(bytes)?,
             set: name(bytes)?,
@@ -148,6 +170,8 @@ fn statement(bytes: &mut Unstructured<'_>) -> Result<Statement> {
             map: name(bytes)?,
             set: name(bytes)?,
         }),
+        7 => Statement::Established,
+        8 => Statement::FlowAdd("fast_path".to_owned()),
         _ => Statement::Return,
     })
 }
@@ -179,6 +203,7 @@ fn field(bytes: &mut Unstructured<'_>) -> Result<Field> {
             Field::L4Proto,
             Field::ThDport,
             Field::ThSport,
+            Field::IpSaddrLastByte,
         ])
         .copied()
 }

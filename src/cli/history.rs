@@ -51,7 +51,11 @@ pub(super) fn run(context: &Context, text_of: Option<usize>) -> ExitCode {
 fn text(history: &History) -> String {
     let mut text = String::new();
     if history.entries.is_empty() {
-        text.push_str("nothing was accepted on this VM yet\n");
+        text.push_str(if history.damaged.is_empty() {
+            "nothing was accepted on this VM yet\n"
+        } else {
+            "no entry of the history can be read\n"
+        });
     } else {
         let rows: Vec<Vec<String>> = history.entries.iter().map(cells).collect();
         let heading = [

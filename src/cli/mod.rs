@@ -1,9 +1,14 @@
 //! The command: one file per subcommand, and what they share.
 
+mod by_hand;
+mod changes;
 mod check;
 mod confirm;
+mod diagram;
 mod duration;
+mod edit;
 mod history;
+mod memory;
 mod metrics;
 mod monitor;
 mod plan;
@@ -15,10 +20,12 @@ mod report;
 mod reset;
 mod rollback;
 mod run;
+mod schema;
 mod start;
 mod status;
 mod table;
 mod terminal;
+mod trace;
 mod window;
 
 use std::ffi::OsString;
@@ -133,10 +140,25 @@ enum Command {
     Status(status::Options),
     /// Print how things are for Prometheus: entries, counters, health, connection tracking, what the monitor did
     Metrics,
+    /// Say what becomes of a packet, and which entries of the file decide it
+    Trace(trace::Options),
+    /// Add, delete or list elastic IPs of the installed file, and apply it
+    #[command(subcommand)]
+    Eip(edit::EipCommand),
+    /// Add, delete or list forwards of the installed file, and apply it
+    #[command(subcommand)]
+    Forward(edit::ForwardCommand),
+    /// Attach, detach or list NICs of the installed file, and apply it
+    #[command(subcommand)]
+    Network(edit::NetworkCommand),
     /// Stay, and put things right when a NIC comes or goes, or something else changed what is ours
     Monitor,
     /// On the hypervisor: send a file into VMs through their guest agents, and print what they report
     Push(push::Options),
+    /// Draw what a file says: networks, NICs, VMs, elastic IPs and forwards
+    Diagram(diagram::Options),
+    /// Print the file's JSON Schema, by which editors complete and check it
+    Schema,
     /// Remove everything that is ours from the kernel; the file stays
     Reset {
         /// Forget what is kept from run to run as well (for makers of images)
@@ -248,6 +270,12 @@ pub fn main_with(
         Command::Reset { all } => reset::run(&context, all),
         Command::Status(options) => return status::run(&context, &options),
         Command::Metrics => return metrics::run(&context),
+        Command::Eip(command) => return edit::eip(&context, &command),
+        Command::Forward(command) => return edit::forward(&context, &command),
+        Command::Network(command) => return edit::network(&context, &command),
+        Command::Diagram(options) => return diagram::run(&context, &options),
+        Command::Schema => return schema::run(),
+        Command::Trace(options) => return trace::run(&context, &options),
         Command::Monitor => return monitor::run(context),
         Command::Push(options) => return push::run(&context, &options),
         Command::Guard => {

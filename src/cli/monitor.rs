@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use super::memory::Memory;
 use super::report::{Outcome, Report, count};
-use super::{Context, exit, metrics, reload, window};
+use super::{Context, exit, metrics, window};
 use crate::clock::wall;
 use crate::intake::UNCONFIRMED;
 use crate::lock;
@@ -50,6 +51,7 @@ pub(super) fn run(mut context: Context) -> ExitCode {
     };
     let mut work = Work {
         context,
+        memory: Memory::default(),
         tally: Tally::new(wall()),
     };
     match monitor::run(&directory, UNCONFIRMED, server, &mut work) {
@@ -61,13 +63,14 @@ pub(super) fn run(mut context: Context) -> ExitCode {
 /// What is done for the monitor, and what came of it so far.
 struct Work {
     context: Context,
+    memory: Memory,
     tally: Tally,
 }
 
 impl monitor::Work for Work {
     fn look(&mut self, cause: Cause) -> Look {
         let (begin, is_first) = (Instant::now(), self.tally.looks() == 0);
-        let seen = look(&self.context, cause);
+        let seen = look(&self.context, &mut self.memory, cause);
         self.tally
             .add(cause, seen.outcome, seen.repaired.len(), begin.elapsed());
         // Read by `kylin-vr metrics`: nothing depends on it.
@@ -84,8 +87,8 @@ impl monitor::Work for Work {
     }
 }
 
-fn look(context: &Context, cause: Cause) -> Look {
-    let report = reload::reconcile(context, COMMAND, None);
+fn look(context: &Context, memory: &mut Memory, cause: Cause) -> Look {
+    let report = memory.look(context, COMMAND);
     let outcome = match report.result {
         Outcome::Applied => monitor::Outcome::Changed,
         Outcome::Unchanged | Outcome::LeftToAnother => monitor::Outcome::Nothing,
@@ -94,7 +97,7 @@ fn look(context: &Context, cause: Cause) -> Look {
     };
     match (outcome, cause) {
         (monitor::Outcome::Changed, Cause::Drift) => tracing::warn!(
-            changes = report.changes.len(),
+            changes = report.changes.count(),
             "put right what something else had changed"
         ),
         (monitor::Outcome::Failed, _) => tracing::error!("{}", report.message),
@@ -108,7 +111,7 @@ fn look(context: &Context, cause: Cause) -> Look {
     };
     Look {
         outcome,
-        repaired: report.changes.iter().map(thing).collect(),
+        repaired: report.changes.lines().map(thing).collect(),
         summary: summary(&report),
         next: left.filter(|left| !left.is_zero()),
     }

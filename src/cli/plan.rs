@@ -2,9 +2,11 @@
 
 use super::report::{Outcome, Report, count};
 use super::{Context, Given, run};
+use crate::config::Config;
 use crate::features;
 use crate::intake::accept;
 use crate::plan::diff;
+use crate::reconcile::possible;
 use crate::words::plain;
 
 const COMMAND: &str = "plan";
@@ -30,21 +32,32 @@ pub(super) fn run(context: &Context, given: &Given) -> Report {
             return Report::new(COMMAND, &name, Outcome::Invalid, message).with_problems(refusal.problems);
         }
     };
-    let observed = match (context.open)().and_then(|mut kernel| kernel.observe()) {
-        Ok(observed) => observed,
-        Err(error) => return Report::failed(COMMAND, &name, error),
+    of(context, COMMAND, &name, &config).with_problems(problems)
+}
+
+/// What making the kernel match a configuration would change.
+pub(super) fn of(context: &Context, command: &'static str, name: &str, config: &Config) -> Report {
+    let desired = features::desired(config);
+    let mut kernel = match (context.open)() {
+        Ok(kernel) => kernel,
+        Err(error) => return Report::failed(command, name, error),
     };
-    let owned = match run::owned(context, || Ok(observed.table.is_some())) {
+    let owned = match run::owned(context, || Ok(kernel.observe()?.table.is_some())) {
         Ok(owned) => owned,
-        Err(error) => return Report::failed(COMMAND, &name, error),
+        Err(error) => return Report::failed(command, name, error),
     };
-    let plan = diff(&features::desired(&config), &observed, &owned);
+    let observed = match kernel.observe_for(&desired, &owned) {
+        Ok(observed) => observed,
+        Err(error) => return Report::failed(command, name, error),
+    };
+    if let Err(error) = possible(&desired, &observed) {
+        return Report::failed(command, name, error);
+    }
+    let plan = diff(&desired, &observed, &owned);
     let changes: usize = plan.operations.iter().map(|one| one.lines().len()).sum();
     let message = match changes {
         0 => "nothing to change".to_owned(),
         _ => format!("{}; nothing was done", count(changes, "change")),
     };
-    Report::new(COMMAND, &name, Outcome::Planned, message)
-        .with_plan(&plan.operations, &plan)
-        .with_problems(problems)
+    Report::new(command, name, Outcome::Planned, message).with_plan(&plan.operations, &plan, context.json)
 }

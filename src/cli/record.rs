@@ -3,12 +3,14 @@
 //! The history is for people, and what it cannot hold (a full disk) is a note in the report: the router works, and a
 //! reload is not refused for it. What must not be lost, the text to go back to, is not in the history alone.
 
-use super::report::shortened;
+use std::collections::BTreeMap;
+
+use super::changes::Changes;
 use super::run::Job;
 use super::{Context, window};
 use crate::clock::{utc, wall};
-use crate::intake::{Entry, Standing, Summary, fingerprint};
-use crate::plan::{Action, Line};
+use crate::intake::{Counts, Entry, Standing, Summary, fingerprint};
+use crate::plan::Action;
 use crate::words::plain;
 
 /// So many lines of what was changed are kept.
@@ -35,7 +37,7 @@ impl Record {
     }
 
     /// Ends the window of another configuration, and makes the entry. What went wrong is returned.
-    pub(super) fn end(&mut self, context: &Context, job: &Job<'_>, changes: &[Line]) -> Vec<String> {
+    pub(super) fn end(&mut self, context: &Context, job: &Job<'_>, changes: &Changes) -> Vec<String> {
         if job.accept {
             // Before the entry, which may be the one that waits.
             let ended = window::replaced(context, job.text, job.ends);
@@ -105,23 +107,23 @@ fn entry(job: &Job<'_>, result: Standing, changes: Summary) -> Entry {
 }
 
 /// Changes counted, and the first of them. Pure.
-fn summary(changes: &[Line]) -> Summary {
-    let mut summary = Summary::default();
-    let changes: Vec<Line> = changes
-        .iter()
-        .filter(|line| line.action != Action::Announce)
-        .cloned()
-        .collect();
-    for line in &changes {
-        let counts = summary.objects.entry(line.object.to_owned()).or_default();
-        match line.action {
-            Action::Add => counts.added += 1,
-            Action::Delete => counts.deleted += 1,
-            Action::Change => counts.changed += 1,
+fn summary(changes: &Changes) -> Summary {
+    let mut objects: BTreeMap<&str, Counts> = BTreeMap::new();
+    for (action, object, number) in changes.kinds() {
+        let counts = objects.entry(object).or_default();
+        match action {
+            Action::Add => counts.added += number,
+            Action::Delete => counts.deleted += number,
+            Action::Change => counts.changed += number,
             Action::Announce => {}
         }
     }
-    summary.lines = shortened(&changes);
-    summary.lines.truncate(LINES);
-    summary
+    let mut lines = changes.shortened();
+    lines.truncate(LINES);
+    Summary {
+        objects: (objects.into_iter())
+            .map(|(object, counts)| (object.to_owned(), counts))
+            .collect(),
+        lines,
+    }
 }

@@ -1,14 +1,19 @@
 //! `kylin-vr reload [FILE|-]`: applies the installed file, or validates, applies and installs another.
 
+use std::panic::resume_unwind;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use super::probe::{self, Probe};
 use super::report::{Outcome, Report};
 use super::run::{self, Install, Job, Patience};
-use super::{Context, Given, LAST_ACCEPTED, window};
+use super::{Context, Given, LAST_ACCEPTED, by_hand, window};
 use crate::config::Config;
+use crate::features;
 use crate::intake::{Standing, accept};
+use crate::kernel::{self, Kernel};
 use crate::lock::{self, Lock};
+use crate::model::Observed;
 use crate::timing::timed;
 use crate::words::plain;
 
@@ -61,8 +66,27 @@ pub(super) fn run(
         Ok(last) => last,
         Err(error) => return failed("read the last accepted configuration", error),
     };
-    let accepted = timed("parse", || accept(&text, last.as_deref(), given.allow_empty));
-    let (config, problems) = match accepted {
+    // While the text is read, the kernel is looked at; but where NICs are waited for, that comes after. The text is read on
+    // this thread: what the reading takes, the rest can have afterwards.
+    let (accepted, looked) = thread::scope(|scope| {
+        let looking = rescan.is_none().then(|| {
+            let mut kernel = (context.open)()?;
+            Ok::<_, kernel::Error>(scope.spawn(move || {
+                let looked = kernel.observe()?;
+                Ok((kernel, looked))
+            }))
+        });
+        let accepted = timed("parse", || accept(&text, last.as_deref(), given.allow_empty));
+        let accepted = accepted.map(|(config, problems)| {
+            let desired = timed("desired", || features::desired(&config));
+            (config, problems, desired)
+        });
+        let joined = |looking: ScopedJoinHandle<'_, Looked>| {
+            looking.join().unwrap_or_else(|panic| resume_unwind(panic))
+        };
+        (accepted, looking.map(|looking| looking.and_then(joined)))
+    });
+    let (config, problems, desired) = match accepted {
         Ok(accepted) => accepted,
         Err(refusal) => {
             let message = "the configuration is refused; nothing was touched".to_owned();
@@ -71,19 +95,6 @@ pub(super) fn run(
             }
             return Report::new(COMMAND, &name, Outcome::Invalid, message).with_problems(refusal.problems);
         }
-    };
-    let targets = match probe::targets(&confirmation.probes, &config) {
-        Ok(targets) => targets,
-        Err(message) => return Report::new(COMMAND, &name, Outcome::WrongUsage, message),
-    };
-    // Before the kernel is changed: from here on a run that is killed is taken back as well.
-    let opened = match confirmation.within {
-        Some(within) => window::open(context, &lock, &text, source.is_none(), within),
-        None => Ok(None),
-    };
-    let opened = match opened {
-        Ok(opened) => opened,
-        Err(error) => return Report::failed(COMMAND, &name, error),
     };
     let job = Job {
         command: COMMAND,
@@ -95,12 +106,55 @@ pub(super) fn run(
         accept: true,
         ends: Standing::Replaced,
     };
+    let replaced = last.as_deref().filter(|last| *last != text);
+    let lost = replaced.and_then(|last| by_hand::lost(context, last, &job.config));
     let patience = Patience {
         bound: rescan.unwrap_or_default(),
         rescan: rescan.is_some(),
     };
-    let mut report = run::apply_patiently(context, &lock, &job, patience);
+    let mut report = apply(context, lock, &job, confirmation, |lock, job| match looked {
+        None => run::apply_patiently(context, lock, job, patience),
+        Some(Ok((mut kernel, looked))) => {
+            run::apply_on(context, lock, job, kernel.as_mut(), Some(looked), &desired)
+        }
+        Some(Err(error)) => Report::failed(COMMAND, &job.source, error).with_problems(job.problems.clone()),
+    });
     report.notes.extend(settled.map(|settled| settled.message));
+    if report.exit_code == 0 {
+        report.notes.extend(lost);
+    }
+    report
+}
+
+/// Has `apply` apply what was accepted; if it is to be confirmed, it is taken back by itself unless it is.
+pub(super) fn apply(
+    context: &Context,
+    lock: Lock,
+    job: &Job<'_>,
+    confirmation: &Confirmation,
+    apply: impl FnOnce(&Lock, &Job<'_>) -> Report,
+) -> Report {
+    let Job {
+        command,
+        ref source,
+        text,
+        ..
+    } = *job;
+    let targets = match probe::targets(&confirmation.probes, &job.config) {
+        Ok(targets) => targets,
+        Err(message) => return Report::new(command, source, Outcome::WrongUsage, message),
+    };
+    // Before the kernel is changed: from here on a run that is killed is taken back as well.
+    let is_installed = matches!(job.install, Install::Nothing);
+    let opened = match confirmation.within {
+        Some(within) => window::open(context, &lock, text, is_installed, within),
+        None => Ok(None),
+    };
+    let opened = match opened {
+        Ok(opened) => opened,
+        Err(error) => return Report::failed(command, source, error),
+    };
+    let mut report = apply(&lock, job);
     match opened {
         None if confirmation.within.is_some() => {
             let note = "nothing to confirm: this configuration is in force already";
@@ -120,6 +174,9 @@ pub(super) fn run(
     }
 }
 
+/// A kernel, and how it is.
+type Looked = Result<(Box<dyn Kernel>, Observed), kernel::Error>;
+
 /// What an event of a NIC asks for: the configuration that was accepted last, whatever the file says now, since it
 /// may be just being written. A monitor that runs does this by itself.
 pub(super) fn last_accepted(context: &Context, rescan: Option<Duration>) -> Report {
@@ -129,18 +186,31 @@ pub(super) fn last_accepted(context: &Context, rescan: Option<Duration>) -> Repo
         let message = format!("left to {monitor}, which watches");
         return Report::new(COMMAND, LAST_ACCEPTED, Outcome::LeftToAnother, message);
     }
-    reconcile(context, COMMAND, rescan)
+    let patience = Patience {
+        bound: rescan.unwrap_or_default(),
+        rescan: rescan.is_some(),
+    };
+    let work = rescan.is_none().then_some("last-accepted");
+    reconcile(context, COMMAND, work, |lock| {
+        with_last_accepted(context, COMMAND, |job| {
+            run::apply_patiently(context, lock, job, patience)
+        })
+    })
 }
 
-/// Applies the configuration that was accepted last.
-pub(super) fn reconcile(context: &Context, command: &'static str, rescan: Option<Duration>) -> Report {
-    let work = rescan.is_none().then_some("last-accepted");
+/// Holds the lock, and has `apply` apply what was accepted last.
+pub(super) fn reconcile(
+    context: &Context,
+    command: &'static str,
+    work: Option<&str>,
+    apply: impl FnOnce(&Lock) -> Report,
+) -> Report {
     let lock = match run::lock(context, command, work) {
         Ok(lock) => lock,
         Err(report) => return *report,
     };
     let settled = window::settle(context, &lock);
-    let mut report = to_last_accepted(context, &lock, command, rescan);
+    let mut report = apply(&lock);
     if let Some(settled) = settled {
         report.notes.push(settled.message.clone());
         if report.exit_code == 0 {
@@ -152,11 +222,11 @@ pub(super) fn reconcile(context: &Context, command: &'static str, rescan: Option
     report
 }
 
-fn to_last_accepted(
+/// Has `apply` apply the configuration that was accepted last.
+pub(super) fn with_last_accepted(
     context: &Context,
-    lock: &Lock,
     command: &'static str,
-    rescan: Option<Duration>,
+    apply: impl FnOnce(&Job<'_>) -> Report,
 ) -> Report {
     let last = match context.state.accepted() {
         Ok(last) => last,
@@ -171,7 +241,7 @@ fn to_last_accepted(
         let message = "is not valid for this version of kylin-vr: reload a valid file".to_owned();
         return Report::failed(command, LAST_ACCEPTED, message);
     };
-    let job = Job {
+    apply(&Job {
         command,
         source: LAST_ACCEPTED.to_owned(),
         text: &text,
@@ -180,10 +250,5 @@ fn to_last_accepted(
         install: Install::Nothing,
         accept: false,
         ends: Standing::Replaced,
-    };
-    let patience = Patience {
-        bound: rescan.unwrap_or_default(),
-        rescan: rescan.is_some(),
-    };
-    run::apply_patiently(context, lock, &job, patience)
+    })
 }

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use super::changes::Changes;
 use super::{complain, exit, print, say};
 use crate::config::{Config, Problem, Severity};
 use crate::intake::fingerprint;
-use crate::plan::{Action, Line, Operation, Pending, Plan};
+use crate::plan::{Action, Operation, Pending, Plan};
 
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -75,7 +76,7 @@ pub(super) struct Report {
     pub(super) generation: Option<u64>,
     /// When what is in force is taken back unless it is confirmed, in UTC; `None`: nothing waits.
     pub(super) unconfirmed_until: Option<String>,
-    pub(super) changes: Vec<Line>,
+    pub(super) changes: Changes,
     /// How many tracked flows ended, since their translation changed.
     pub(super) flows_ended: usize,
     pub(super) pending: Vec<Pending>,
@@ -103,7 +104,7 @@ impl Report {
             configuration: None,
             generation: None,
             unconfirmed_until: None,
-            changes: Vec::new(),
+            changes: Changes::default(),
             flows_ended: 0,
             pending: Vec::new(),
             notes: Vec::new(),
@@ -143,7 +144,7 @@ impl Report {
         if next.result == Outcome::Unchanged && self.result == Outcome::Applied {
             next.result = Outcome::Applied;
         }
-        self.changes.append(&mut next.changes);
+        self.changes.append(next.changes);
         next.changes = self.changes;
         next.flows_ended += self.flows_ended;
         if next.result == Outcome::Applied {
@@ -151,11 +152,7 @@ impl Report {
                 0 => String::new(),
                 pending => format!("; {} pending", count(pending, "NIC")),
             };
-            let changes = next
-                .changes
-                .iter()
-                .filter(|line| line.action != Action::Announce)
-                .count();
+            let changes = next.changes.count();
             next.message = format!("applied {}{pending}", count(changes, "change"));
         }
         for note in self.notes {
@@ -166,14 +163,17 @@ impl Report {
         next
     }
 
-    /// What a plan says, with the operations that were done or are to be.
-    pub(super) fn with_plan(mut self, operations: &[Operation], plan: &Plan) -> Self {
-        self.changes = operations.iter().flat_map(Operation::lines).collect();
-        self.changes.extend(plan.announcements.iter().map(|one| Line {
-            action: Action::Announce,
-            object: "arp",
-            text: format!("announce {} dev {}", one.address, one.link.name),
-        }));
+    /// What a plan says, with the operations that were done or are to be. `whole`: with every line, for a program.
+    pub(super) fn with_plan(mut self, operations: &[Operation], plan: &Plan, whole: bool) -> Self {
+        let mut changes = Changes::new(whole);
+        for operation in operations {
+            operation.each_line(&mut |action, object, text| changes.push(action, object, text));
+        }
+        for one in &plan.announcements {
+            let text = format_args!("announce {} dev {}", one.address, one.link.name);
+            changes.push(Action::Announce, "arp", text);
+        }
+        self.changes = changes;
         self.pending.clone_from(&plan.pending);
         self.notes.clone_from(&plan.notes);
         self
@@ -231,10 +231,9 @@ impl Report {
                 "? pending  {} ({}, {addresses}): {}",
                 pending.link, pending.path, pending.reason
             );
-            for name in &pending.candidates {
-                let _ = write!(text, " {name}");
-            }
-            text.push('\n');
+            let names: Vec<String> = pending.candidates.iter().map(ToString::to_string).collect();
+            let separator = if names.is_empty() { "" } else { ": " };
+            let _ = writeln!(text, "{separator}{}", names.join(", "));
         }
         for note in &self.notes {
             let _ = writeln!(text, "note: {note}");
@@ -251,45 +250,8 @@ pub(super) fn count(number: usize, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Lines of one kind in a row, of which only the first are shown to people: `--json` has all.
-const SHOWN: usize = 8;
-
-pub(super) fn write_changes(text: &mut String, changes: &[Line]) {
-    for line in shortened(changes) {
+pub(super) fn write_changes(text: &mut String, changes: &Changes) {
+    for line in changes.shortened() {
         let _ = writeln!(text, "{line}");
     }
-}
-
-/// Lines for people: of many of one kind in a row only the first.
-pub(super) fn shortened(changes: &[Line]) -> Vec<String> {
-    let mut lines = Vec::new();
-    for run in changes.chunk_by(|one, other| kind(one) == kind(other)) {
-        // One line more than is shown is no longer than the remark that it is left out.
-        let shown = if run.len() > SHOWN + 1 { SHOWN } else { run.len() };
-        lines.extend(run[..shown].iter().map(ToString::to_string));
-        if shown < run.len() {
-            let (_, object, words) = kind(&run[0]);
-            lines.push(format!(
-                "  … and {} more: {}",
-                run.len() - shown,
-                [object, words].join(" ").trim_end()
-            ));
-        }
-    }
-    lines
-}
-
-/// What lines have in common that are shown as one kind: `+ nft element eip_to_vm`, `+ route local`.
-fn kind(line: &Line) -> (Action, &'static str, &str) {
-    let words = match line.object {
-        "nft" => 2,
-        "route" => 1,
-        _ => return (line.action, line.object, ""),
-    };
-    let end = line.text.match_indices(' ').nth(words - 1);
-    (
-        line.action,
-        line.object,
-        end.map_or(line.text.as_str(), |(end, _)| &line.text[..end]),
-    )
 }

@@ -3,16 +3,17 @@
 use std::time::{Duration, Instant};
 
 use super::record::{self, Record};
-use super::report::{Outcome, Report, count, shortened};
+use super::report::{Outcome, Report, count};
 use super::{Context, complain};
 use crate::config::{Config, Problem};
 use crate::features;
 use crate::intake::{Source, Staged, Standing};
-use crate::kernel::{self, NicEvents};
+use crate::kernel::{self, Kernel, NicEvents};
 use crate::lock::{self, Acquired, Lock};
 use crate::managers;
+use crate::model::{Desired, Observed};
 use crate::owned::{LinkBefore, Owned};
-use crate::reconcile::{self, reconcile};
+use crate::reconcile::{self, reconcile_from};
 use crate::timing::timed;
 use crate::words::{plain, printable};
 
@@ -145,7 +146,24 @@ pub(super) fn apply_patiently(context: &Context, lock: &Lock, job: &Job<'_>, pat
 }
 
 /// Applies a configuration and keeps it. The lock is held all the while.
-pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
+pub(super) fn apply(context: &Context, lock: &Lock, job: &Job<'_>) -> Report {
+    let mut kernel = match (context.open)() {
+        Ok(kernel) => kernel,
+        Err(error) => return Report::failed(job.command, &job.source, error),
+    };
+    let desired = timed("desired", || features::desired(&job.config));
+    apply_on(context, lock, job, kernel.as_mut(), None, &desired)
+}
+
+/// The same on a kernel that is open already and was perhaps looked at, with what it should have.
+pub(super) fn apply_on(
+    context: &Context,
+    _lock: &Lock,
+    job: &Job<'_>,
+    kernel: &mut dyn Kernel,
+    looked: Option<Observed>,
+    desired: &Desired,
+) -> Report {
     let Job {
         command,
         ref source,
@@ -167,19 +185,18 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
         Ok(staged) => staged,
         Err(error) => return fail(plain(&error)),
     };
-    let mut kernel = match (context.open)() {
-        Ok(kernel) => kernel,
-        Err(error) => return fail(error.to_string()),
+    let looked = match looked.map_or_else(|| kernel.observe(), Ok) {
+        Ok(looked) => looked,
+        Err(error) => return fail(error.to_string()).with_problems(problems.clone()),
     };
-    let owned = match owned(context, || Ok(kernel.observe()?.table.is_some())) {
+    let owned = match owned(context, || Ok(looked.table.is_some())) {
         Ok(owned) => owned,
         Err(error) => return fail(error),
     };
     // Before the links come up: who manages NICs otherwise must know that these are not to be touched.
     let managers = managers::tell(config);
-    let desired = timed("desired", || features::desired(config));
     let before = owned.clone();
-    let reconciled = match reconcile(kernel.as_mut(), &desired, owned, |owned| {
+    let reconciled = match reconcile_from(kernel, looked, desired, owned, |owned| {
         timed("record", || context.state.record(owned))
     }) {
         Ok(reconciled) => reconciled,
@@ -201,7 +218,7 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
     });
     if let Err(error) = kept {
         let ours = reconciled.owned.clone();
-        let left_over = reconciled.undo(kernel.as_mut(), |owned| context.state.record(owned));
+        let left_over = reconciled.undo(kernel, |owned| context.state.record(owned));
         let mut failed = vec![format!("keep the configuration: {}", plain(&error))];
         failed.extend(
             context
@@ -226,7 +243,7 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
     );
     let mut report = timed("report", || {
         report
-            .with_plan(&reconciled.done, &reconciled.plan)
+            .with_plan(&reconciled.done, &reconciled.plan, context.json)
             .with_problems(problems.clone())
             .with_in_force(Some((text, config)))
     });
@@ -239,13 +256,13 @@ pub(super) fn apply(context: &Context, _lock: &Lock, job: &Job<'_>) -> Report {
         );
     }
     if !reconciled.done.is_empty() {
-        let changes = report.changes.len() - reconciled.plan.announcements.len();
+        let changes = report.changes.count();
         report = report.with_outcome(
             Outcome::Applied,
             format!("applied {}{pending}", count(changes, "change")),
         );
         if tracing::enabled!(tracing::Level::INFO) {
-            for line in shortened(&report.changes) {
+            for line in report.changes.shortened() {
                 tracing::info!("{line}");
             }
         }

@@ -9,20 +9,24 @@ use super::fields::{Fields, Path, Read, Reader, host_address, number};
 use super::forwards;
 use super::node::{Located, Node};
 use super::problem::{Problem, Severity};
-use super::{Config, Eip, Generation, Interface};
-use crate::model::{Conntrack, MacAddr};
+use super::snat;
+use super::{Config, Eip, FastPathMode, Generation, Interface};
+use crate::model::{Conntrack, ConntrackMax, MacAddr};
 
-const ROOT: &[&str] = &[
+pub(super) const ROOT: &[&str] = &[
     "if_list",
     "eip_list",
     "port_forward_list",
+    "snat_pool",
     "ipv6",
     "conntrack",
     "counters",
+    "conntrack_max",
+    "fast_path",
     "generation",
 ];
-const INTERFACE: &[&str] = &["ipaddr", "prefix", "mac", "gateway"];
-const EIP: &[&str] = &["eip", "vm-ip"];
+pub(super) const INTERFACE: &[&str] = &["ipaddr", "prefix", "mac", "gateway"];
+pub(super) const EIP: &[&str] = &["eip", "vm-ip"];
 
 /// Every key that means something somewhere.
 pub(super) const KEYS: &[&[&str]] = &[ROOT, INTERFACE, EIP, forwards::FORWARD];
@@ -50,6 +54,7 @@ fn read(reader: &mut Reader<'_, '_>, root: &Located<'_>) -> Config {
     let interfaces = entries(reader, &fields, "if_list", interface);
     let eips = entries(reader, &fields, "eip_list", eip);
     let forwards = entries(reader, &fields, "port_forward_list", forwards::read);
+    let snat_pool = snat::read(reader, &fields);
     let mut flag = |key| {
         let expected = "true or false";
         fields.optional(reader, key, expected, |text| match text {
@@ -65,6 +70,19 @@ fn read(reader: &mut Reader<'_, '_>, root: &Located<'_>) -> Config {
     let conntrack = fields.optional(reader, "conntrack", expected, |text| match text {
         "delete" => Ok(Conntrack::Delete),
         "keep" => Ok(Conntrack::Keep),
+        _ => Err(expected.to_owned()),
+    });
+    let expected = "auto, keep, or a number of flows, 1024 to 2147483647";
+    let conntrack_max = fields.optional(reader, "conntrack_max", expected, |text| match text {
+        "auto" => Ok(ConntrackMax::Auto),
+        "keep" => Ok(ConntrackMax::Keep),
+        _ => number(text, &ConntrackMax::RANGE, expected).map(ConntrackMax::Flows),
+    });
+    let expected = "auto, on or off";
+    let fast_path = fields.optional(reader, "fast_path", expected, |text| match text {
+        "auto" => Ok(FastPathMode::Auto),
+        "on" => Ok(FastPathMode::On),
+        "off" => Ok(FastPathMode::Off),
         _ => Err(expected.to_owned()),
     });
     let expected = "a whole number, 0 to 18446744073709551615";
@@ -83,15 +101,22 @@ fn read(reader: &mut Reader<'_, '_>, root: &Located<'_>) -> Config {
     };
     check_eips(reader, &eips, &router);
     forwards::check(reader, &forwards, &eips, &router);
-    router.check_outside(reader, &eips, &forwards);
+    snat::check(reader, &snat_pool, &eips, &forwards, &router);
+    let translating = eips.first().map(|entry| entry.place);
+    let translating = translating.or(forwards.first().map(|entry| entry.place));
+    let translating = translating.or(snat_pool.first().map(|entry| entry.place));
+    router.check_outside(reader, translating);
 
     Config {
         interfaces: interfaces.into_iter().map(|entry| entry.value).collect(),
         eips: eips.into_iter().map(|entry| entry.value).collect(),
         forwards: forwards.into_iter().map(|entry| entry.value).collect(),
+        snat_pool: snat_pool.into_iter().map(|entry| entry.value).collect(),
         ipv6: ipv6.is_some_and(|ipv6| ipv6.value),
         is_uncounted: counters.is_some_and(|counters| !counters.value),
         conntrack: conntrack.map(|conntrack| conntrack.value).unwrap_or_default(),
+        conntrack_max: conntrack_max.map(|most| most.value).unwrap_or_default(),
+        fast_path: fast_path.map(|mode| mode.value).unwrap_or_default(),
         generation: generation.map(|generation| Generation {
             number: generation.value,
             place: generation.place,
@@ -324,35 +349,44 @@ impl Router<'_> {
         eip: Ipv4Addr,
         whole: bool,
     ) {
-        let mut problem = |message: String| {
+        if let Some(message) = self.not_outside(eip, whole) {
             let path = format!("{}.eip", entry.path);
             reader.problem(Severity::Error, path, entry.place, Some(eip.to_string()), message);
-        };
-        if let Some(inside) = self.internal().find(|inside| inside.value.address.contains(&eip)) {
-            problem(format!(
+        }
+    }
+
+    /// Why an address cannot be one that the router answers for outside; `None`: it can. Where it is to be one VM's as a
+    /// `whole`, the router's own cannot.
+    pub(super) fn not_outside(&self, address: Ipv4Addr, whole: bool) -> Option<String> {
+        if let Some(inside) = self
+            .internal()
+            .find(|inside| inside.value.address.contains(&address))
+        {
+            return Some(format!(
                 "is inside the VPC, in the subnet of {}, {}",
                 inside.path,
                 inside.value.address.trunc()
             ));
-            return;
         }
-        let Some(external) = self.external() else { return };
+        let external = self.external()?;
         let net = external.value.address;
-        if whole && net.addr() == eip {
-            problem(format!(
+        if whole && net.addr() == address {
+            Some(format!(
                 "is the router's own address ({}); forward ports of it instead",
                 external.path
-            ));
-        } else if external.value.gateway == Some(eip) {
-            problem(format!("is the gateway of {}", external.path));
-        } else if net.contains(&eip)
-            && let Some(what) = reserved(net, eip)
+            ))
+        } else if external.value.gateway == Some(address) {
+            Some(format!("is the gateway of {}", external.path))
+        } else if net.contains(&address)
+            && let Some(what) = reserved(net, address)
         {
-            problem(format!(
+            Some(format!(
                 "is the {what} address of the subnet of {}, {}",
                 external.path,
                 net.trunc()
-            ));
+            ))
+        } else {
+            None
         }
     }
 
@@ -395,17 +429,8 @@ impl Router<'_> {
         }
     }
 
-    /// A router that is to translate but has no way out.
-    fn check_outside(
-        &self,
-        reader: &mut Reader<'_, '_>,
-        eips: &[Read<Eip>],
-        forwards: &[Read<super::Forward>],
-    ) {
-        let first = eips
-            .first()
-            .map(|entry| entry.place)
-            .or(forwards.first().map(|entry| entry.place));
+    /// A router that is to translate (`first`: the first entry that says so) but has no way out.
+    fn check_outside(&self, reader: &mut Reader<'_, '_>, first: Option<super::Place>) {
         if let (Some(_), None, Some(place)) = (self.interfaces, self.external(), first) {
             let message = "no interface has a gateway: nothing reaches these addresses from outside";
             reader.problem(Severity::Warning, "if_list", place, None, message);

@@ -4,10 +4,14 @@
 //! told at once, each with its path, line and column, the value, and what was expected.
 
 mod check;
+pub mod edit;
 mod fields;
 mod forwards;
 mod node;
+mod plain;
 mod problem;
+pub mod schema;
+mod snat;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +20,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
-use crate::model::{Conntrack, MacAddr};
+use crate::model::{Conntrack, ConntrackMax, MacAddr};
 
 pub(crate) use fields::number;
 pub(crate) use problem::shown;
@@ -31,11 +35,27 @@ pub struct Config {
     interfaces: Vec<Interface>,
     eips: Vec<Eip>,
     forwards: Vec<Forward>,
+    snat_pool: Vec<SnatPool>,
     ipv6: bool,
     conntrack: Conntrack,
     /// So that the default, an empty file's, counts.
     is_uncounted: bool,
+    conntrack_max: ConntrackMax,
+    fast_path: FastPathMode,
     generation: Option<Generation>,
+}
+
+/// Whether established flows go past the rules (the file's `fast_path`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FastPathMode {
+    /// Where the kernel can.
+    #[default]
+    Auto,
+    /// A kernel that cannot is an error.
+    On,
+    /// They do not.
+    Off,
 }
 
 /// The number of a configuration, that whoever pushes it counts up.
@@ -132,6 +152,24 @@ impl Forward {
     }
 }
 
+/// An entry of `snat_pool`: addresses that VMs without an elastic IP are seen as outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct SnatPool {
+    /// The first address.
+    pub first: Ipv4Addr,
+    /// The last one; not below the first.
+    pub last: Ipv4Addr,
+    /// Where the entry stands.
+    pub place: Place,
+}
+
+impl SnatPool {
+    /// Its addresses, in order.
+    pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> + use<> {
+        (u32::from(self.first)..=u32::from(self.last)).map(Ipv4Addr::from)
+    }
+}
+
 /// What a text is worth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parsed {
@@ -175,6 +213,12 @@ impl Config {
         &self.forwards
     }
 
+    /// The entries of `snat_pool`; empty: VMs without an elastic IP are seen as the router's external address.
+    #[must_use]
+    pub fn snat_pool(&self) -> &[SnatPool] {
+        &self.snat_pool
+    }
+
     /// Whether IPv6 is left as it is; else it is turned off.
     #[must_use]
     pub fn ipv6(&self) -> bool {
@@ -193,16 +237,43 @@ impl Config {
         !self.is_uncounted
     }
 
+    /// How many flows the kernel may track.
+    #[must_use]
+    pub fn conntrack_max(&self) -> ConntrackMax {
+        self.conntrack_max
+    }
+
+    /// Whether established flows go past the rules.
+    #[must_use]
+    pub fn fast_path(&self) -> FastPathMode {
+        self.fast_path
+    }
+
     /// The number of this configuration; `None`: it has none, and may replace any other.
     #[must_use]
     pub fn generation(&self) -> Option<Generation> {
         self.generation
     }
 
+    /// The same without elastic IPs and forwards: a router that translates nothing but what masquerading does.
+    #[must_use]
+    pub fn without_entries(&self) -> Self {
+        Self {
+            interfaces: self.interfaces.clone(),
+            snat_pool: self.snat_pool.clone(),
+            eips: Vec::new(),
+            forwards: Vec::new(),
+            ..*self
+        }
+    }
+
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.interfaces.is_empty() && self.eips.is_empty() && self.forwards.is_empty()
+        self.interfaces.is_empty()
+            && self.eips.is_empty()
+            && self.forwards.is_empty()
+            && self.snat_pool.is_empty()
     }
 
     /// The interface that faces outside.

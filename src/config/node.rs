@@ -9,17 +9,26 @@ use serde_yaml::{DuplicateKeyPolicy, Location, Options, Spanned};
 
 use super::MAX_BYTES;
 use super::check::KEYS;
+use super::plain;
 use super::problem::{Place, Problem, Severity};
 use crate::words::printable;
 
 /// A value with its place, small: a file of 65,000 elastic IPs has 195,000 of them.
 #[derive(Debug)]
+#[cfg_attr(any(test, fuzzing), derive(PartialEq))]
 pub(super) struct Located<'t> {
     pub(super) value: Node<'t>,
     /// Where it stands: of an alias, the alias.
     pub(super) place: Place,
     /// The first byte of its text and the one after its last; of an alias, those of what it stands for.
     source: (u32, u32),
+}
+
+impl<'t> Located<'t> {
+    /// A value whose text is from the first byte of `source` to before its last one.
+    pub(super) fn new(value: Node<'t>, place: Place, source: (u32, u32)) -> Self {
+        Self { value, place, source }
+    }
 }
 
 impl<'de> Deserialize<'de> for Located<'de> {
@@ -40,9 +49,19 @@ impl<'de> Deserialize<'de> for Located<'de> {
 
 /// A key of a mapping, with its place.
 #[derive(Debug)]
+#[cfg_attr(any(test, fuzzing), derive(PartialEq))]
 pub(super) struct Key {
     pub(super) name: Cow<'static, str>,
     pub(super) place: Place,
+}
+
+impl Key {
+    pub(super) fn new(name: &str, place: Place) -> Self {
+        Self {
+            name: name_of(name),
+            place,
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for Key {
@@ -74,16 +93,18 @@ impl Visitor<'_> for NameVisitor {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Name, E> {
-        let known = KEYS.iter().copied().flatten().find(|known| **known == text);
-        Ok(Name(known.map_or_else(
-            || Cow::Owned(text.to_owned()),
-            |known| Cow::Borrowed(*known),
-        )))
+        Ok(Name(name_of(text)))
     }
+}
+
+fn name_of(text: &str) -> Cow<'static, str> {
+    let known = KEYS.iter().copied().flatten().find(|known| **known == text);
+    known.map_or_else(|| Cow::Owned(text.to_owned()), |known| Cow::Borrowed(*known))
 }
 
 /// A value of the tree.
 #[derive(Debug)]
+#[cfg_attr(any(test, fuzzing), derive(PartialEq))]
 pub(super) enum Node<'t> {
     /// `null`, `~`, or nothing at all.
     Null,
@@ -185,7 +206,11 @@ pub(super) fn read<'t>(text: &'t [u8], problems: &mut Vec<Problem>) -> Option<Lo
             return None;
         }
     };
-    match serde_yaml::from_str_with_options(text, options()) {
+    #[cfg(fuzzing)]
+    if let Some(short) = plain::read(text) {
+        assert_eq!(long_way(text).ok(), Some(short), "both ways give the same tree");
+    }
+    match plain::read(text).map_or_else(|| long_way(text), Ok) {
         Ok(root) => match after_end(text) {
             None => Some(root),
             Some(at) => {
@@ -199,11 +224,39 @@ pub(super) fn read<'t>(text: &'t [u8], problems: &mut Vec<Problem>) -> Option<Lo
             let place = error.location().map(place).unwrap_or_default();
             let place = place.min(place_after(text));
             let message = error.to_string();
-            let message = message.split(" at line ").next().unwrap_or(&message);
+            let message = plainly(message.split(" at line ").next().unwrap_or(&message));
             refuse(place, format!("not valid YAML: {}", printable(message)));
             None
         }
     }
+}
+
+/// The YAML crate's words, but where they are about its own functions and counters.
+fn plainly(message: &str) -> &str {
+    let says = |words: &[&str]| words.iter().any(|one| message.contains(one));
+    if says(&["multiple YAML documents", "from_multiple"]) {
+        "more than one document: a file is one, so no line `---` in the middle"
+    } else if says(&[
+        "budget",
+        "alias replay",
+        "alias expansion",
+        "recursion limit",
+        "nesting",
+    ]) {
+        "deeper or more entangled by aliases than any configuration is"
+    } else {
+        message
+    }
+}
+
+/// The tree as the YAML crate makes it.
+pub(super) fn long_way(text: &str) -> Result<Located<'_>, serde_yaml::Error> {
+    serde_yaml::from_str_with_options(text, options())
+}
+
+/// What the YAML crate takes a plain scalar for; `None`: it is none by itself.
+pub(super) fn classify(scalar: &str) -> Option<Node<'_>> {
+    serde_yaml::from_str_with_options(scalar, options()).ok()
 }
 
 /// Bounds that no configuration comes near, so that a hostile text costs little; and keys that stand twice
@@ -237,7 +290,7 @@ fn place(location: Location) -> Place {
 }
 
 /// No text is longer than [`MAX_BYTES`].
-fn narrow(number: u64) -> u32 {
+pub(super) fn narrow(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 

@@ -38,9 +38,11 @@ fn the_example_of_the_note_is_read_as_it_is() {
         (forward.protocol, forward.port, forward.end_port, forward.vm_port),
         (Protocol::Tcp, 80, 82, 80)
     );
-    assert_eq!(forward.place, Place { line: 16, column: 5 });
+    assert_eq!(forward.place, Place { line: 17, column: 5 });
     assert!(!config.ipv6());
+    assert!(config.counters());
     assert_eq!(config.conntrack(), crate::model::Conntrack::Delete);
+    assert_eq!(config.fast_path(), crate::config::FastPathMode::Auto);
 }
 
 #[test]
@@ -242,4 +244,47 @@ fn a_thousand_problems_of_a_kind_are_told_and_the_others_counted() {
     let problems = Config::parse(text.as_bytes()).problems;
     assert_eq!(problems.len(), 1_001);
     assert_eq!(problems[1_000].to_string(), "400 more errors and 0 more warnings");
+}
+
+#[test]
+fn a_pool_is_addresses_and_ranges_and_may_have_what_is_forwarded_and_the_routers_own() {
+    let forward =
+        "port_forward_list: [{eip: 10.90.2.254, protocal: tcp, port: 1, vm-port: 1, vm-ip: 192.168.100.1}]\n";
+    let pool = "snat_pool: [10.90.2.240-10.90.2.241, 10.90.3.37, '10.90.2.254', 10.91.0.9 - 10.91.0.9]\n";
+    assert_eq!(warnings(&format!("{forward}{pool}")), [""; 0]);
+    let config = parse(&format!("{INTERFACES}{forward}{pool}"));
+    let addresses = config.snat_pool().iter().flat_map(SnatPool::addresses);
+    let addresses: Vec<String> = addresses.map(|address| address.to_string()).collect();
+    assert_eq!(
+        addresses,
+        [
+            "10.90.2.240",
+            "10.90.2.241",
+            "10.90.3.37",
+            "10.90.2.254",
+            "10.91.0.9"
+        ]
+    );
+    assert_eq!(warnings("snat_pool: [10.91.0.0-10.91.0.255]\n"), [""; 0]);
+    // A router with nothing but a pool is to answer for it, and is told what it lacks.
+    let alone = Config::parse(b"snat_pool: [10.90.2.240]\n");
+    assert!(!alone.config.unwrap().is_empty());
+    assert!(
+        alone.problems[0].message.contains("no interface has a gateway"),
+        "{:?}",
+        alone.problems
+    );
+}
+
+#[test]
+fn how_many_flows_are_tracked_is_by_the_memory_unless_the_file_says_otherwise() {
+    use crate::model::ConntrackMax::{Auto, Flows, Keep};
+    for (text, expected) in [
+        ("", Auto),
+        ("conntrack_max: auto", Auto),
+        ("conntrack_max: keep", Keep),
+        ("conntrack_max: 1048576", Flows(1_048_576)),
+    ] {
+        assert_eq!(parse(text).conntrack_max(), expected, "{text}");
+    }
 }

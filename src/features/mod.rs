@@ -2,6 +2,8 @@
 //!
 //! A new feature is a new module here, a field of the configuration, and a line in [`FEATURES`].
 
+mod conntrack;
+mod fast_path;
 mod interfaces;
 pub mod nat;
 mod routes;
@@ -13,7 +15,13 @@ use crate::model::Desired;
 type Feature = fn(&Config, &mut Desired);
 
 /// All features, in an order that does not matter: each writes keys of its own.
-const FEATURES: &[Feature] = &[interfaces::desire, routes::desire, nat::desire];
+const FEATURES: &[Feature] = &[
+    interfaces::desire,
+    routes::desire,
+    nat::desire,
+    fast_path::desire,
+    conntrack::desire,
+];
 
 /// What the kernel should have for this configuration. An empty one wants nothing at all.
 #[must_use]

@@ -5,14 +5,10 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::config::Config;
-use crate::model::{Desired, DesiredLink, LinkId, Route, RouteKind};
+use crate::config::{Config, SnatPool};
+use crate::model::{Desired, DesiredLink, LinkId, Route, RouteKind, TABLE_LOCAL, TABLE_MAIN};
 use crate::owned::ROUTE_PROTOCOL;
 
-/// `RT_TABLE_MAIN`, linux/rtnetlink.h.
-const MAIN: u32 = 254;
-/// `RT_TABLE_LOCAL`, linux/rtnetlink.h.
-const LOCAL: u32 = 255;
 /// The highest metric: any other route wins.
 const LAST_RESORT: u32 = u32::MAX;
 
@@ -20,7 +16,7 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
     if let Some((external, gateway)) = config.external().and_then(|one| Some((one, one.gateway?))) {
         desired.routes.insert(Route {
             destination: Ipv4Net::default(),
-            table: MAIN,
+            table: TABLE_MAIN,
             kind: RouteKind::Unicast,
             gateway: Some(gateway),
             link: LinkId::Mac(external.mac),
@@ -33,7 +29,7 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
     for interface in config.internal() {
         desired.routes.insert(Route {
             destination: interface.address.trunc(),
-            table: MAIN,
+            table: TABLE_MAIN,
             kind: RouteKind::Unreachable,
             gateway: None,
             link: LinkId::Loopback,
@@ -44,13 +40,18 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
     let own: BTreeSet<Ipv4Addr> = config.interfaces().iter().map(|one| one.address.addr()).collect();
     let mapped = config.eips().iter().map(|entry| entry.eip);
     let forwarded = config.forwards().iter().map(|entry| entry.eip);
+    let pool = config.snat_pool().iter().flat_map(SnatPool::addresses);
     // A route, not an address: the kernel takes O(n) for each address that a link has already, and nothing for
     // a route, which answers ARP and ping as well and is never chosen as a source. On lo, since it must outlive
     // an external link that goes down. The router's own address is local without it.
-    for eip in mapped.chain(forwarded).filter(|eip| !own.contains(eip)) {
+    for eip in mapped
+        .chain(forwarded)
+        .chain(pool)
+        .filter(|eip| !own.contains(eip))
+    {
         desired.routes.insert(Route {
             destination: Ipv4Net::from(eip),
-            table: LOCAL,
+            table: TABLE_LOCAL,
             kind: RouteKind::Local,
             gateway: None,
             link: LinkId::Loopback,

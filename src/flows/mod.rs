@@ -1,6 +1,8 @@
 //! Which tracked flows a change of our table leaves stale: those that go by a translation that is not in force any more.
 //! Pure; nobody else's flow is ever one of them.
 
+pub mod ports;
+
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -89,7 +91,7 @@ pub fn is_stale(flow: &Flow, before: &[Judge<'_>], now: &Judge<'_>) -> bool {
 #[must_use]
 pub fn unsettled(operations: &[Operation]) -> Option<Unsettled> {
     let table = operations.iter().find_map(|operation| match operation {
-        Operation::Table(change) => Some(Former::of(change)),
+        Operation::Table(change) if change.can_translate_anew() => Some(Former::of(change)),
         _ => None,
     })?;
     let (mut come, mut gone) = (BTreeSet::new(), BTreeSet::new());

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 pub use accept::{Refusal, accept, is_blank, with_end_marker};
 pub use history::{Counts, Entry, History, Kept, Standing, Summary};
-pub use state::State;
+pub use state::{Stamp, State};
 pub use store::Staged;
 pub use unconfirmed::{Before, Target, UNCONFIRMED, Unconfirmed};
 

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::store::{Staged, remove, replace, stage};
@@ -18,6 +19,15 @@ pub struct State {
     pub(super) lasting: PathBuf,
     runtime: PathBuf,
     machine: String,
+}
+
+/// Tells a text from the one before it and the one after: each is a file of its own, written once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Device, number and size.
+    file: (u64, u64, u64),
+    written: (i64, i64),
+    changed: (i64, i64),
 }
 
 impl State {
@@ -61,6 +71,20 @@ impl State {
             return Ok(None);
         }
         super::read_if_there(&self.accepted_path())
+    }
+
+    /// Which file the text that was accepted last is in; `None`: there is none, or it cannot be told.
+    #[must_use]
+    pub fn accepted_stamp(&self) -> Option<Stamp> {
+        if !self.is_this_machine().ok()? {
+            return None;
+        }
+        let file = fs::metadata(self.accepted_path()).ok()?;
+        Some(Stamp {
+            file: (file.dev(), file.ino(), file.size()),
+            written: (file.mtime(), file.mtime_nsec()),
+            changed: (file.ctime(), file.ctime_nsec()),
+        })
     }
 
     /// Writes the text that is about to be accepted, so that installing it is all that is left to do; `None`: it is

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Error, Failure, Incomplete, Kernel};
 use crate::model::nft::{Counts, Table, TableChange};
-use crate::model::{Flow, LinkIndex, LinkSysctl, Observed, RouteKind, Sysctl};
+use crate::model::{Flow, LinkIndex, LinkName, LinkSysctl, Observed, RouteKind, Sysctl};
 use crate::plan::{Announcement, Operation};
 
 /// A kernel that is nothing but its state.
@@ -50,7 +50,11 @@ impl Fake {
         let state = &mut self.state;
         match operation {
             Operation::Table(change) => {
-                return apply_table(&mut state.table, &mut self.counts, change);
+                let (mut table, mut counts) = (state.table.clone(), self.counts.clone());
+                apply_table(&mut table, &mut counts, change)?;
+                check_flowtables(state, table.as_deref())?;
+                state.table = table;
+                self.counts = counts;
             }
             Operation::SetLink { link, up } => {
                 let found = state.links.iter_mut().find(|found| found.index == link.index);
@@ -144,6 +148,7 @@ fn apply_table(
             chains,
             remove_sets,
             add_sets,
+            flowtables,
         } => {
             // A copy, so that a batch that fails has changed nothing.
             let mut edited = Table::clone(table.as_ref().ok_or_else(missing)?);
@@ -178,15 +183,43 @@ fn apply_table(
                     return Err(exists());
                 }
             }
+            for (name, edit) in flowtables {
+                if edited.flowtables.remove(name).is_some() != edit.from.is_some() {
+                    return Err(if edit.from.is_some() { missing() } else { exists() });
+                }
+                edited
+                    .flowtables
+                    .extend(edit.to.clone().map(|to| (name.clone(), to)));
+            }
             *table = Some(Arc::new(edited));
         }
     }
     Ok(())
 }
 
+/// The kernel takes no flowtable on a link that is not there, or if it has none at all.
+fn check_flowtables(state: &Observed, table: Option<&Table>) -> Result<(), Error> {
+    let mut flowtables = table
+        .into_iter()
+        .flat_map(|table| table.flowtables.values())
+        .peekable();
+    if flowtables.peek().is_some() && state.flowtables != Some(true) {
+        return Err(Error::refused(nix::libc::ENOENT));
+    }
+    let is_there = |name: &LinkName| state.links.iter().any(|link| link.name == *name);
+    match flowtables.all(|flowtable| flowtable.devices.iter().all(is_there)) {
+        true => Ok(()),
+        false => Err(Error::Interrupted),
+    }
+}
+
 impl Kernel for Fake {
     fn observe(&mut self) -> Result<Observed, Error> {
         Ok(self.state.clone())
+    }
+
+    fn has_flowtables(&mut self) -> Result<bool, Error> {
+        Ok(self.state.flowtables == Some(true))
     }
 
     fn apply(&mut self, operations: &[Operation]) -> Result<(), Incomplete> {
@@ -210,6 +243,12 @@ impl Kernel for Fake {
 
     fn counts(&mut self) -> Result<Counts, Error> {
         Ok(self.counts.clone())
+    }
+
+    fn read_flows(&mut self, see: &mut dyn FnMut(Option<&Flow>)) -> Result<(), Error> {
+        see(None);
+        self.flows.iter().for_each(|flow| see(Some(flow)));
+        Ok(())
     }
 
     fn announce(&mut self, announcements: &[Announcement]) -> Result<(), Error> {

@@ -157,9 +157,25 @@ pub fn kind(operation: &Operation) -> &'static str {
     }
 }
 
-impl<K: Kernel, F: FnMut(&'static str, Option<Fate>)> Kernel for Faulty<K, F> {
+impl<K: Kernel, F: FnMut(&'static str, Option<Fate>) + Send> Kernel for Faulty<K, F> {
     fn observe(&mut self) -> Result<Observed, Error> {
         self.step("observe", K::observe)
+    }
+
+    fn listen(&mut self) -> Result<(), Error> {
+        self.kernel.listen()
+    }
+
+    fn is_settled(&mut self) -> Result<bool, Error> {
+        self.kernel.is_settled()
+    }
+
+    fn observe_rest(&mut self) -> Result<Observed, Error> {
+        self.step("observe", K::observe_rest)
+    }
+
+    fn has_flowtables(&mut self) -> Result<bool, Error> {
+        self.kernel.has_flowtables()
     }
 
     /// One by one; but what goes in one system call on Linux is carried out to the end of that, as it is there.
@@ -210,6 +226,10 @@ impl<K: Kernel, F: FnMut(&'static str, Option<Fate>)> Kernel for Faulty<K, F> {
 
     fn end_flows(&mut self, is_stale: &mut dyn FnMut(&Flow) -> bool) -> Result<usize, Error> {
         self.step("end-flows", |kernel| kernel.end_flows(is_stale))
+    }
+
+    fn read_flows(&mut self, see: &mut dyn FnMut(Option<&Flow>)) -> Result<(), Error> {
+        self.step("read-flows", |kernel| kernel.read_flows(see))
     }
 }
 

@@ -1,11 +1,16 @@
 //! The running kernel: one look at all its parts, and operations handed to the part that they are for.
 
-use super::conntrack::Conntrack;
+use std::panic::resume_unwind;
+use std::thread;
+use std::time::Duration;
+
+use super::conntrack::{self, Conntrack};
 use super::nftables::Nftables;
-use super::rtnetlink::Rtnetlink;
+use super::rtnetlink::{Routes, Rtnetlink};
+use super::watch::OwnRoutes;
 use super::{Error, Failure, Incomplete, Kernel, announce, sysctl};
-use crate::model::nft::Counts;
-use crate::model::{Flow, Observed};
+use crate::model::nft::{Chain, ChainKind, Counts, Flowtable, Hook, Rule, Statement, Table, TableChange};
+use crate::model::{Flow, LinkIndex, LinkName, Observed, Route, TABLE_MAIN};
 use crate::plan::{Announcement, Operation};
 use crate::timing::timed;
 
@@ -15,6 +20,14 @@ pub struct Linux {
     nftables: Nftables,
     /// Opened when it is needed first.
     conntrack: Option<Conntrack>,
+    /// Hears of what happens to our routes, once somebody wants to know.
+    own_routes: Option<OwnRoutes>,
+    /// Whether nothing happened to those of elastic IPs since they were looked at, as far as was heard.
+    is_quiet: bool,
+    /// The routes of the main table, as long as nothing happened to them.
+    main_routes: Option<Vec<Route<LinkIndex>>>,
+    /// Whether the kernel has flowtables, once it was asked.
+    has_flowtables: Option<bool>,
 }
 
 impl Linux {
@@ -27,7 +40,78 @@ impl Linux {
             rtnetlink: Rtnetlink::open()?,
             nftables: Nftables::open()?,
             conntrack: None,
+            own_routes: None,
+            is_quiet: false,
+            main_routes: None,
+            has_flowtables: None,
         })
+    }
+
+    /// Takes note of what happened to our routes.
+    fn hear(&mut self) {
+        let Some(routes) = &self.own_routes else {
+            return;
+        };
+        let happened = routes.drain();
+        self.is_quiet &= !happened.elastic;
+        if happened.main {
+            self.main_routes = None;
+        }
+    }
+
+    /// Keeps the routes of the main table, if it is heard of what happens to them.
+    fn keep_main_routes(&mut self, observed: &Observed) {
+        let Some(routes) = &mut self.own_routes else {
+            return;
+        };
+        let main: Vec<_> = (observed.routes.iter())
+            .filter(|route| route.table == TABLE_MAIN)
+            .cloned()
+            .collect();
+        routes.leave_by(main.iter().map(|route| route.link));
+        self.main_routes = Some(main);
+    }
+
+    fn conntrack(&mut self) -> Result<&mut Conntrack, Error> {
+        Ok(match &mut self.conntrack {
+            Some(conntrack) => conntrack,
+            none => none.insert(Conntrack::open()?),
+        })
+    }
+
+    /// Ends flows on a kernel that lets none go that is on the fast path: without the fast path meanwhile.
+    fn end_fast_flows(&mut self, is_stale: &mut dyn FnMut(&Flow) -> bool) -> Result<usize, Error> {
+        let Some(fast) = self.nftables.observe()? else {
+            return Err(conntrack::STILL_FAST);
+        };
+        let mut slow = Table::clone(&fast);
+        slow.flowtables.clear();
+        for chain in slow.chains.values_mut() {
+            let is_fast = |statement: &Statement| matches!(statement, Statement::FlowAdd(_));
+            chain.rules.retain(|rule| !rule.statements.iter().any(is_fast));
+        }
+        let Some(change) = TableChange::between(Some(&fast), Some(&slow)) else {
+            return Err(conntrack::STILL_FAST);
+        };
+        tracing::debug!("the kernel lets go of no flow on the fast path: without it for a moment");
+        self.nftables.commit(&change)?;
+        let mut ended = 0;
+        let mut result = Err(conntrack::STILL_FAST);
+        for attempt in 0..TRIES {
+            // A flowtable that was taken away lets go of its flows a little later (`nf_tables_trans_destroy_work`).
+            std::thread::sleep(PATIENCE * attempt);
+            let Some(conntrack) = &mut self.conntrack else {
+                break;
+            };
+            result = conntrack.end_flows(is_stale);
+            ended += conntrack.ended();
+            if !matches!(&result, Err(error) if conntrack::is_still_fast(error)) {
+                break;
+            }
+        }
+        self.nftables.observe()?;
+        self.nftables.commit(&change.inverse())?;
+        result.map(|_| ended)
     }
 
     fn apply_one(&mut self, operation: &Operation) -> Result<(), Error> {
@@ -36,6 +120,35 @@ impl Linux {
             Operation::SetSysctl { path, to, .. } => sysctl::write(path, to),
             _ => unreachable!("an operation of rtnetlink"),
         }
+    }
+}
+
+/// How often flows that leave the fast path are tried to be ended, and how much longer each try waits than the one before:
+/// two seconds in all.
+const TRIES: u32 = 16;
+const PATIENCE: Duration = Duration::from_millis(16);
+
+/// The smallest table that has all that a fast path is made of; `lo` is in every network namespace.
+fn with_flowtable() -> Table {
+    let name = "fast_path".to_owned();
+    let flowtable = Flowtable {
+        devices: [LinkName("lo".to_owned())].into(),
+        ..Flowtable::default()
+    };
+    let rule = Rule {
+        statements: vec![Statement::Established, Statement::FlowAdd(name.clone())],
+        comment: String::new(),
+    };
+    let chain = Chain {
+        kind: ChainKind::Filter,
+        hook: Hook::Forward,
+        priority: 0,
+        rules: vec![rule],
+    };
+    Table {
+        flowtables: [(name.clone(), flowtable)].into(),
+        chains: [(name, chain)].into(),
+        ..Table::default()
     }
 }
 
@@ -63,10 +176,69 @@ pub fn encode(operations: &[Operation]) -> Result<Vec<u8>, Error> {
 
 impl Kernel for Linux {
     fn observe(&mut self) -> Result<Observed, Error> {
-        let mut observed = timed("observe links, addresses and routes", || self.rtnetlink.observe())?;
-        observed.sysctls = timed("observe sysctls", || sysctl::observe(&observed.links))?;
-        observed.table = timed("observe table", || self.nftables.observe())?;
+        // What was heard until now does not matter; what is heard while it is looked does.
+        self.hear();
+        (self.is_quiet, self.main_routes) = (false, None);
+        // Two parts of the kernel that know nothing of each other: each has its own time for the answer.
+        let (rtnetlink, nftables) = (&mut self.rtnetlink, &mut self.nftables);
+        let (routing, table) = thread::scope(|scope| {
+            let routing = scope.spawn(|| {
+                let mut observed = timed("observe links, addresses and routes", || {
+                    rtnetlink.observe(Routes::All)
+                })?;
+                observed.sysctls = timed("observe sysctls", || sysctl::observe(&observed.links))?;
+                Ok::<_, Error>(observed)
+            });
+            let table = timed("observe table", || nftables.observe());
+            (routing.join(), table)
+        });
+        let mut observed = routing.unwrap_or_else(|panic| resume_unwind(panic))?;
+        observed.table = table?;
+        observed.conntrack_memory = sysctl::conntrack_memory();
+        self.is_quiet = self.own_routes.is_some();
+        self.keep_main_routes(&observed);
         Ok(observed)
+    }
+
+    fn listen(&mut self) -> Result<(), Error> {
+        if self.own_routes.is_none() && self.rtnetlink.is_strict() {
+            self.own_routes = Some(OwnRoutes::open()?);
+        }
+        Ok(())
+    }
+
+    fn is_settled(&mut self) -> Result<bool, Error> {
+        self.hear();
+        Ok(self.nftables.is_as_seen()? && self.is_quiet)
+    }
+
+    fn observe_rest(&mut self) -> Result<Observed, Error> {
+        self.hear();
+        let known = self.main_routes.take();
+        // The kernel walks all routes for those of one table: local and main are one trie (`fib_trie_unmerge`).
+        let routes = if known.is_some() {
+            Routes::None
+        } else {
+            Routes::Main
+        };
+        let mut observed = timed("observe the rest", || self.rtnetlink.observe(routes))?;
+        observed.routes.extend(known.into_iter().flatten());
+        observed.sysctls = timed("observe sysctls", || sysctl::observe(&observed.links))?;
+        observed.conntrack_memory = sysctl::conntrack_memory();
+        let observed = observed.rest();
+        self.keep_main_routes(&observed);
+        Ok(observed)
+    }
+
+    fn has_flowtables(&mut self) -> Result<bool, Error> {
+        if let Some(has) = self.has_flowtables {
+            return Ok(has);
+        }
+        // A try costs as much as a load of thousands of elements.
+        let has = !sysctl::lacks_flowtables()
+            && timed("try a flowtable", || self.nftables.can_make(&with_flowtable()))?;
+        self.has_flowtables = Some(has);
+        Ok(has)
     }
 
     fn apply(&mut self, operations: &[Operation]) -> Result<(), Incomplete> {
@@ -111,11 +283,18 @@ impl Kernel for Linux {
     }
 
     fn end_flows(&mut self, is_stale: &mut dyn FnMut(&Flow) -> bool) -> Result<usize, Error> {
-        let conntrack = match &mut self.conntrack {
-            Some(conntrack) => conntrack,
-            none => none.insert(Conntrack::open()?),
-        };
-        conntrack.end_flows(is_stale)
+        let conntrack = self.conntrack()?;
+        match conntrack.end_flows(is_stale) {
+            Err(error) if conntrack::is_still_fast(&error) => {
+                let ended = conntrack.ended();
+                Ok(ended + self.end_fast_flows(is_stale)?)
+            }
+            ended => ended,
+        }
+    }
+
+    fn read_flows(&mut self, see: &mut dyn FnMut(Option<&Flow>)) -> Result<(), Error> {
+        self.conntrack()?.read_flows(see)
     }
 
     fn counts(&mut self) -> Result<Counts, Error> {
@@ -130,7 +309,7 @@ impl Kernel for Linux {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{LinkIndex, LinkName, Route, RouteKind};
+    use crate::model::{LinkIndex, Route, RouteKind};
     use crate::owned::ROUTE_PROTOCOL;
     use crate::plan::LinkRef;
     use crate::undo::undo;

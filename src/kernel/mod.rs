@@ -8,28 +8,36 @@ mod conntrack;
 mod error;
 mod fake;
 mod faulty;
+mod follow;
+mod inspect;
 mod linux;
+mod neighbours;
 mod netfilter;
 mod nftables;
 mod nic;
 mod probe;
 mod rtnetlink;
 mod sysctl;
-mod vitals;
 mod watch;
 
+use std::sync::Arc;
+
 pub use announce::send as send_announcements;
+pub use conntrack::usage::{ConntrackUsage, usage as conntrack_usage};
 pub use error::{Error, Failure, Incomplete};
 pub use fake::Fake;
 pub use faulty::{Fate, Fault, Faulty, kind};
+pub use follow::Follower;
+pub use inspect::{Inspector, Observer};
 pub use linux::{Linux, encode};
+pub use neighbours::{Neighbour, neighbours};
 pub use nic::{Events as NicEvents, is_first_namespace, rescan_pci};
 pub use probe::{connect, ping};
-pub use vitals::{Neighbour, Vitals, vitals};
 pub use watch::Watch;
 
-use crate::model::nft::Counts;
-use crate::model::{Flow, Observed};
+use crate::model::nft::{Counts, Table};
+use crate::model::{Desired, Flow, Observed};
+use crate::owned::Owned;
 use crate::plan::{Announcement, Operation};
 
 /// Doors for the fuzzer (`fuzz/`) to what reads the kernel's bytes; in no other build.
@@ -43,12 +51,73 @@ pub mod fuzz {
 }
 
 /// A kernel that can be looked at and changed.
-pub trait Kernel {
+pub trait Kernel: Send {
     /// What it has now.
     ///
     /// # Errors
     /// If a part cannot be read.
     fn observe(&mut self) -> Result<Observed, Error>;
+
+    /// Begins to hear of changes, so that [`Kernel::is_settled`] can tell.
+    ///
+    /// # Errors
+    /// If it cannot be heard of them.
+    fn listen(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Whether what can be large, our table and the routes of elastic IPs, is as the last [`Kernel::observe`] saw it: told
+    /// without looking at it. `false`: it is not, or that is not known.
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    fn is_settled(&mut self) -> Result<bool, Error> {
+        Ok(false)
+    }
+
+    /// What it has now, but for our table and the routes of elastic IPs ([`Observed::rest`]).
+    ///
+    /// # Errors
+    /// If a part cannot be read.
+    fn observe_rest(&mut self) -> Result<Observed, Error> {
+        Ok(self.observe()?.rest())
+    }
+
+    /// Whether it has flowtables ([`FastPath`](crate::model::FastPath)). It may be given to load modules for that.
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    fn has_flowtables(&mut self) -> Result<bool, Error>;
+
+    /// What it has now, with what `desired` needs to know of it beside ([`Kernel::with_flowtables`]).
+    ///
+    /// # Errors
+    /// As of both.
+    fn observe_for(&mut self, desired: &Desired, owned: &Owned) -> Result<Observed, Error> {
+        let observed = self.observe()?;
+        self.with_flowtables(observed, desired, owned)
+    }
+
+    /// Adds whether it has flowtables to what was seen. It is asked only if they are wanted, none of ours is there, and it
+    /// did not say no since the boot (unless it must).
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    fn with_flowtables(
+        &mut self,
+        mut observed: Observed,
+        desired: &Desired,
+        owned: &Owned,
+    ) -> Result<Observed, Error> {
+        if let (Some(wanted), None) = (&desired.fast_path, observed.flowtables) {
+            let is_there = |table: &Arc<Table>| !table.flowtables.is_empty();
+            let is_known_to_lack = owned.lacks_flowtables && !wanted.is_required;
+            let has = observed.table.as_ref().is_some_and(is_there)
+                || (!is_known_to_lack && self.has_flowtables()?);
+            observed.flowtables = Some(has);
+        }
+        Ok(observed)
+    }
 
     /// Carries out operations in order, and stops at the first that fails. The table is changed only if nobody
     /// else changed nftables since the last [`Kernel::observe`]; else that operation fails with
@@ -72,6 +141,13 @@ pub trait Kernel {
     /// # Errors
     /// If they cannot be read.
     fn counts(&mut self) -> Result<Counts, Error>;
+
+    /// Shows every tracked IPv4 flow to `see`. `None` comes before the first one, and again where the reading begins anew:
+    /// what was seen until then does not count.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if it cannot be asked for its flows; else if they cannot be read.
+    fn read_flows(&mut self, see: &mut dyn FnMut(Option<&Flow>)) -> Result<(), Error>;
 
     /// Tells neighbours of addresses, more than once, without waiting for the end of it.
     ///

@@ -14,11 +14,7 @@ const ROOT: &str = "/proc/sys/net";
 /// Every parameter of [`Sysctl`] that exists for these links.
 pub(super) fn observe(links: &[Link]) -> Result<BTreeMap<Sysctl, String>, Error> {
     let mut values = BTreeMap::new();
-    for key in [
-        Sysctl::IpForward,
-        Sysctl::DisableIpv6All,
-        Sysctl::DisableIpv6Default,
-    ] {
+    for key in Sysctl::GLOBAL {
         if let Some(path) = key.path() {
             values.extend(read(path)?.map(|value| (key, value)));
         }
@@ -34,8 +30,34 @@ pub(super) fn observe(links: &[Link]) -> Result<BTreeMap<Sysctl, String>, Error>
     Ok(values)
 }
 
+/// The memory of the machine, bytes, if the size of nf_conntrack is to be set from here; `None`: it is not. Another network
+/// namespace than the first sees it and may not write it (`nf_conntrack_standalone_init_sysctl`, nf_conntrack_standalone.c),
+/// nor may a container whose `/proc/sys` is read-only.
+pub(super) fn conntrack_memory() -> Option<u64> {
+    let path = Sysctl::ConntrackMax.path()?;
+    // To open is not to write, and asks for every right at once: mode, capability, mount.
+    fs::OpenOptions::new()
+        .write(true)
+        .open(Path::new(ROOT).join(path))
+        .ok()?;
+    Some(nix::sys::sysinfo::sysinfo().ok()?.ram_total())
+}
+
+/// Whether the kernel was certainly built without flowtables. Since Linux 5.14 nf_conntrack has parameters for them if it
+/// was built with them (`nf_ct_sysctl_table`, nf_conntrack_standalone.c); before, and as long as nf_conntrack is not loaded,
+/// only a try can tell.
+pub(super) fn lacks_flowtables() -> bool {
+    let is_there = |name| Path::new(ROOT).join("netfilter").join(name).exists();
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|part| part.trim().parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    version >= (5, 14) && is_there("nf_conntrack_max") && !is_there("nf_flowtable_tcp_timeout")
+}
+
 /// A parameter's value; `None` if there is no such parameter (any more).
-fn read(path: &str) -> Result<Option<String>, Error> {
+pub(super) fn read(path: &str) -> Result<Option<String>, Error> {
     match fs::read_to_string(Path::new(ROOT).join(path)) {
         Ok(text) => Ok(Some(text.trim().to_owned())),
         // ENODEV: the link went between the open and the read.

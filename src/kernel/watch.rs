@@ -2,6 +2,8 @@
 //!
 //! It says only that there is something to look at: what is wrong, a look at the whole finds out.
 
+use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
@@ -10,6 +12,7 @@ use nix::libc;
 use nix::sys::socket::{MsgFlags, recv};
 
 use super::Error;
+use crate::model::LinkIndex;
 use crate::owned::{NFT_TABLE, ROUTE_PROTOCOL};
 
 /// Groups of linux/rtnetlink.h. NETCONF tells of forwarding and reverse-path filters; IPv6 addresses come when
@@ -31,6 +34,9 @@ const NFGENMSG: usize = 4;
 const ATTRIBUTE: usize = 4;
 /// The upper two bits of an attribute's number are flags (`NLA_TYPE_MASK`, linux/netlink.h).
 const NLA_TYPE_MASK: u16 = 0x3fff;
+
+/// The number of `lo` in every namespace (`LOOPBACK_IFINDEX`, include/net/flow.h).
+const LOOPBACK: u32 = 1;
 
 /// Sockets that hear of changes.
 pub struct Watch {
@@ -74,6 +80,106 @@ impl Watch {
         let route = drain(&self.route, &mut buffer, is_route_relevant);
         let nftables = drain(&self.nftables, &mut buffer, is_nftables_relevant);
         route || nftables
+    }
+}
+
+/// Hears of what happens to routes that are ours, and to what takes them away without a word: a link that goes down, an
+/// address that goes.
+pub(super) struct OwnRoutes {
+    socket: Socket,
+    /// The links that routes of the main table leave by.
+    ways_out: BTreeSet<u32>,
+}
+
+/// What may have happened to them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Happened {
+    /// To those of elastic IPs.
+    pub(super) elastic: bool,
+    /// To those of the main table, the default routes of others included.
+    pub(super) main: bool,
+}
+
+impl OwnRoutes {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// If the kernel has no such socket.
+    pub(super) fn open() -> Result<Self, Error> {
+        let open = || -> io::Result<Self> {
+            let mut socket = Socket::new(protocols::NETLINK_ROUTE)?;
+            socket.bind(&SocketAddr::new(0, 0))?;
+            for group in [
+                libc::RTNLGRP_LINK,
+                libc::RTNLGRP_IPV4_IFADDR,
+                libc::RTNLGRP_IPV4_ROUTE,
+            ] {
+                socket.add_membership(group)?;
+            }
+            Ok(Self {
+                socket,
+                ways_out: BTreeSet::new(),
+            })
+        };
+        open().map_err(|source| Error::Read {
+            what: "the netlink events".to_owned(),
+            source,
+        })
+    }
+
+    /// From now on routes of the main table leave by these links.
+    pub(super) fn leave_by(&mut self, links: impl Iterator<Item = LinkIndex>) {
+        self.ways_out = links.map(|link| link.0).collect();
+    }
+
+    /// Reads all that has come, and says what it may have changed. Nobody reads this socket between looks: what was too
+    /// much for it counts as everything.
+    pub(super) fn drain(&self) -> Happened {
+        let happened = Cell::new(Happened::default());
+        let all = Happened {
+            elastic: true,
+            main: true,
+        };
+        let note = |kind, body: &[u8]| {
+            let (so_far, one) = (happened.get(), self.by(kind, body));
+            happened.set(Happened {
+                elastic: so_far.elastic || one.elastic,
+                main: so_far.main || one.main,
+            });
+            happened.get() == all
+        };
+        if drain(&self.socket, &mut vec![0; 1 << 16], note) {
+            return all;
+        }
+        happened.get()
+    }
+
+    /// What one message may have changed. `struct rtmsg`: family, prefix length, …, protocol, scope, type; `struct ifinfomsg`
+    /// and `struct ifaddrmsg`: the link's number from the fifth byte on (linux/rtnetlink.h, linux/if_addr.h).
+    fn by(&self, kind: u16, body: &[u8]) -> Happened {
+        match (kind, body) {
+            (libc::RTM_NEWROUTE | libc::RTM_DELROUTE, [_, prefix, _, _, _, protocol, _, route, ..]) => {
+                let (is_ours, is_local) = (*protocol == ROUTE_PROTOCOL, *route == libc::RTN_LOCAL);
+                Happened {
+                    elastic: is_ours && is_local,
+                    main: (is_ours && !is_local) || *prefix == 0,
+                }
+            }
+            (
+                libc::RTM_NEWLINK | libc::RTM_DELLINK | libc::RTM_NEWADDR | libc::RTM_DELADDR,
+                [_, _, _, _, a, b, c, d, ..],
+            ) => {
+                let link = u32::from_ne_bytes([*a, *b, *c, *d]);
+                Happened {
+                    elastic: link == LOOPBACK,
+                    main: link == LOOPBACK || self.ways_out.contains(&link),
+                }
+            }
+            _ => Happened {
+                elastic: true,
+                main: true,
+            },
+        }
     }
 }
 
@@ -184,6 +290,46 @@ mod tests {
         }
         assert!(is_route_relevant(libc::RTM_DELADDR, &[]));
         assert!(is_route_relevant(libc::RTM_NEWROUTE, &[2, 24]), "cut short");
+    }
+
+    #[test]
+    fn of_routes_that_are_ours_it_is_told_which_may_have_changed() {
+        let mut routes = OwnRoutes::open().unwrap();
+        routes.leave_by([LinkIndex(7)].into_iter());
+        let route = |prefix, protocol, kind| [2, prefix, 0, 0, 255, protocol, 254, kind, 0, 0, 0, 0];
+        let link = |index: u8| [0, 0, 1, 0, index, 0, 0, 0, 0, 0, 0, 0];
+        for (kind, body, elastic, main) in [
+            (
+                libc::RTM_DELROUTE,
+                route(32, ROUTE_PROTOCOL, libc::RTN_LOCAL),
+                true,
+                false,
+            ),
+            (
+                libc::RTM_NEWROUTE,
+                route(24, ROUTE_PROTOCOL, libc::RTN_UNREACHABLE),
+                false,
+                true,
+            ),
+            (libc::RTM_NEWROUTE, route(0, 16, libc::RTN_UNICAST), false, true),
+            (libc::RTM_NEWROUTE, route(24, 2, libc::RTN_UNICAST), false, false),
+            (libc::RTM_NEWROUTE, route(32, 2, libc::RTN_LOCAL), false, false),
+            (libc::RTM_NEWLINK, link(1), true, true),
+            (libc::RTM_NEWLINK, link(7), false, true),
+            (libc::RTM_DELADDR, link(7), false, true),
+            (libc::RTM_NEWLINK, link(2), false, false),
+        ] {
+            assert_eq!(
+                routes.by(kind, &body),
+                Happened { elastic, main },
+                "{kind} {body:?}"
+            );
+        }
+        let all = Happened {
+            elastic: true,
+            main: true,
+        };
+        assert_eq!(routes.by(libc::RTM_NEWLINK, &[0, 0]), all, "cut short");
     }
 
     #[test]

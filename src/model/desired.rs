@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
-use super::{Conntrack, LinkId, Route, Sysctl, nft};
+use super::route::TABLE_MAIN;
+use super::{Conntrack, ConntrackMax, LinkId, Observed, Route, Sysctl, nft};
 
 /// What the kernel should have of everything that is ours; the default is a router with nothing to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -14,12 +15,58 @@ pub struct Desired {
     pub links: BTreeMap<LinkId, DesiredLink>,
     /// Routes with our protocol number, and no others of it.
     pub routes: BTreeSet<Route<LinkId>>,
-    /// Kernel parameters and their values.
+    /// Kernel parameters and their values, but for those of [`Desired::conntrack_max`].
     pub sysctls: BTreeMap<Sysctl, String>,
+    /// How many flows the kernel may track; `None`: that is not ours to say.
+    pub conntrack_max: Option<ConntrackMax>,
     /// Our nftables table; `None`: it must not exist.
     pub table: Option<nft::Table>,
+    /// What takes established flows past the table; `None`: nothing does.
+    pub fast_path: Option<FastPath>,
     /// What becomes of flows whose translation this changes.
     pub conntrack: Conntrack,
+}
+
+impl Desired {
+    /// What is left without our table and the routes of elastic IPs, as [`super::Observed::rest`].
+    #[must_use]
+    pub fn rest(mut self) -> Self {
+        self.table = None;
+        self.routes.retain(|route| route.table == TABLE_MAIN);
+        self
+    }
+
+    /// All kernel parameters and their values, on a kernel that is so: how many flows it may track goes by its memory.
+    #[must_use]
+    pub fn sysctls_on(&self, observed: &Observed) -> BTreeMap<Sysctl, String> {
+        let mut sysctls = self.sysctls.clone();
+        let now = |key| observed.sysctls.get(&key).and_then(|value| value.parse().ok());
+        if let (Some(memory), Some(now_max)) = (observed.conntrack_memory, now(Sysctl::ConntrackMax))
+            && let Some(flows) = self.conntrack_max.and_then(|most| most.flows(memory, now_max))
+        {
+            sysctls.insert(Sysctl::ConntrackMax, flows.to_string());
+            if let Some(now_buckets) = now(Sysctl::ConntrackBuckets) {
+                let buckets = ConntrackMax::buckets(flows, now_buckets);
+                sysctls.insert(Sysctl::ConntrackBuckets, buckets.to_string());
+            }
+        }
+        sysctls
+    }
+}
+
+/// A flowtable of our table, and the chain that fills it: on a kernel that has flowtables, and on the NICs that are there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FastPath {
+    /// What both are called.
+    pub name: String,
+    /// The flowtable without its devices.
+    pub flowtable: nft::Flowtable,
+    /// Its devices.
+    pub devices: BTreeSet<LinkId>,
+    /// The chain.
+    pub chain: nft::Chain,
+    /// Whether a kernel without flowtables will not do.
+    pub is_required: bool,
 }
 
 /// What a link must carry.

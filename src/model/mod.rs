@@ -1,7 +1,9 @@
 //! Plain values: what the file, the plan and the kernel have in common. No I/O, and nothing of ours imported.
 
+mod conntrack_max;
 mod desired;
 mod flow;
+pub mod inspected;
 mod link;
 mod mac;
 pub mod nft;
@@ -9,10 +11,11 @@ mod observed;
 mod route;
 mod sysctl;
 
-pub use desired::{Desired, DesiredLink};
+pub use conntrack_max::ConntrackMax;
+pub use desired::{Desired, DesiredLink, FastPath};
 pub use flow::{Conntrack, Flow};
 pub use link::{Link, LinkId, LinkIndex, LinkName};
 pub use mac::{MacAddr, MacAddrError};
 pub use observed::{Missing, Observed};
-pub use route::{Route, RouteKind};
+pub use route::{Route, RouteKind, TABLE_LOCAL, TABLE_MAIN};
 pub use sysctl::{LinkSysctl, Sysctl};

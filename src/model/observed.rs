@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use super::route::TABLE_MAIN;
 use super::{Link, LinkId, LinkIndex, Route, Sysctl, nft};
 
 /// What the kernel has at one moment.
@@ -21,8 +22,12 @@ pub struct Observed {
     pub routes: Vec<Route<LinkIndex>>,
     /// The parameters of [`Sysctl`] that exist: those of NICs that are there, those of IPv6 where it is built in.
     pub sysctls: BTreeMap<Sysctl, String>,
+    /// The machine's memory, bytes, of which tracked flows take a part; `None`: how many there may be cannot be set from here.
+    pub conntrack_memory: Option<u64>,
     /// Our nftables table, if it exists. Shared: it is what is large.
     pub table: Option<Arc<nft::Table>>,
+    /// Whether the kernel has flowtables; `None`: it was not asked.
+    pub flowtables: Option<bool>,
 }
 
 /// Why a desired link cannot be pointed at.
@@ -53,6 +58,14 @@ impl Observed {
             [link] => Ok(link),
             _ => Err(Missing::Ambiguous(found)),
         }
+    }
+
+    /// What is left without our table and the routes of elastic IPs: how large it is depends on the NICs alone.
+    #[must_use]
+    pub fn rest(mut self) -> Self {
+        self.table = None;
+        self.routes.retain(|route| route.table == TABLE_MAIN);
+        self
     }
 
     /// The link with this number.

@@ -6,6 +6,11 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+/// `RT_TABLE_MAIN`, linux/rtnetlink.h: the one that the ways out are in.
+pub const TABLE_MAIN: u32 = 254;
+/// `RT_TABLE_LOCAL`: the one that the router's own addresses are in, and the elastic IPs.
+pub const TABLE_LOCAL: u32 = 255;
+
 /// What the kernel does with a packet that takes the route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -16,6 +16,11 @@ pub enum Sysctl {
     DisableIpv6All,
     /// `net.ipv6.conf.default.disable_ipv6`: what a link that appears later starts with.
     DisableIpv6Default,
+    /// `net.netfilter.nf_conntrack_buckets`: the size of the hash that tracked flows are found by
+    /// (Documentation/networking/nf_conntrack-sysctl.rst). The whole machine's, as is the next one.
+    ConntrackBuckets,
+    /// `net.netfilter.nf_conntrack_max`: how many flows are tracked at most, of each network namespace.
+    ConntrackMax,
     /// A parameter of one NIC.
     Link(MacAddr, LinkSysctl),
 }
@@ -54,6 +59,15 @@ impl LinkSysctl {
 }
 
 impl Sysctl {
+    /// All that are no NIC's.
+    pub const GLOBAL: [Self; 5] = [
+        Self::IpForward,
+        Self::DisableIpv6All,
+        Self::DisableIpv6Default,
+        Self::ConntrackBuckets,
+        Self::ConntrackMax,
+    ];
+
     /// The path below `/proc/sys/net`; `None` for a parameter of a NIC that needs the NIC's name.
     #[must_use]
     pub const fn path(self) -> Option<&'static str> {
@@ -61,6 +75,8 @@ impl Sysctl {
             Self::IpForward => Some("ipv4/ip_forward"),
             Self::DisableIpv6All => Some("ipv6/conf/all/disable_ipv6"),
             Self::DisableIpv6Default => Some("ipv6/conf/default/disable_ipv6"),
+            Self::ConntrackBuckets => Some("netfilter/nf_conntrack_buckets"),
+            Self::ConntrackMax => Some("netfilter/nf_conntrack_max"),
             Self::Link(..) => None,
         }
     }
@@ -77,6 +93,8 @@ impl fmt::Display for Sysctl {
             Self::IpForward => f.write_str("net.ipv4.ip_forward"),
             Self::DisableIpv6All => f.write_str("net.ipv6.conf.all.disable_ipv6"),
             Self::DisableIpv6Default => f.write_str("net.ipv6.conf.default.disable_ipv6"),
+            Self::ConntrackBuckets => f.write_str("net.netfilter.nf_conntrack_buckets"),
+            Self::ConntrackMax => f.write_str("net.netfilter.nf_conntrack_max"),
         }
     }
 }
@@ -86,7 +104,7 @@ impl TryFrom<String> for Sysctl {
 
     fn try_from(text: String) -> Result<Self, String> {
         let known = || format!("{text}: not a parameter that kylin-vr keeps");
-        for key in [Self::IpForward, Self::DisableIpv6All, Self::DisableIpv6Default] {
+        for key in Self::GLOBAL {
             if key.to_string() == text {
                 return Ok(key);
             }
@@ -117,11 +135,7 @@ mod tests {
     #[test]
     fn every_name_reads_back() {
         let mac = "52:54:84:00:08:45".parse().unwrap();
-        let mut keys = vec![
-            Sysctl::IpForward,
-            Sysctl::DisableIpv6All,
-            Sysctl::DisableIpv6Default,
-        ];
+        let mut keys = Sysctl::GLOBAL.to_vec();
         keys.extend(LinkSysctl::ALL.map(|parameter| Sysctl::Link(mac, parameter)));
         for key in keys {
             assert_eq!(Sysctl::try_from(key.to_string()), Ok(key));

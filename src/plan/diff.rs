@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::nft::TableChange;
 use crate::model::{
-    Desired, DesiredLink, Link, LinkId, LinkIndex, LinkName, LinkSysctl, Missing, Observed, Route, RouteKind,
-    Sysctl,
+    ConntrackMax, Desired, DesiredLink, Link, LinkId, LinkIndex, LinkName, LinkSysctl, Missing, Observed,
+    Route, RouteKind, Sysctl,
 };
 use crate::owned::{Owned, ROUTE_PROTOCOL};
 
-use super::{Announcement, LinkRef, Operation, Pending, Plan, gateways};
+use super::{Announcement, LinkRef, Operation, Pending, Plan, fast_path, gateways};
 
 /// What makes the kernel match `desired`, given what it has and what of that is ours.
 #[must_use]
@@ -23,7 +23,9 @@ pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned) -> Plan {
         .chain(released.iter().map(|(link, _)| link.index))
         .collect();
 
-    let table = TableChange::between(observed.table.as_deref(), desired.table.as_ref()).map(Operation::Table);
+    let wanted_table = fast_path::table(desired, observed, owned, &mut plan.notes);
+    let table =
+        TableChange::between(observed.table.as_deref(), wanted_table.as_deref()).map(Operation::Table);
     let (late_table, early_table) = table.into_iter().partition(|_| desired.table.is_none());
     let (set_sysctls, forwarding, restore_sysctls) = sysctls(desired, observed, owned, &mut plan.notes);
     let (add_addresses, delete_addresses) = addresses(&links, &released, observed);
@@ -146,12 +148,12 @@ fn routes(
     let is_ours = |route: &Route<LinkIndex>| {
         route.protocol == ROUTE_PROTOCOL || (route.is_default() && ours.contains(&route.link))
     };
-    let wanted: BTreeMap<Route<LinkIndex>, LinkRef> = desired
+    let wanted: BTreeMap<Route<LinkIndex>, &Link> = desired
         .routes
         .iter()
         .filter_map(|route| {
             let (link, _) = links.get(&route.link)?;
-            Some((route.on(link.index), LinkRef::from(*link)))
+            Some((route.on(link.index), *link))
         })
         .collect();
     let has: BTreeSet<&Route<LinkIndex>> = observed.routes.iter().collect();
@@ -172,7 +174,7 @@ fn routes(
         if has.contains(route) {
             if first.is_some_and(|first| first != route && !is_ours(first)) {
                 // Another program put its own before ours, and that one is in use: ours goes to the front again.
-                let (link, route) = (link.clone(), route.clone());
+                let (link, route) = (LinkRef::from(*link), route.clone());
                 add.push(Operation::DeleteRoute {
                     link: link.clone(),
                     route: route.clone(),
@@ -185,14 +187,14 @@ fn routes(
             Some(from) if is_ours(from) && !wanted.contains_key(from) && !replaced.contains(from) => {
                 replaced.insert(from);
                 add.push(Operation::ReplaceRoute {
-                    link: link.clone(),
+                    link: (*link).into(),
                     from_link: link_ref(observed, from.link),
                     from: from.clone(),
                     to: route.clone(),
                 });
             }
             _ => add.push(Operation::AddRoute {
-                link: link.clone(),
+                link: (*link).into(),
                 route: route.clone(),
             }),
         }
@@ -226,12 +228,14 @@ fn sysctls(
     notes: &mut Vec<String>,
 ) -> (Vec<Operation>, Vec<Operation>, Vec<Operation>) {
     let mut values = observed.sysctls.clone();
+    let all_wanted = desired.sysctls_on(observed);
+    notes.extend(conntrack_note(desired, observed));
     let (mut set, mut forwarding, mut restore) = (Vec::new(), Vec::new(), Vec::new());
     let restored = owned
         .sysctls
         .iter()
-        .filter(|(key, _)| !desired.sysctls.contains_key(key));
-    let wanted = desired.sysctls.iter().map(|(key, to)| (key, to, true));
+        .filter(|(key, _)| !all_wanted.contains_key(key));
+    let wanted = all_wanted.iter().map(|(key, to)| (key, to, true));
     for (key, to, is_wanted) in wanted.chain(restored.map(|(key, to)| (key, to, false))) {
         // Not there: the NIC is missing, or IPv6 is not built in; then there is nothing to set.
         let Some(from) = values.get(key).filter(|from| *from != to) else {
@@ -275,6 +279,20 @@ fn sysctls(
         }
     }
     (set, forwarding, restore)
+}
+
+/// Why the kernel does not track as many flows at most as the file says.
+fn conntrack_note(desired: &Desired, observed: &Observed) -> Option<String> {
+    let (Some(ConntrackMax::Flows(flows)), None) = (desired.conntrack_max, observed.conntrack_memory) else {
+        return None;
+    };
+    let now = observed.sysctls.get(&Sysctl::ConntrackMax)?;
+    (*now != flows.to_string()).then(|| {
+        format!(
+            "net.netfilter.nf_conntrack_max stays {now}, not {flows} (conntrack_max): it is the whole machine's, and only \
+             its first network namespace, with a /proc/sys that can be written, may set it"
+        )
+    })
 }
 
 fn is_ipv6_of_link(key: Sysctl) -> bool {

@@ -4,6 +4,7 @@
 //! before delete, but where one is to be a gateway), routes, forwarding; then what goes, translation last.
 
 mod diff;
+mod fast_path;
 mod gateways;
 mod operation;
 
@@ -14,7 +15,7 @@ use serde::Serialize;
 use crate::model::{LinkId, LinkName};
 
 pub use diff::diff;
-pub use operation::{Action, Line, LinkRef, Operation};
+pub use operation::{Action, Line, LinkRef, Operation, Sight};
 
 /// What a run would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

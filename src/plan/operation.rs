@@ -6,7 +6,7 @@ use std::fmt;
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
-use crate::model::nft::{Rule, Set, TableChange};
+use crate::model::nft::{Flowtable, Rule, Set, TableChange};
 use crate::model::{Link, LinkIndex, LinkName, Route, RouteKind, Sysctl};
 use crate::owned::NFT_TABLE;
 use crate::words::printable;
@@ -118,6 +118,22 @@ pub struct Line {
     pub text: String,
 }
 
+/// Is shown lines: what happens, to what kind of thing, and to which one.
+pub type Sight<'s> = &'s mut dyn FnMut(Action, &'static str, fmt::Arguments<'_>);
+
+impl Line {
+    /// With control characters made visible: names are ours, unless somebody else put something into our table or made a NIC.
+    #[must_use]
+    pub fn new(action: Action, object: &'static str, text: fmt::Arguments<'_>) -> Self {
+        let text = text.to_string();
+        let text = match printable(&text) {
+            Cow::Borrowed(_) => text,
+            Cow::Owned(escaped) => escaped,
+        };
+        Self { action, object, text }
+    }
+}
+
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = match self.action {
@@ -161,6 +177,15 @@ impl Operation {
         }
     }
 
+    /// The link that neighbours hear of because of it: it gets an address, or comes up.
+    #[must_use]
+    pub fn brings(&self) -> Option<&LinkRef> {
+        match self {
+            Self::AddAddress { link, .. } | Self::SetLink { link, up: true } => Some(link),
+            _ => None,
+        }
+    }
+
     /// Whether something goes without anything in its place.
     #[must_use]
     pub fn takes_away(&self) -> bool {
@@ -173,32 +198,40 @@ impl Operation {
     /// The operation in words, a line for each thing that changes.
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
+        let mut lines = Vec::new();
+        self.each_line(&mut |action, object, text| lines.push(Line::new(action, object, text)));
+        lines
+    }
+
+    /// The same, one after another, and not in words yet: a table has tens of thousands, of which few are read.
+    pub fn each_line(&self, see: Sight<'_>) {
         use Action::{Add, Change, Delete};
-        let line = |action, object, text| vec![Line { action, object, text }];
         match self {
-            Self::Table(change) => table_lines(change),
-            Self::SetLink { link, up } => line(
+            Self::Table(change) => each_table_line(change, see),
+            Self::SetLink { link, up } => see(
                 Change,
                 "link",
-                format!("{} {}", link.name, if *up { "up" } else { "down" }),
+                format_args!("{} {}", link.name, if *up { "up" } else { "down" }),
             ),
             Self::AddAddress { link, address } => {
-                line(Add, "address", format!("{address} dev {}", link.name))
+                see(Add, "address", format_args!("{address} dev {}", link.name));
             }
             Self::DeleteAddress { link, address } => {
-                line(Delete, "address", format!("{address} dev {}", link.name))
+                see(Delete, "address", format_args!("{address} dev {}", link.name));
             }
-            Self::AddRoute { link, route } => line(Add, "route", route_text(route, link)),
-            Self::DeleteRoute { link, route } => line(Delete, "route", route_text(route, link)),
+            Self::AddRoute { link, route } => see(Add, "route", format_args!("{}", OnLink(route, link))),
+            Self::DeleteRoute { link, route } => {
+                see(Delete, "route", format_args!("{}", OnLink(route, link)));
+            }
             Self::ReplaceRoute {
                 link,
                 from_link,
                 from,
                 to,
-            } => line(
+            } => see(
                 Change,
                 "route",
-                format!("{} (was: {})", route_text(to, link), route_text(from, from_link)),
+                format_args!("{} (was: {})", OnLink(to, link), OnLink(from, from_link)),
             ),
             Self::SetSysctl { path, from, to, .. } => {
                 // sysctl(8)'s own way with a name that has a dot in it (a VLAN's): swap the two.
@@ -210,11 +243,7 @@ impl Operation {
                         other => other,
                     })
                     .collect();
-                line(
-                    Change,
-                    "sysctl",
-                    format!("net.{} {from} -> {to}", printable(&name)),
-                )
+                see(Change, "sysctl", format_args!("net.{name} {from} -> {to}"));
             }
         }
     }
@@ -239,41 +268,41 @@ impl fmt::Display for Operation {
     }
 }
 
-fn route_text(route: &Route<LinkIndex>, link: &LinkRef) -> String {
-    match route.kind {
-        RouteKind::Unreachable => route.to_string(),
-        RouteKind::Unicast | RouteKind::Local => format!("{route} dev {}", link.name),
+/// A route with the link that it is on, as ip(8) writes it.
+struct OnLink<'r>(&'r Route<LinkIndex>, &'r LinkRef);
+
+impl fmt::Display for OnLink<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(route, link) = self;
+        match route.kind {
+            RouteKind::Unreachable => write!(f, "{route}"),
+            RouteKind::Unicast | RouteKind::Local => write!(f, "{route} dev {}", link.name),
+        }
     }
 }
 
-fn table_lines(change: &TableChange) -> Vec<Line> {
+fn each_table_line(change: &TableChange, see: Sight<'_>) {
     use Action::{Add, Change, Delete};
-    let mut lines = Vec::new();
-    let mut push = |action, text: String| {
-        // Names are ours, unless somebody else put something into our table.
-        let text = match printable(&text) {
-            Cow::Borrowed(_) => text,
-            Cow::Owned(escaped) => escaped,
-        };
-        lines.push(Line {
-            action,
-            object: "nft",
-            text,
-        })
-    };
+    let mut push = |action, text: fmt::Arguments<'_>| see(action, "nft", text);
     match change {
         TableChange::Create(table) => {
-            push(Add, format!("table ip {NFT_TABLE}"));
+            push(Add, format_args!("table ip {NFT_TABLE}"));
+            for (name, flowtable) in &table.flowtables {
+                push(
+                    Add,
+                    format_args!("flowtable {name}: on {}", flowtable.show_devices()),
+                );
+            }
             for (name, chain) in &table.chains {
                 for rule in &chain.rules {
-                    push(Add, format!("rule {name}: {rule}"));
+                    push(Add, format_args!("rule {name}: {rule}"));
                 }
             }
             for (name, set) in &table.sets {
                 for (element, value) in &set.elements {
                     push(
                         Add,
-                        format!("element {name} {{ {} }}", set.show(*element, *value)),
+                        format_args!("element {name} {{ {} }}", set.show(*element, *value)),
                     );
                 }
             }
@@ -281,26 +310,49 @@ fn table_lines(change: &TableChange) -> Vec<Line> {
         TableChange::Delete(table) => {
             push(
                 Delete,
-                format!("table ip {NFT_TABLE} ({} elements)", table.elements()),
+                format_args!("table ip {NFT_TABLE} ({} elements)", table.elements()),
             );
         }
         TableChange::Replace { from, to } => {
             push(
                 Change,
-                format!(
+                format_args!(
                     "table ip {NFT_TABLE} ({} -> {} elements)",
                     from.elements(),
                     to.elements()
                 ),
             );
+            // The one thing that comes and goes while elements stay as they are.
+            for (action, one, other) in [(Delete, from, to), (Add, to, from)] {
+                for (name, flowtable) in &one.flowtables {
+                    if other.flowtables.get(name) != Some(flowtable) {
+                        push(
+                            action,
+                            format_args!("flowtable {name}: on {}", flowtable.show_devices()),
+                        );
+                    }
+                }
+            }
         }
         TableChange::Edit {
             elements,
             chains,
             remove_sets,
             add_sets,
+            flowtables,
         } => {
-            for (name, edit) in chains {
+            for (name, edit) in flowtables {
+                let on = |flowtable: &Flowtable| format!("flowtable {name}: on {}", flowtable.show_devices());
+                match (&edit.from, &edit.to) {
+                    (Some(from), Some(to)) => {
+                        push(Change, format_args!("{} (was: {})", on(to), from.show_devices()));
+                    }
+                    (Some(from), None) => push(Delete, format_args!("{}", on(from))),
+                    (None, to) => to.iter().for_each(|to| push(Add, format_args!("{}", on(to)))),
+                }
+            }
+            // Those that are the same are written anew for a flowtable's sake.
+            for (name, edit) in chains.iter().filter(|(_, edit)| edit.from != edit.to) {
                 // The chain is written anew, as a whole; told is what differs.
                 let only_in = |one: &[Rule], other: &[Rule]| -> Vec<String> {
                     let rules = one.iter().filter(|rule| !other.contains(rule));
@@ -308,15 +360,18 @@ fn table_lines(change: &TableChange) -> Vec<Line> {
                 };
                 let (gone, come) = (only_in(&edit.from, &edit.to), only_in(&edit.to, &edit.from));
                 if gone.is_empty() && come.is_empty() {
-                    push(Change, format!("rules {name}: in another order, or fewer times"));
+                    push(
+                        Change,
+                        format_args!("rules {name}: in another order, or fewer times"),
+                    );
                 }
-                gone.into_iter().for_each(|text| push(Delete, text));
-                come.into_iter().for_each(|text| push(Add, text));
+                gone.iter().for_each(|text| push(Delete, format_args!("{text}")));
+                come.iter().for_each(|text| push(Add, format_args!("{text}")));
             }
             let mut element = |action, name: &str, set: &Set, (element, value)| {
                 push(
                     action,
-                    format!("element {name} {{ {} }}", set.show(element, value)),
+                    format_args!("element {name} {{ {} }}", set.show(element, value)),
                 );
             };
             for (name, edit) in elements {
@@ -329,13 +384,15 @@ fn table_lines(change: &TableChange) -> Vec<Line> {
             }
             for (action, sets) in [(Delete, remove_sets), (Add, add_sets)] {
                 for (name, set) in sets {
-                    push(action, format!("{} {name}", set.kind()));
+                    push(action, format_args!("{} {name}", set.kind()));
                     for (key, value) in &set.elements {
-                        push(action, format!("element {name} {{ {} }}", set.show(*key, *value)));
+                        push(
+                            action,
+                            format_args!("element {name} {{ {} }}", set.show(*key, *value)),
+                        );
                     }
                 }
             }
         }
     }
-    lines
 }

@@ -38,6 +38,8 @@ pub(super) struct Index<'c> {
     /// Whether the NIC of each entry of `if_list` is there.
     present: Vec<bool>,
     external: Option<(Nic, Ipv4Addr)>,
+    /// Every address of the pool, and its entry, in the order of the file.
+    pool: Vec<(Ipv4Addr, usize)>,
     /// The first address of each subnet that is behind a NIC, and the entry. They do not overlap.
     subnets: BTreeMap<Ipv4Addr, Nic>,
     /// Addresses that the router answers for.
@@ -59,7 +61,11 @@ impl<'c> Index<'c> {
         // only while it has them.
         let given = config.eips().iter().map(|entry| entry.eip);
         let given = given.chain(config.forwards().iter().map(|entry| entry.eip));
+        let pool: Vec<(Ipv4Addr, usize)> = (config.snat_pool().iter().enumerate())
+            .flat_map(|(index, entry)| entry.addresses().map(move |address| (address, index)))
+            .collect();
         let local = given
+            .chain(pool.iter().map(|(address, _)| *address))
             .filter(|eip| !own.contains(eip))
             .chain(there.map(|(one, _)| one.address.addr()))
             .collect();
@@ -80,6 +86,7 @@ impl<'c> Index<'c> {
                 .map(|(index, entry)| (entry.eip, index))
                 .collect(),
             eip_of,
+            pool,
             forwards: (config.forwards().iter().enumerate())
                 .map(|(index, entry)| ((entry.eip, entry.protocol, entry.port), index))
                 .collect(),
@@ -152,6 +159,23 @@ impl<'c> Index<'c> {
         Some((index, self.config.eips().get(index)?.eip))
     }
 
+    /// The address of the pool that a VM has as its source, and the entry's number; `None`: there is no pool. The last byte
+    /// of the VM's address goes round the pool.
+    pub(super) fn pool_address(&self, vm: Ipv4Addr) -> Option<(usize, Ipv4Addr)> {
+        let [.., byte] = vm.octets();
+        let place = usize::from(byte).checked_rem(self.pool.len())?;
+        let (address, index) = *self.pool.get(place)?;
+        Some((index, address))
+    }
+
+    pub(super) fn pool_entry(&self, index: usize) -> Option<Entry> {
+        Some(entry(
+            "snat_pool",
+            index,
+            self.config.snat_pool().get(index)?.place,
+        ))
+    }
+
     fn forwarded(&self, index: usize) -> Option<Forwarded<'c>> {
         let entry = self.config.forwards().get(index)?;
         Some(Forwarded { index, entry })
@@ -202,13 +226,13 @@ impl Forwarded<'_> {
         entry("port_forward_list", self.index, self.entry.place)
     }
 
-    /// Its ports outside: `80`, `80-82`.
+    /// Its ports outside: `port 80`, `ports 80-82`.
     pub(super) fn ports(self) -> String {
         let Forward { port, end_port, .. } = *self.entry;
         if port == end_port {
-            port.to_string()
+            format!("port {port}")
         } else {
-            format!("{port}-{end_port}")
+            format!("ports {port}-{end_port}")
         }
     }
 }

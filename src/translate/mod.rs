@@ -6,7 +6,7 @@
 //! | row | from | to | translation | decided by |
 //! |---|---|---|---|---|
 //! | 1 | VM | address inside the VPC | none | `Model::new_source` |
-//! | 2 | VM without an EIP | outside | source := the router's external address | `Model::new_source` |
+//! | 2 | VM without an EIP | outside | source := the router's external address, or its one of `snat_pool` | `Model::new_source` |
 //! | 3 | VM with an EIP | outside | source := its EIP | `Model::new_source` |
 //! | 4 | outside | EIP of `eip_list` | destination := the VM | `Model::new_destination` |
 //! | 5 | VM | EIP of `eip_list` | as 4, and the source as in 2 and 3 | both |
@@ -39,7 +39,7 @@ use crate::config::Config;
 use crate::model::MacAddr;
 pub use arguments::{ArgumentError, Arguments};
 use index::{Index, Way};
-pub use outcome::{Answer, Decision, Delivery, Entry, Fate, Outcome, Reason, Receipt, Row, WayBack};
+pub use outcome::{Answer, Decision, Delivery, Entry, Fate, Outcome, Reason, Receipt, Row, Step, WayBack};
 pub use packet::{Nic, Origin, Packet, Ports, Transport};
 use routing::Hop;
 
@@ -156,6 +156,7 @@ impl<'c> Model<'c> {
         if packet.from != Origin::Router && destination.is_loopback() {
             say(
                 decided_by,
+                Step::Destination,
                 format!("no packet on a wire may go to {destination}"),
                 None,
             );
@@ -172,7 +173,12 @@ impl<'c> Model<'c> {
         }
         let (nic, next_hop) = match hop {
             Hop::Leaves(_, _) if packet.source.is_loopback() => {
-                say(decided_by, "127.0.0.0/8 never leaves the machine", None);
+                say(
+                    decided_by,
+                    Step::Route,
+                    "127.0.0.0/8 never leaves the machine",
+                    None,
+                );
                 return (row, Fate::Dropped(Reason::MartianSource));
             }
             Hop::Leaves(nic, next_hop) => (nic, next_hop),
@@ -202,7 +208,7 @@ impl<'c> Model<'c> {
     /// Whether the packet gets in at all.
     fn enter(&self, packet: &Packet, decided_by: &mut Vec<Decision>) -> Result<(), Reason> {
         if self.index.config().is_empty() {
-            say(decided_by, "nothing is configured", None);
+            say(decided_by, Step::Enter, "nothing is configured", None);
             return Err(Reason::NoRouter);
         }
         let Origin::Nic(nic) = packet.from else {
@@ -211,6 +217,7 @@ impl<'c> Model<'c> {
         if !self.index.is_present(nic) {
             say(
                 decided_by,
+                Step::Enter,
                 "the NIC is not there",
                 self.index.interface_entry(nic),
             );
@@ -221,11 +228,21 @@ impl<'c> Model<'c> {
         } = packet;
         // Who has no address yet asks everybody for one (DHCP; RFC 1122 knows 0.0.0.0 as a way to say it).
         if source.is_unspecified() && (destination.is_broadcast() || destination.is_unspecified()) {
-            say(decided_by, "a broadcast of a host that has no address yet", None);
+            say(
+                decided_by,
+                Step::Enter,
+                "a broadcast of a host that has no address yet",
+                None,
+            );
             return Err(Reason::Broadcast);
         }
         if source.is_multicast() || source.is_broadcast() || source.is_loopback() || source.is_unspecified() {
-            say(decided_by, format!("no packet may come from {source}"), None);
+            say(
+                decided_by,
+                Step::Enter,
+                format!("no packet may come from {source}"),
+                None,
+            );
             return Err(Reason::MartianSource);
         }
         Ok(())
@@ -244,7 +261,7 @@ impl<'c> Model<'c> {
         } = *packet;
         if let Some((index, vm)) = self.index.mapped(destination) {
             let text = format!("destination {destination} becomes {vm}");
-            say(decided_by, text, self.index.eip_entry(index));
+            say(decided_by, Step::Destination, text, self.index.eip_entry(index));
             return (Destination::Mapped, vm, transport);
         }
         let forward = transport.ports().and_then(|(protocol, ports)| {
@@ -261,7 +278,7 @@ impl<'c> Model<'c> {
                 "destination {destination}:{} becomes {}:{port}",
                 ports.destination, entry.vm
             );
-            say(decided_by, text, Some(forward.entry()));
+            say(decided_by, Step::Destination, text, Some(forward.entry()));
             return (Destination::Forwarded, entry.vm, transport.to_port(port));
         }
         (Destination::Kept, destination, transport)
@@ -273,12 +290,18 @@ impl<'c> Model<'c> {
             source, destination, ..
         } = *packet;
         if packet.from == Origin::Router {
-            say(decided_by, "sent by the router itself: keeps its source", None);
+            say(
+                decided_by,
+                Step::Source,
+                "sent by the router itself: keeps its source",
+                None,
+            );
             return None;
         }
         let Some(subnet) = self.index.vpc_subnet(source) else {
             say(
                 decided_by,
+                Step::Source,
                 format!("from outside: keeps its source {source}"),
                 None,
             );
@@ -286,13 +309,18 @@ impl<'c> Model<'c> {
         };
         if let Some(nic) = self.index.vpc_subnet(destination) {
             let text = format!("to an address inside the VPC: keeps its source {source}");
-            say(decided_by, text, self.index.interface_entry(nic));
+            say(decided_by, Step::Source, text, self.index.interface_entry(nic));
             return None;
         }
         if let Some((index, eip)) = self.index.eip_of(source) {
             let text = format!("source {source} becomes its elastic IP {eip}");
-            say(decided_by, text, self.index.eip_entry(index));
+            say(decided_by, Step::Source, text, self.index.eip_entry(index));
             return Some(eip);
+        }
+        if let Some((index, address)) = self.index.pool_address(source) {
+            let text = format!("source {source} has no elastic IP: becomes {address} of the pool");
+            say(decided_by, Step::Source, text, self.index.pool_entry(index));
+            return Some(address);
         }
         let Some((nic, external)) = self
             .index
@@ -300,12 +328,12 @@ impl<'c> Model<'c> {
             .and_then(|nic| Some((nic, self.index.interface(nic)?)))
         else {
             let text = format!("no interface has a gateway: keeps its source {source}");
-            say(decided_by, text, self.index.interface_entry(subnet));
+            say(decided_by, Step::Source, text, self.index.interface_entry(subnet));
             return None;
         };
         let address = external.address.addr();
         let text = format!("source {source} has no elastic IP: becomes the router's {address}");
-        say(decided_by, text, self.index.interface_entry(nic));
+        say(decided_by, Step::Source, text, self.index.interface_entry(nic));
         Some(address)
     }
 
@@ -360,16 +388,25 @@ impl<'c> Model<'c> {
         }
         let Some((protocol, ports)) = transport.ports() else {
             let text = format!("only ports of {destination} are forwarded: the router answers");
-            return say(decided_by, text, None);
+            return say(decided_by, Step::Destination, text, None);
         };
         let port = ports.destination;
         let text = format!("no forward for {protocol} {port} on {destination}");
         match self.index.nearest(destination, protocol, port) {
             Some(nearest) => {
-                let text = format!("{text}; the nearest is {}", nearest.ports());
-                say(decided_by, text, Some(nearest.entry()));
+                let text = format!(
+                    "{text}; the nearest is {}, {}",
+                    nearest.entry().path,
+                    nearest.ports()
+                );
+                say(decided_by, Step::Destination, text, Some(nearest.entry()));
             }
-            None => say(decided_by, format!("{text}, and none for {protocol}"), None),
+            None => say(
+                decided_by,
+                Step::Destination,
+                format!("{text}, and none for {protocol}"),
+                None,
+            ),
         }
     }
 }
@@ -388,8 +425,9 @@ fn receipt(address: Ipv4Addr, transport: Transport) -> Receipt {
     }
 }
 
-fn say(decided_by: &mut Vec<Decision>, text: impl Into<String>, entry: Option<Entry>) {
+fn say(decided_by: &mut Vec<Decision>, step: Step, text: impl Into<String>, entry: Option<Entry>) {
     decided_by.push(Decision {
+        step,
         text: text.into(),
         entry,
     });

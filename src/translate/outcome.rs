@@ -138,9 +138,31 @@ impl fmt::Display for Reason {
 #[serde(transparent)]
 pub struct Row(pub u8);
 
+/// What a decision is about, in the order of a packet's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Where the packet enters, and whether it may at all.
+    Enter,
+    /// The translation of the destination.
+    Destination,
+    /// Where it is sent to.
+    Route,
+    /// Whether its source is behind the NIC that it came in by.
+    ReversePath,
+    /// The translation of the source.
+    Source,
+    /// How it leaves.
+    Leave,
+    /// The way of the answer.
+    Back,
+}
+
 /// One thing that was decided on a packet's way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Decision {
+    /// What it is about.
+    pub step: Step,
     /// A short sentence.
     pub text: String,
     /// The entry of the file that decided; `None`: what every router does.
@@ -163,6 +185,7 @@ impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)?;
         match &self.entry {
+            Some(entry) if self.text.contains(&entry.path) => write!(f, ", line {}", entry.place.line),
             Some(entry) => write!(f, " ({}, line {})", entry.path, entry.place.line),
             None => Ok(()),
         }

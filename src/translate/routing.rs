@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 
 use super::index::Way;
-use super::outcome::{Decision, Reason};
+use super::outcome::{Decision, Reason, Step};
 use super::packet::Nic;
 use super::{Model, say};
 
@@ -19,21 +19,37 @@ impl Model<'_> {
     /// Where a packet to this address goes.
     pub(super) fn route(&self, destination: Ipv4Addr, decided_by: &mut Vec<Decision>) -> Result<Hop, Reason> {
         if destination.is_multicast() {
-            say(decided_by, format!("{destination} is a multicast address"), None);
+            say(
+                decided_by,
+                Step::Route,
+                format!("{destination} is a multicast address"),
+                None,
+            );
             return Err(Reason::Multicast);
         }
         if destination.is_unspecified() {
-            say(decided_by, format!("no packet may go to {destination}"), None);
+            say(
+                decided_by,
+                Step::Route,
+                format!("no packet may go to {destination}"),
+                None,
+            );
             return Err(Reason::MartianDestination);
         }
         match self.index.way(destination) {
             _ if destination.is_broadcast() => {
-                say(decided_by, format!("{destination} is a broadcast address"), None);
+                say(
+                    decided_by,
+                    Step::Route,
+                    format!("{destination} is a broadcast address"),
+                    None,
+                );
                 Err(Reason::Broadcast)
             }
             Way::Local => {
                 say(
                     decided_by,
+                    Step::Route,
                     format!("{destination} is the router's own address"),
                     None,
                 );
@@ -42,6 +58,7 @@ impl Model<'_> {
             Way::Broadcast => {
                 say(
                     decided_by,
+                    Step::Route,
                     format!("{destination} is the broadcast address of a subnet"),
                     None,
                 );
@@ -49,17 +66,17 @@ impl Model<'_> {
             }
             Way::OnLink(nic) => {
                 let text = format!("{destination} is in the subnet of {nic}");
-                say(decided_by, text, self.index.interface_entry(nic));
+                say(decided_by, Step::Route, text, self.index.interface_entry(nic));
                 Ok(Hop::Leaves(nic, destination))
             }
             Way::Gateway(nic, gateway) => {
                 let text = format!("{destination} is reached by the gateway {gateway}");
-                say(decided_by, text, self.index.interface_entry(nic));
+                say(decided_by, Step::Route, text, self.index.interface_entry(nic));
                 Ok(Hop::Leaves(nic, gateway))
             }
             Way::Pending(nic) => {
                 let text = format!("{destination} is in the subnet of {nic}, whose NIC is not there");
-                say(decided_by, text, self.index.interface_entry(nic));
+                say(decided_by, Step::Route, text, self.index.interface_entry(nic));
                 Err(Reason::SubnetPending)
             }
             Way::None => {
@@ -67,7 +84,12 @@ impl Model<'_> {
                     Some(nic) => ("the external NIC is not there", self.index.interface_entry(nic)),
                     None => ("no interface has a gateway", None),
                 };
-                say(decided_by, format!("no way to {destination}: {text}"), entry);
+                say(
+                    decided_by,
+                    Step::Route,
+                    format!("no way to {destination}: {text}"),
+                    entry,
+                );
                 Err(Reason::NoRoute)
             }
         }
@@ -86,6 +108,7 @@ impl Model<'_> {
             Way::Local => {
                 say(
                     decided_by,
+                    Step::ReversePath,
                     format!("the source {source} is the router's own address"),
                     entry(),
                 );
@@ -97,6 +120,7 @@ impl Model<'_> {
             _ => {
                 say(
                     decided_by,
+                    Step::ReversePath,
                     format!("the source {source} is not behind {nic}"),
                     entry(),
                 );

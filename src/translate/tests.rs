@@ -236,7 +236,9 @@ fn row_10_other_ports_of_a_forward_are_not_forwarded_and_ping_is_answered() {
     let said = decisions(OUTSIDE, client, "10.90.2.254", Transport::Tcp(ports));
     assert_eq!(
         said.last().map(String::as_str),
-        Some("no forward for tcp 83 on 10.90.2.254; the nearest is 80-82 (port_forward_list[0], line 17)")
+        Some(
+            "no forward for tcp 83 on 10.90.2.254; the nearest is port_forward_list[0], ports 80-82, line 18"
+        )
     );
 }
 
@@ -246,9 +248,9 @@ fn decisions_name_the_entries_in_the_order_of_the_way() {
     assert_eq!(
         said,
         [
-            "destination 10.90.2.250 becomes 192.168.100.190 (eip_list[0], line 12)",
-            "192.168.100.190 is in the subnet of if_list[1] (if_list[1], line 7)",
-            "source 192.168.100.191 becomes its elastic IP 10.90.2.251 (eip_list[1], line 14)",
+            "destination 10.90.2.250 becomes 192.168.100.190 (eip_list[0], line 13)",
+            "192.168.100.190 is in the subnet of if_list[1], line 8",
+            "source 192.168.100.191 becomes its elastic IP 10.90.2.251 (eip_list[1], line 15)",
         ]
     );
 }
@@ -338,4 +340,47 @@ fn the_routers_own_source_is_that_of_the_way() {
             Some(source.parse().unwrap())
         );
     }
+}
+
+#[test]
+fn with_a_pool_a_vm_is_seen_as_its_address_of_it_and_the_entry_is_named() {
+    let text = ROUTER.to_owned() + "snat_pool: [10.90.2.240-10.90.2.241, 10.90.3.37]\n";
+    let config = Config::parse(text.as_bytes()).config.unwrap();
+    let nics = config.interfaces().iter().map(|one| one.mac).collect();
+    let model = Model::new(&config, &nics);
+    let outcome = |from, source: [u8; 4], destination: [u8; 4]| {
+        model.translate(&Packet {
+            from,
+            source: source.into(),
+            destination: destination.into(),
+            transport: Transport::Echo,
+        })
+    };
+    // By the last byte: 192 mod 3 is 0.
+    for (last, expected, entry) in [
+        (192, "10.90.2.240", "snat_pool[0]"),
+        (193, "10.90.2.241", "snat_pool[0]"),
+        (194, "10.90.3.37", "snat_pool[1]"),
+        (195, "10.90.2.240", "snat_pool[0]"),
+        // An elastic IP comes first.
+        (190, "10.90.2.250", "eip_list[0]"),
+    ] {
+        for (destination, row) in [
+            ([198, 51, 100, 10], if last == 190 { 3 } else { 2 }),
+            ([10, 90, 2, 251], 5),
+        ] {
+            let outcome = outcome(A, [192, 168, 100, last], destination);
+            let Fate::Delivered(delivery) = outcome.fate else {
+                panic!("{outcome:?}")
+            };
+            assert_eq!(
+                (delivery.source.to_string().as_str(), outcome.row),
+                (expected, Some(Row(row)))
+            );
+            let decision = outcome.decided_by.last().unwrap();
+            assert_eq!(decision.entry.as_ref().unwrap().path, entry);
+        }
+    }
+    let to_the_pool = outcome(OUTSIDE, [198, 51, 100, 10], [10, 90, 2, 240]).fate;
+    assert!(matches!(to_the_pool, Fate::Router(_)), "{to_the_pool:?}");
 }

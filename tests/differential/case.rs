@@ -175,6 +175,8 @@ impl std::str::FromStr for Case {
                     _ => return Err(format!("{line}: of which list?")),
                 }
                 .push(entry.to_owned());
+            } else if let (Some("snat_pool"), Some(entry)) = (list, line.strip_prefix("  - ")) {
+                case.file.pool.push(entry.to_owned());
             } else if line == "ipv6: true" {
                 case.file.ipv6 = true;
             } else if !line.starts_with('#') {

@@ -8,6 +8,7 @@ use kylin_vr::translate::{Answer, Delivery, Fate, Model, Origin, Outcome, Packet
 use lab::{Content, Datagram, Rig, Seen, Segment, Side};
 
 use crate::case::{Case, Probe, slot};
+use crate::trace;
 
 /// What was compared.
 #[derive(Clone, Debug, Default)]
@@ -63,11 +64,11 @@ impl fmt::Display for Counts {
 }
 
 /// A packet on its way: what was sent, and what the model says.
-struct Sent<'c> {
+pub struct Sent<'c> {
     probe: &'c Probe,
-    packet: Packet,
+    pub packet: Packet,
     outcome: Outcome,
-    datagram: Datagram,
+    pub datagram: Datagram,
 }
 
 /// Applies a case and compares.
@@ -104,6 +105,10 @@ pub fn compare_packets(rig: &mut Rig, case: &Case, counts: &mut Counts) -> Resul
     let packets: Vec<(Side, Datagram)> = sent.iter().map(|one| (one.probe.side, one.datagram)).collect();
     let wrong = exchange(rig, &packets, &wanted);
     report(rig, &sent, &wrong, "the packet")?;
+    // What was wanted is what was seen: so must be what is told of it.
+    for (one, wanted) in sent.iter().zip(&wanted) {
+        trace::compare(&model, &config, one, &wanted.seen)?;
+    }
 
     // What was delivered is answered, and the answer gets back.
     let mut answered = Vec::new();

@@ -10,6 +10,8 @@ pub struct File {
     pub interfaces: Vec<String>,
     pub eips: Vec<String>,
     pub forwards: Vec<String>,
+    /// Addresses and ranges.
+    pub pool: Vec<String>,
     pub ipv6: bool,
 }
 
@@ -31,6 +33,12 @@ impl fmt::Display for File {
             writeln!(f, "{list}:")?;
             for entry in entries {
                 writeln!(f, "  - {{{entry}}}")?;
+            }
+        }
+        if !self.pool.is_empty() {
+            writeln!(f, "snat_pool:")?;
+            for entry in &self.pool {
+                writeln!(f, "  - {entry}")?;
             }
         }
         Ok(())
@@ -61,6 +69,7 @@ impl File {
             keep("if_list", &mut self.interfaces);
             keep("eip_list", &mut self.eips);
             keep("port_forward_list", &mut self.forwards);
+            keep("snat_pool", &mut self.pool);
             assert_ne!(before, self, "no entry is wrong, but the file is: {problems:?}");
         }
     }

@@ -115,7 +115,25 @@ impl<R: Rng> Dice<R> {
                 "eip: {eip}, protocal: {protocol}, port: {port}, end_port: {end}, vm-port: {vm_port}, vm-ip: {vm}"
             ));
         }
+        for _ in 0..self.one(&[0, 0, 0, 1, 2, 3, 5]) {
+            let first = self.pool_address();
+            let last = Ipv4Addr::from(u32::from(first) + self.one(&[0, 0, 0, 1, 2, 6]));
+            file.pool.push(if last == first {
+                first.to_string()
+            } else {
+                format!("{first}-{last}")
+            });
+        }
         file.repaired()
+    }
+
+    /// Often an address that is something else already: a forward's, the router's own, one of a VPC subnet.
+    fn pool_address(&mut self) -> Ipv4Addr {
+        match self.below(6) {
+            0 => self.eip(),
+            1 => self.near([10, 90, 3, 37], 3),
+            _ => self.near([10, 90, 2, 236], 14),
+        }
     }
 
     fn eip(&mut self) -> Ipv4Addr {
@@ -227,6 +245,7 @@ impl<R: Rng> Dice<R> {
         named.extend(config.forwards().iter().map(|entry| entry.eip));
         match self.below(12) {
             0..4 if !named.is_empty() => self.one(&named),
+            4 if self.in_one_of(2) => self.pool_address(),
             4 => self.eip(),
             5 if !config.interfaces().is_empty() => self.one(config.interfaces()).address.addr(),
             // Broadcasts of /31 and /32 are hosts.

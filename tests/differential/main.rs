@@ -10,6 +10,7 @@ mod generate;
 mod properties;
 mod sequences;
 mod shrink;
+mod trace;
 
 use std::cell::RefCell;
 use std::hash::{BuildHasher, Hasher, RandomState};

@@ -58,7 +58,7 @@ fn is_of_the_file(decision: &Decision, text: &str, story: &str) {
     let Some(entry) = &decision.entry else { return };
     let before: Vec<&str> = text.lines().take(entry.place.line as usize).collect();
     assert!(
-        before.last().is_some_and(|line| line.starts_with("  - {")),
+        before.last().is_some_and(|line| line.starts_with("  - ")),
         "{story}"
     );
     let list = before

@@ -51,6 +51,7 @@ impl Tree {
             file.forwards.len(),
             file.eips.len(),
             file.interfaces.len(),
+            file.pool.len(),
             usize::from(file.ipv6),
             slots.len(),
         ][self.list]
@@ -58,7 +59,7 @@ impl Tree {
 
     /// Tries the failing case without the next chunk; `false`: all was tried.
     fn leave_out(&mut self) -> bool {
-        const LISTS: usize = 6;
+        const LISTS: usize = 7;
         while self.at >= self.length() {
             self.at = 0;
             if self.chunk > 1 {
@@ -79,7 +80,8 @@ impl Tree {
             1 => drop(file.forwards.drain(range)),
             2 => drop(file.eips.drain(range)),
             3 => drop(file.interfaces.drain(range)),
-            4 => file.ipv6 = false,
+            4 => drop(file.pool.drain(range)),
+            5 => file.ipv6 = false,
             _ => drop(slots.drain(range)),
         }
         // Without its other entries, an entry may be wrong that was right.

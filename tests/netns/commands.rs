@@ -191,3 +191,42 @@ pub fn reset_removes_everything_and_keeps_the_file() {
     expect(&vpc.kylin_vr(&["reset", "--all"]), 0, "applied");
     assert_eq!(state(), 0);
 }
+
+pub fn diagram_draws_a_file_and_schema_describes_it() {
+    let vpc = vpc();
+    expect(
+        &vpc.kylin_vr(&["diagram"]),
+        0,
+        "flowchart LR\n  router[\"kylin-vr\"]\n",
+    );
+    vpc.write_config(NOTE);
+    expect(
+        &vpc.kylin_vr(&["diagram", "--format", "dot"]),
+        0,
+        "EIP 10.90.2.250",
+    );
+    let drawn = vpc.kylin_vr_with_input(&["diagram", "--format", "svg", "-"], NOTE);
+    assert!(
+        drawn.stdout.starts_with("<svg ") && drawn.stdout.ends_with("</svg>\n"),
+        "{}",
+        said(&drawn)
+    );
+    expect(
+        &vpc.kylin_vr_with_input(&["diagram", "-"], "if_list: 5\n"),
+        3,
+        "expected a list",
+    );
+    let json = vpc.kylin_vr(&["diagram", "--json"]);
+    let value: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert!(
+        value["diagram"].as_str().unwrap().contains("192.168.100.0/24"),
+        "{value}"
+    );
+    let schema: serde_json::Value = serde_json::from_str(&vpc.kylin_vr(&["schema"]).stdout).unwrap();
+    // The first line of the examples names it.
+    let named = NOTE
+        .lines()
+        .next()
+        .and_then(|line| line.strip_prefix("# yaml-language-server: $schema="));
+    assert_eq!(schema["$id"], format!("file://{}", named.unwrap()));
+}

@@ -19,6 +19,8 @@ pub struct Case {
 
 pub const EIP_A1: &str = "eip: 10.90.2.250\n    vm-ip: 192.168.100.190";
 
+const POOL: (&str, &str) = ("eip_list:", "snat_pool: [10.90.2.240, 10.90.3.37]\neip_list:");
+
 /// `full()` with what the cases change.
 pub fn base() -> String {
     full() + "  - {eip: 10.90.2.254, protocol: udp, port: 54, vm-port: 54, vm-ip: 192.168.101.11}\n"
@@ -94,6 +96,30 @@ pub const ADDRESSES: &[Case] = &[
         at: &[],
         original: "192.168.100.192 -> 198.51.100.10:80",
         replies: ["198.51.100.10:80 -> 10.90.3.37", "198.51.100.10:80 -> 10.90.3.38"],
+    },
+    // Masqueraded VMs get a pool, of which one's address is another one, and another's is the router's own as before.
+    Case {
+        change: POOL,
+        from: a3,
+        to: "198.51.100.10:80",
+        at: &[],
+        original: "192.168.100.192 -> 198.51.100.10:80",
+        replies: [
+            "198.51.100.10:80 -> 10.90.3.37",
+            "198.51.100.10:80 -> 10.90.2.240",
+        ],
+    },
+    // The same to an elastic IP.
+    Case {
+        change: POOL,
+        from: a3,
+        to: "10.90.2.250:22",
+        at: &[],
+        original: "192.168.100.192 -> 10.90.2.250:22",
+        replies: [
+            "192.168.100.190:22 -> 10.90.3.37",
+            "192.168.100.190:22 -> 10.90.2.240",
+        ],
     },
 ];
 

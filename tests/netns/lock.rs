@@ -8,7 +8,8 @@ use lab::{Nic, Vpc};
 
 use crate::configs::{NOTE, expect, vpc, vpc_with};
 
-fn spawn(vpc: &Vpc, arguments: &[&str]) -> Child {
+/// Starts the command in the router and leaves it running.
+pub fn spawn(vpc: &Vpc, arguments: &[&str]) -> Child {
     vpc.router.run(|| {
         let mut command = vpc.command();
         command

@@ -11,10 +11,14 @@ mod conntrack;
 mod conntrack_cases;
 mod counters;
 mod counts;
+mod diagnosis;
 mod disks;
+mod edit;
 mod failures;
+mod fast_path;
 mod faults;
 mod foreign;
+mod held;
 mod interfaces;
 mod lock;
 mod monitor;
@@ -95,6 +99,7 @@ fn main() -> ExitCode {
               a_foreign_default_route_of_the_same_metric_survives,
               a_foreign_mark_keeps_its_other_bits,
               ipv6_of_an_unlisted_nic_is_left_alone;
+        fast_path: a_kernel_without_flowtables_is_told_of_once_and_refused_where_it_must_have_them;
         failures: every_bad_file_is_refused_and_the_kernel_is_unchanged,
               a_huge_file_is_refused_at_once,
               a_file_that_cannot_be_installed_rolls_everything_back,
@@ -117,6 +122,7 @@ fn main() -> ExitCode {
               fifty_reloads_of_the_installed_file_are_left_to_one,
               a_lock_that_was_deleted_while_held_still_holds;
         monitor: a_nic_that_comes_after_its_configuration_is_set_up,
+              a_nic_costs_no_look_at_what_it_has_nothing_to_do_with,
               a_nic_that_comes_before_its_configuration_ends_up_the_same,
               a_nic_under_another_name_is_the_same_nic,
               a_storm_of_nics_ends_right,
@@ -162,15 +168,40 @@ fn main() -> ExitCode {
               conntrack_keep_lets_every_flow_go_on,
               the_flows_of_a_killed_run_end_with_the_next,
               of_many_flows_few_end;
+        held: source_ports_run_out_and_status_says_so_and_a_pool_of_two_is_enough,
+              a_pool_is_what_vms_without_an_eip_are_seen_as_and_it_goes_without_residue,
+              how_many_flows_there_may_be_is_said_and_no_error_where_it_is_not_ours_to_set;
+        edit: entries_come_and_go_and_the_rest_of_the_file_stays,
+              an_empty_router_is_built_up_by_hand,
+              what_is_wrong_changes_nothing,
+              a_dry_run_is_a_plan,
+              of_many_at_once_none_is_lost,
+              what_a_push_undoes_of_it_is_said,
+              it_can_be_taken_back_and_rolled_back;
         scale: ten_thousand_eips_and_a_long_range_are_read_back_equal,
               every_port_of_a_shifted_range_goes_to_its_own_port;
+        diagnosis: where_nothing_is_wrong_a_packet_and_its_answer_are_followed,
+              an_interrupted_trace_leaves_nothing,
+              fault_01_a_wrong_gateway,
+              fault_02_a_missing_nic,
+              fault_03_a_vm_ip_in_no_subnet,
+              fault_04_an_eip_that_is_not_routed_to_the_router,
+              fault_05_forwarding_is_off,
+              fault_06_a_foreign_rule_that_drops,
+              fault_07_a_silent_vm,
+              fault_09_a_stale_flow,
+              fault_10_a_port_that_is_not_forwarded,
+              a_table_that_was_changed_is_the_cause,
+              its_arguments_and_its_exit_codes,
+              its_document_says_all_of_it;
         commands: old_spellings_work,
               plan_changes_nothing_and_tells_what_a_reload_does,
               status_tells_ok_pending_and_missing,
               json_is_one_document,
               reload_installs_a_file_only_after_it_was_applied,
               wrong_usage_is_exit_2_and_help_is_exit_0,
-              reset_removes_everything_and_keeps_the_file;
+              reset_removes_everything_and_keeps_the_file,
+              diagram_draws_a_file_and_schema_describes_it;
     };
     if faults::is_command() {
         return faults::command();

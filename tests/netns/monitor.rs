@@ -65,6 +65,83 @@ pub fn a_nic_that_comes_after_its_configuration_is_set_up() {
     assert_eq!(run.code, 0, "{}", said(&run));
 }
 
+/// How often the monitor read our whole table, and how often only what is left without it and the elastic IPs' routes.
+fn looks(monitor: &Daemon) -> (usize, usize) {
+    let log = monitor.log();
+    let count = |part: &str| log.matches(&format!("took part=\"observe {part}\"")).count();
+    (count("table"), count("the rest"))
+}
+
+/// Waits until the monitor has been quiet for a while.
+fn settle(monitor: &Daemon) {
+    let mut last = None;
+    while last != Some(monitor.log().len()) {
+        last = Some(monitor.log().len());
+        thread::sleep(Duration::from_millis(1_500));
+    }
+}
+
+pub fn a_nic_costs_no_look_at_what_it_has_nothing_to_do_with() {
+    let vpc = Vpc::builder(env!("CARGO_BIN_EXE_kylin-vr"))
+        .without(Nic::SubnetB)
+        .build();
+    vpc.reload_ok(&full());
+    let monitor = vpc.daemon(&["-vv", "monitor"]);
+    let present = vpc.directory().join("run/monitor");
+    eventually(&monitor, "the monitor", || present.exists());
+    eventually(&monitor, "a whole look", || looks(&monitor).0 > 0);
+    settle(&monitor);
+    let (whole, _) = looks(&monitor);
+    let plugged = |address| {
+        vpc.plug(Nic::SubnetB);
+        eventually(&monitor, "the address", || {
+            has_address(&vpc, Nic::SubnetB.name(), address)
+        });
+        eventually(&monitor, "the rest", || agrees(&vpc));
+    };
+    plugged("192.168.101.254/24");
+    settle(&monitor);
+    vpc.unplug(Nic::SubnetB);
+    settle(&monitor);
+    let (after, rest) = looks(&monitor);
+    assert_eq!(after, whole, "{}", monitor.log());
+    assert!(rest > 0, "{}", monitor.log());
+
+    // What somebody does to what is not looked at is found all the same.
+    let elastic = || vpc.router.ip("route show table local proto 158");
+    assert!(elastic().contains("10.90.2.250"));
+    for change in [
+        "route del local 10.90.2.250 dev lo table local",
+        "link set lo down",
+    ] {
+        vpc.router.ip(change);
+        eventually(&monitor, change, || {
+            elastic().contains("10.90.2.250") && agrees(&vpc)
+        });
+        settle(&monitor);
+    }
+    for change in [
+        "flush ruleset",
+        "delete element ip kylin_vr eip_to_vm { 10.90.2.250 }",
+    ] {
+        vpc.router.nft(change);
+        eventually(&monitor, change, || agrees(&vpc));
+        settle(&monitor);
+    }
+    // And so is a configuration that came meanwhile, also with a NIC that is not there yet.
+    vpc.reload_ok(&full().replace("192.168.101.254", "192.168.101.253"));
+    plugged("192.168.101.253/24");
+    // The external NIC that comes again answers for all that is outside.
+    vpc.unplug(Nic::External);
+    settle(&monitor);
+    vpc.plug(Nic::External);
+    eventually(&monitor, "the external NIC", || agrees(&vpc));
+    assert_eq!(
+        vpc.probe(&vpc.client, Tcp, "10.90.2.250:80", &[]),
+        "a1:80 sees 198.51.100.10"
+    );
+}
+
 pub fn a_nic_that_comes_before_its_configuration_ends_up_the_same() {
     let vpc = Vpc::builder(env!("CARGO_BIN_EXE_kylin-vr"))
         .without(Nic::SubnetB)

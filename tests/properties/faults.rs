@@ -1,7 +1,7 @@
 //! Whatever fails, once or twice, and whenever a run is killed.
 
-use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use kylin_vr::features;
 use kylin_vr::kernel::{Fake, Fate, Fault, Faulty};
@@ -101,13 +101,13 @@ proptest! {
         let mut kernel = Fake::new(state);
         let owned = apply(&mut kernel, &first, Owned::default());
         // From the kill on nothing is done in the kernel and nothing is kept.
-        let dead = Cell::new(false);
+        let dead = AtomicBool::new(false);
         let last = if after { Fate::Lose(5) } else { Fate::Fail(5) };
         let faults = vec![fault(at, at, last), fault(at + 1, usize::MAX, Fate::Fail(5))];
-        let mut killed = Faulty::new(kernel, faults, |_, fate| dead.set(dead.get() || fate.is_some()));
+        let mut killed = Faulty::new(kernel, faults, |_, fate| dead.store(dead.load(Relaxed) || fate.is_some(), Relaxed));
         let mut kept = owned.clone();
         let _ = reconcile(&mut killed, &features::desired(&parse(&second)), owned, |owned| {
-            if !dead.get() {
+            if !dead.load(Relaxed) {
                 kept = owned.clone();
             }
             Ok(())

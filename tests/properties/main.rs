@@ -1,5 +1,6 @@
 //! What must hold for every configuration and every kernel: found by trying many, on the kernel in memory.
 
+mod editing;
 mod faults;
 mod flows;
 mod gateways;
@@ -31,9 +32,11 @@ fn config() -> impl Strategy<Value = String> {
     let forward = (1..8u16, 0..3u16, 0..600u16, any::<bool>(), 1..20u8);
     let forwards = proptest::collection::vec(forward, 0..6);
     let gateway = 1..4u8;
-    (nics, 1..4u8, gateway, eips, forwards, any::<bool>()).prop_map(
-        |(nics, host, gateway, eips, forwards, ipv6)| {
-            let mut text = format!("ipv6: {ipv6}\nif_list:\n");
+    let rest = (any::<[bool; 3]>(), pool(), conntrack_max());
+    (nics, 1..4u8, gateway, eips, forwards, rest).prop_map(
+        |(nics, host, gateway, eips, forwards, ([ipv6, fast, counters], pool, conntrack_max))| {
+            let fast = if fast { "auto" } else { "off" };
+            let mut text = format!("ipv6: {ipv6}\ncounters: {counters}\nfast_path: {fast}\nsnat_pool: [{pool}]\nconntrack_max: {conntrack_max}\nif_list:\n");
             for nic in nics {
                 let (subnet, host) = if nic == 0 { ("10.90.3".to_owned(), 10 + host) } else { (format!("192.168.{nic}"), 250 + host) };
                 text += &format!("  - {{ipaddr: {subnet}.{host}, prefix: 24, mac: {}", mac(nic));
@@ -59,13 +62,48 @@ fn config() -> impl Strategy<Value = String> {
     )
 }
 
+/// None, or some addresses: of no forward, of forwards, or the router's own.
+fn pool() -> impl Strategy<Value = String> {
+    let one = prop::sample::select(vec![
+        "10.90.2.30",
+        "10.90.2.31-10.90.2.33",
+        "10.90.2.20",
+        "10.90.3.13",
+    ]);
+    let some = proptest::collection::btree_set(one, 0..4);
+    some.prop_map(|addresses| Vec::from_iter(addresses).join(", "))
+}
+
+fn conntrack_max() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["auto", "auto", "keep", "70000", "3000000"])
+}
+
 /// A kernel with some of the NICs, up or down, with what others left on them, and with a foreign NIC.
 fn kernel() -> impl Strategy<Value = Observed> {
     let nics = subsequence((0..NICS).collect::<Vec<_>>(), 0..=NICS);
     let residue = proptest::collection::vec((0..NICS, 1..250u8), 0..4);
-    (nics, any::<u8>(), residue, any::<bool>(), any::<bool>()).prop_map(
-        |(nics, up, residue, default, ipv6)| {
-            let mut observed = Observed::default();
+    // Of nf_conntrack: not there, not ours to say, and of little and much memory.
+    let memory = prop::sample::select(vec![None, Some(None), Some(Some(1 << 29)), Some(Some(1 << 34))]);
+    (
+        nics,
+        any::<u8>(),
+        residue,
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+        memory,
+    )
+        .prop_map(|(nics, up, residue, default, ipv6, flowtables, memory)| {
+            let mut observed = Observed {
+                conntrack_memory: memory.flatten(),
+                flowtables: Some(flowtables),
+                ..Observed::default()
+            };
+            if memory.is_some() {
+                for key in [Sysctl::ConntrackBuckets, Sysctl::ConntrackMax] {
+                    observed.sysctls.insert(key, "262144".to_owned());
+                }
+            }
             let mut add = |index: u32, name: &str, id: LinkId, up: bool| {
                 observed.links.push(Link {
                     index: LinkIndex(index),
@@ -116,8 +154,7 @@ fn kernel() -> impl Strategy<Value = Observed> {
                 observed.routes.push(foreign_default());
             }
             observed
-        },
-    )
+        })
 }
 
 fn foreign_default() -> Route<LinkIndex> {

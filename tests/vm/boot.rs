@@ -39,6 +39,12 @@ pub fn with_a_file_every_row_of_the_packet_table_holds(bench: &Bench) {
         assert!(addresses.contains(address), "{addresses}");
     }
     rows::check(&vpc, &machine);
+    // One flow for each 4 KiB, and a bucket for each: the kernel's own default is a small part of that.
+    let number = |script: &str| machine.sh(script).trim().parse::<u64>().unwrap();
+    let memory = number("awk '/^MemTotal:/ { print $2 }' /proc/meminfo");
+    let flows = number("cat /proc/sys/net/netfilter/nf_conntrack_max");
+    assert_eq!(flows, memory / 4);
+    assert!(number("cat /proc/sys/net/netfilter/nf_conntrack_buckets") >= flows);
     let before = state(&machine);
     expect(&machine.try_sh("kylin-vr reload", ""), 0, "nothing changed");
     assert_eq!(state(&machine), before);

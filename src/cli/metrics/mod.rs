@@ -239,8 +239,8 @@ fn traffic(
 }
 
 fn conntrack(status: &Status, to: &mut Exposition) {
-    let vitals = &status.vitals;
-    if let Some((tracked, limit)) = vitals.tracked {
+    let usage = &status.conntrack;
+    if let (Some(tracked), Some(limit)) = (usage.count, usage.max) {
         to.single(
             "kylin_vr_conntrack_entries",
             Kind::Gauge,
@@ -255,15 +255,16 @@ fn conntrack(status: &Status, to: &mut Exposition) {
         );
     }
     let reasons = [
-        ("insert_failed", vitals.insert_failed),
-        ("table_full", vitals.dropped),
-        ("early", vitals.early_dropped),
+        ("insert_failed", usage.insert_failed),
+        ("dropped", usage.drop),
+        ("early", usage.early_drop),
     ];
     let name = "kylin_vr_conntrack_drops_total";
     to.family(
         name,
         Kind::Counter,
-        "Flows that did not live: insert_failed (no free source port or tuple), table_full, early (evicted for new ones).",
+        "Flows that did not live: dropped (first packets, for want of room or of a source port), insert_failed (nearly all \
+         of these for want of a source port), early (unanswered, evicted for new ones).",
     );
     for (reason, value) in reasons {
         if let Some(value) = value {
@@ -275,7 +276,7 @@ fn conntrack(status: &Status, to: &mut Exposition) {
         .iter()
         .filter_map(|one| {
             let gateway = one.gateway.as_deref()?;
-            let neighbour = vitals.neighbours.get(&gateway.parse().ok()?)?;
+            let neighbour = status.neighbours.get(&gateway.parse().ok()?)?;
             Some((gateway, neighbour.answers))
         })
         .collect();

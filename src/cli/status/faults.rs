@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::super::report::count;
-use super::{FileState, Status};
+use super::{FileState, Status, held};
 use crate::config::Severity;
 use crate::intake::Standing;
 
@@ -146,7 +146,7 @@ impl Status {
     fn judge_outside(&self, fault: &mut impl FnMut(Health, &'static str, String, String)) {
         for interface in &self.interfaces {
             let gateway = interface.gateway.as_deref().and_then(|text| text.parse().ok());
-            let neighbour = gateway.and_then(|gateway| self.vitals.neighbours.get(&gateway));
+            let neighbour = gateway.and_then(|gateway| self.neighbours.get(&gateway));
             if let (Some(gateway), Some(neighbour)) = (gateway, neighbour)
                 && !neighbour.answers
             {
@@ -164,7 +164,8 @@ impl Status {
                 );
             }
         }
-        if let Some((tracked, limit)) = self.vitals.tracked
+        held::judge(&self.source_ports, fault);
+        if let (Some(tracked), Some(limit)) = (self.conntrack.count, self.conntrack.max)
             && limit > 0
             && tracked.saturating_mul(100) >= limit.saturating_mul(NEARLY_FULL)
         {
@@ -177,7 +178,8 @@ impl Status {
                     if full { "full" } else { "nearly full" },
                     if full { "are dropped" } else { "will be dropped" },
                 ),
-                "find who opens so many (`conntrack -L | sort`), or raise net.netfilter.nf_conntrack_max"
+                "raise `conntrack_max` in the file, or give the VM more memory; `conntrack -L | sort` shows who \
+                 opens so many"
                     .to_owned(),
             );
         }
@@ -231,7 +233,7 @@ impl Status {
         let forwards = self.forwards.iter().map(|one| (&one.vm, &one.path));
         let mut silent = BTreeMap::new();
         for (vm, path) in eips.chain(forwards) {
-            let neighbour = vm.parse().ok().and_then(|vm| self.vitals.neighbours.get(&vm));
+            let neighbour = vm.parse().ok().and_then(|vm| self.neighbours.get(&vm));
             if let Some(neighbour) = neighbour.filter(|neighbour| !neighbour.answers) {
                 silent.entry(vm).or_insert((path, &neighbour.link));
             }
@@ -260,7 +262,7 @@ mod tests {
     use super::super::InterfaceStatus;
     use super::super::entries::State;
     use super::*;
-    use crate::kernel::{Neighbour, Vitals};
+    use crate::kernel::{ConntrackUsage, Neighbour};
     use crate::plan::{Action, Line};
 
     fn status() -> Status {
@@ -293,7 +295,9 @@ mod tests {
             history: Vec::new(),
             notes: Vec::new(),
             problems: Vec::new(),
-            vitals: Vitals::default(),
+            conntrack: ConntrackUsage::default(),
+            source_ports: Vec::new(),
+            neighbours: BTreeMap::new(),
             is_configured: true,
         }
     }
@@ -312,15 +316,23 @@ mod tests {
         assert_eq!(kinds(status()), (Health::Ok, vec![]));
     }
 
+    fn usage(count: u64, max: u64) -> ConntrackUsage {
+        ConntrackUsage {
+            count: Some(count),
+            max: Some(max),
+            ..ConntrackUsage::default()
+        }
+    }
+
     #[test]
     fn connection_tracking_is_told_before_it_is_full() {
         for (tracked, expected) in [(89, Health::Ok), (90, Health::Error), (100, Health::Error)] {
             let mut status = status();
-            status.vitals.tracked = Some((tracked, 100));
+            status.conntrack = usage(tracked, 100);
             assert_eq!(kinds(status).0, expected, "{tracked}");
         }
         let mut unlimited = status();
-        unlimited.vitals.tracked = Some((7, 0));
+        unlimited.conntrack = usage(7, 0);
         assert_eq!(kinds(unlimited).0, Health::Ok);
     }
 
@@ -331,7 +343,7 @@ mod tests {
             answers: false,
             link: "eth0".to_owned(),
         };
-        status.vitals.neighbours.insert([10, 90, 3, 1].into(), silent);
+        status.neighbours.insert([10, 90, 3, 1].into(), silent);
         status.differences = vec![Line {
             action: Action::Add,
             object: "route",

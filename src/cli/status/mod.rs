@@ -2,9 +2,11 @@
 
 mod entries;
 mod faults;
+mod held;
 mod text;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
@@ -18,13 +20,14 @@ use super::{Context, complain, exit, print, run, window};
 use crate::config::{Config, Problem};
 use crate::features;
 use crate::intake::{Kept, accept, fingerprint};
-use crate::kernel::{Vitals, vitals};
+use crate::kernel::{self, ConntrackUsage, Neighbour};
 use crate::lock::{self, Holder};
 use crate::plan::{Line, Operation, Pending, diff};
 use crate::words::plain;
 
 pub(super) use entries::{EipStatus, ForwardStatus, InterfaceStatus, State};
 pub(super) use faults::{Fault, Health};
+use held::PortsStatus;
 
 /// So many of the newest entries of the history are shown.
 const NEWEST: usize = 5;
@@ -75,6 +78,10 @@ pub(super) struct Status {
     pub(super) interfaces: Vec<InterfaceStatus>,
     pub(super) elastic_ips: Vec<EipStatus>,
     pub(super) forwards: Vec<ForwardStatus>,
+    /// The kernel's table of tracked flows.
+    pub(super) conntrack: ConntrackUsage,
+    /// Of the addresses that VMs without an elastic IP are seen as.
+    pub(super) source_ports: Vec<PortsStatus>,
     pub(super) pending: Vec<Pending>,
     /// What a reload of what is in effect would change.
     pub(super) differences: Vec<Line>,
@@ -82,8 +89,9 @@ pub(super) struct Status {
     pub(super) history: Vec<Kept>,
     notes: Vec<String>,
     problems: Vec<Problem>,
+    /// The neighbours that packets were for.
     #[serde(skip)]
-    pub(super) vitals: Vitals,
+    pub(super) neighbours: BTreeMap<Ipv4Addr, Neighbour>,
     /// Whether something is configured.
     #[serde(skip)]
     is_configured: bool,
@@ -153,17 +161,21 @@ pub(super) fn look(context: &Context) -> Result<Status, String> {
             Err(refusal) => (FileState::Invalid, refusal.problems),
         }
     };
+    let desired = features::desired(&config);
     let mut kernel = (context.open)().map_err(|error| error.to_string())?;
-    let observed = kernel.observe().map_err(|error| error.to_string())?;
+    let owned = run::owned(context, || Ok(kernel.observe()?.table.is_some()))?;
+    let observed = kernel
+        .observe_for(&desired, &owned)
+        .map_err(|error| error.to_string())?;
     let is_counted = observed
         .table
         .as_ref()
         .is_some_and(|table| table.counting().next().is_some());
     let counts = kernel.counts().map_err(|error| error.to_string())?;
     let counts = is_counted.then_some(&counts);
+    let source_ports = held::source_ports(&config, kernel.as_mut());
     drop(kernel);
-    let owned = run::owned(context, || Ok(observed.table.is_some()))?;
-    let plan = diff(&features::desired(&config), &observed, &owned);
+    let plan = diff(&desired, &observed, &owned);
     let differences: Vec<Line> = plan.operations.iter().flat_map(Operation::lines).collect();
 
     let agrees = differences.is_empty();
@@ -186,14 +198,22 @@ pub(super) fn look(context: &Context) -> Result<Status, String> {
         interfaces: entries::interfaces(&config, &observed),
         elastic_ips: entries::eips(&config, &observed, counts),
         forwards: entries::forwards(&config, &observed, counts),
+        conntrack: kernel::conntrack_usage(),
+        source_ports: Vec::new(),
         pending: plan.pending,
         differences,
         history: Vec::new(),
         notes: plan.notes,
         problems,
-        vitals: vitals(),
+        neighbours: kernel::neighbours(),
         is_configured: !config.is_empty(),
     };
+    match source_ports {
+        Ok(source_ports) => status.source_ports = source_ports,
+        Err(error) => status
+            .notes
+            .push(format!("how many source ports are in use is not known: {error}")),
+    }
     match context.state.history() {
         Ok(history) => status.history = history.entries.into_iter().take(NEWEST).collect(),
         Err(error) => status.notes.push(format!("read the history: {}", plain(&error))),

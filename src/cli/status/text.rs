@@ -6,7 +6,7 @@ use super::super::report::{count, write_changes};
 use super::super::table;
 use super::super::terminal::{Style, Terminal};
 use super::super::window;
-use super::{EipStatus, ForwardStatus, Health, InterfaceStatus, Options, State, Status};
+use super::{EipStatus, ForwardStatus, Health, InterfaceStatus, Options, State, Status, held};
 use crate::features::nat::counters::Traffic;
 use crate::intake::{Kept, Standing};
 use crate::words::printable_lines;
@@ -60,6 +60,7 @@ impl Status {
         for note in &self.notes {
             let _ = writeln!(text, "note: {note}");
         }
+        let is_whole = options.eip.is_none() && options.vm_ip.is_none() && !options.problems;
         let mut section = |title: &str, heading: &[&str], rows: Vec<Vec<String>>| {
             if rows.is_empty() {
                 return;
@@ -96,16 +97,19 @@ impl Status {
             ],
             self.forwards.iter().map(ForwardStatus::cells).collect(),
         );
-        if options.eip.is_none() && options.vm_ip.is_none() && !options.problems {
+        if is_whole {
             section(
                 "Last changes",
                 &["WHEN", "COMMAND", "FROM", "GENERATION", "CONFIGURATION", "RESULT"],
                 self.history.iter().map(change).collect(),
             );
         }
+        if is_whole {
+            text += &held::text(&self.conntrack, &self.source_ports);
+        }
         if !self.differences.is_empty() {
             let _ = writeln!(text, "\nDifferences");
-            write_changes(&mut text, &self.differences);
+            write_changes(&mut text, &self.differences.iter().collect());
         }
         text
     }
@@ -172,9 +176,10 @@ fn paint(line: &str) -> String {
         "Elastic IPs",
         "Forwards",
         "Last changes",
+        "Connections",
         "Differences",
     ];
-    if is_title.contains(&line.trim_end()) {
+    if is_title.contains(&line.trim_end()) || line.starts_with("Source ports, ") {
         return whole(Style::Heading, line);
     }
     let words = [

@@ -15,12 +15,14 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{EIP_TO_VM, FORWARD, FORWARD_RANGE, KEEP_SOURCE, NAT_SRC, VM_TO_EIP, rule};
+use super::{EIP_TO_VM, FORWARD, FORWARD_RANGE, NAT_DST, NAT_SRC, VM_TO_EIP, VPC_SUBNETS, rule};
 use crate::config::{Eip, Forward};
 use crate::model::nft::{
     Chain, ChainKind, Count, Counted, Counts, Field, FieldType, Hook, Rule, Set, Statement, Table, Tuple,
 };
 
+/// Before the destination is translated.
+const BEFORE_NAT: i32 = NAT_DST - 50;
 /// After source translation.
 const AFTER_NAT: i32 = NAT_SRC + 50;
 
@@ -63,13 +65,15 @@ pub(super) fn count(table: &mut Table) {
         .filter(|sets| holds(sets.map))
         .collect();
     let mut after = Vec::new();
-    if let Some(inside) = table.chains.get_mut(KEEP_SOURCE) {
-        // What stays inside is not counted, and need not be looked up.
-        inside
-            .rules
-            .iter_mut()
-            .for_each(|rule| rule.statements.push(Statement::Return));
-    }
+    let inside = Statement::InSet {
+        field: Field::IpDaddr,
+        set: VPC_SUBNETS.to_owned(),
+        negate: false,
+    };
+    let mut before = vec![rule(
+        vec![inside, Statement::Return],
+        "what stays inside is not counted",
+    )];
     for sets in &counted {
         let is_eip = sets.map == EIP_TO_VM;
         let (to, from): (&[Field], &[Field]) = if is_eip {
@@ -88,12 +92,10 @@ pub(super) fn count(table: &mut Table) {
             let all = direction(reply).into_iter().chain([count, Statement::Return]);
             all.collect()
         };
-        if let Some(chain) = table.chains.get_mut(KEEP_SOURCE) {
-            chain.rules.push(rule(
-                statements(false, to, sets.to),
-                "counted: in, by what the file names",
-            ));
-        }
+        before.push(rule(
+            statements(false, to, sets.to),
+            "counted: in, by what the file names",
+        ));
         after.push(rule(
             statements(true, from, sets.from),
             "counted: out, by what the file names",
@@ -123,6 +125,15 @@ pub(super) fn count(table: &mut Table) {
                 .insert(OUT_CONNECTIONS.to_owned(), Set::counting(&[FieldType::Ipv4Addr]));
         }
     }
+    table.chains.insert(
+        "count_in".to_owned(),
+        Chain {
+            kind: ChainKind::Filter,
+            hook: Hook::Prerouting,
+            priority: BEFORE_NAT,
+            rules: before,
+        },
+    );
     table.chains.insert(
         "count_out".to_owned(),
         Chain {

@@ -4,17 +4,19 @@
 //! holds before a NIC is there, and survives renames:
 //!
 //! - before any translation, what is sent to an address inside the VPC is marked: it keeps its source. What the
-//!   router itself sends is marked as well;
+//!   router itself sends is marked as well. The kernel asks chains of type nat about the first packet of a flow only, and
+//!   the decision is needed for that one only: so the later ones cost nothing;
 //! - the destination is looked up as an elastic IP (any protocol), then as a forwarded port;
 //! - after routing, what is not marked and comes from inside gets its own elastic IP as source, or the router's
-//!   external address.
+//!   external address. With a pool, it gets the address of the pool that the last byte of its own one stands for: a map
+//!   with an element for each of the 256, so that a VM is always seen as the same one, and anybody can tell as which.
 
 pub mod counters;
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use crate::config::{Config, Eip, Forward};
+use crate::config::{Config, Eip, Forward, SnatPool};
 use crate::model::nft::{
     Chain, ChainKind, Element, Field, FieldType, Hook, NatTarget, Rule, Set, Statement, Table, Tuple,
 };
@@ -26,14 +28,12 @@ const EIP_TO_VM: &str = "eip_to_vm";
 const VM_TO_EIP: &str = "vm_to_eip";
 const FORWARD: &str = "forward";
 const FORWARD_RANGE: &str = "forward_range";
-const KEEP_SOURCE: &str = "keep_source";
+const SNAT_POOL: &str = "snat_pool";
 
 /// From this many ports on, a range that keeps its ports is one element of an interval map instead of an
 /// element a port of the hash map. Below, the hash map is cheaper to look up, and needs no Linux 5.6.
 const LONG_RANGE: u32 = 256;
 
-/// After connection tracking (-200, `NF_IP_PRI_CONNTRACK`), before destination translation.
-const BEFORE_NAT: i32 = -150;
 /// `NF_IP_PRI_NAT_DST` and `NF_IP_PRI_NAT_SRC`, linux/netfilter_ipv4.h.
 const NAT_DST: i32 = -100;
 const NAT_SRC: i32 = 100;
@@ -79,10 +79,21 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
         }
     }
 
+    let to_subnets = Statement::InSet {
+        field: Field::IpDaddr,
+        set: VPC_SUBNETS.to_owned(),
+        negate: false,
+    };
+    let keep = Statement::MarkSet(MARK_KEEP_SOURCE);
+    // First of all: a translation ends the chain.
     let mut destination = vec![rule(
+        vec![to_subnets, keep.clone()],
+        "to a private address: keep the source",
+    )];
+    destination.push(rule(
         vec![Statement::Dnat(lookup(&[Field::IpDaddr], EIP_TO_VM, false))],
         "elastic IP: to its VM, whatever the protocol",
-    )];
+    ));
     let port_key = [Field::IpDaddr, Field::L4Proto, Field::ThDport];
     destination.push(rule(
         vec![Statement::Dnat(lookup(&port_key, FORWARD, true))],
@@ -117,24 +128,26 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
             "VM with an elastic IP: seen as that",
         ),
     ];
-    if let Some(external) = config.external() {
+    let pool: Vec<_> = config.snat_pool().iter().flat_map(SnatPool::addresses).collect();
+    if !pool.is_empty() {
+        source.push(rule(
+            vec![Statement::Snat(lookup(
+                &[Field::IpSaddrLastByte],
+                SNAT_POOL,
+                false,
+            ))],
+            "other VMs: seen as their address of the pool",
+        ));
+        table.sets.insert(SNAT_POOL.to_owned(), pool_set(&pool));
+    } else if let Some(external) = config.external() {
         source.push(rule(
             vec![Statement::Snat(NatTarget::Address(external.address.addr()))],
             "other VMs: seen as the router",
         ));
     }
 
-    let to_subnets = Statement::InSet {
-        field: Field::IpDaddr,
-        set: VPC_SUBNETS.to_owned(),
-        negate: false,
-    };
-    let keep = Statement::MarkSet(MARK_KEEP_SOURCE);
-    let keep_source = vec![rule(
-        vec![to_subnets, keep.clone()],
-        "to a private address: keep the source",
-    )];
-    let keep_own_source = vec![rule(vec![keep], "from the router itself: keep the source")];
+    let mut own_destination = destination.clone();
+    own_destination[0] = rule(vec![keep], "from the router itself: keep the source");
 
     for (name, set) in [
         (VPC_SUBNETS, subnets),
@@ -144,42 +157,15 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
     ] {
         table.sets.insert(name.to_owned(), set);
     }
-    for (name, kind, hook, priority, rules) in [
-        (
-            KEEP_SOURCE,
-            ChainKind::Filter,
-            Hook::Prerouting,
-            BEFORE_NAT,
-            keep_source,
-        ),
-        // Not of type route: nothing routes by this mark, so a second route lookup would be for nothing.
-        (
-            "keep_own_source",
-            ChainKind::Filter,
-            Hook::Output,
-            BEFORE_NAT,
-            keep_own_source,
-        ),
-        (
-            "destination",
-            ChainKind::Nat,
-            Hook::Prerouting,
-            NAT_DST,
-            destination.clone(),
-        ),
-        (
-            "own_destination",
-            ChainKind::Nat,
-            Hook::Output,
-            NAT_DST,
-            destination,
-        ),
-        ("source", ChainKind::Nat, Hook::Postrouting, NAT_SRC, source),
+    for (name, hook, priority, rules) in [
+        ("destination", Hook::Prerouting, NAT_DST, destination),
+        ("own_destination", Hook::Output, NAT_DST, own_destination),
+        ("source", Hook::Postrouting, NAT_SRC, source),
     ] {
         table.chains.insert(
             name.to_owned(),
             Chain {
-                kind,
+                kind: ChainKind::Nat,
                 hook,
                 priority,
                 rules,
@@ -190,6 +176,15 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
         counters::count(&mut table);
     }
     desired.table = Some(table);
+}
+
+/// The address of the pool for each last byte of a VM's own.
+fn pool_set(pool: &[Ipv4Addr]) -> Set {
+    let mut set = Set::new(&[FieldType::Ipv4Addr], &[FieldType::Ipv4Addr], false);
+    let bytes = (0..=u8::MAX).map(|byte| Element::key(Ipv4Addr::new(0, 0, 0, byte)));
+    let values = pool.iter().cycle().map(|address| Tuple::from(*address));
+    set.elements = bytes.zip(values).collect();
+    set
 }
 
 /// Whether the kernel has what this elastic IP needs in our table.

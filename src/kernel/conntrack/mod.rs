@@ -7,6 +7,7 @@
 
 #[cfg(fuzzing)]
 pub mod fuzz;
+pub(super) mod usage;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -68,6 +69,7 @@ impl Conntrack {
         Ok(Self {
             reader: open()?,
             deleter: Deleter {
+                is_busy: false,
                 socket: open()?,
                 batch: Messages::default(),
                 waiting: 0,
@@ -84,44 +86,96 @@ impl Conntrack {
     /// [`Error::Unsupported`] if the kernel has no nf_conntrack or no netlink to it; else if it refuses. Flows may have been
     /// deleted then.
     pub(super) fn end_flows(&mut self, is_stale: &mut dyn FnMut(&Flow) -> bool) -> Result<usize, Error> {
-        let request = Request {
-            what: "list the tracked flows",
-            to: &TO,
-            kind: GET,
-            flags: libc::NLM_F_DUMP,
-            names: &[],
-        };
-        self.deleter.ended = 0;
-        for _ in 0..TRIES {
-            let deleter = &mut self.deleter;
-            let mut refused = None;
-            let read = self.reader.ask(&request, |family, message| {
-                if refused.is_none()
-                    && let Some(entry) = Entry::of(family, message)?
-                    && is_stale(&entry.flow)
-                {
-                    refused = deleter.delete(&entry).err();
-                }
-                Ok(())
-            });
-            refused = refused.or_else(|| deleter.finish().err());
-            if let Some(error) = refused {
-                return Err(error);
-            }
-            match read {
-                Ok(true) => return Ok(self.deleter.ended),
-                // The hash table was changed while it was read, or the queue was full.
-                Ok(false) => {}
-                Err(Error::Read { source, .. }) if source.raw_os_error() == Some(libc::ENOBUFS) => {
-                    // What is left of the answer is read by nobody.
-                    self.reader = NetfilterSocket::open().map_err(failed)?;
-                }
-                Err(Error::Read { source, .. }) => return Err(failed(source)),
-                Err(error) => return Err(error),
-            }
+        (self.deleter.ended, self.deleter.is_busy) = (0, false);
+        // The hash may have millions of buckets, and a reading looks into each.
+        if usage::count() == Some(0) {
+            return Ok(0);
         }
-        Err(Error::Interrupted)
+        let deleter = &mut self.deleter;
+        let read = read(&mut self.reader, |entry| match entry {
+            Some(entry) if is_stale(&entry.flow) => deleter.delete(entry),
+            Some(_) => Ok(()),
+            None => deleter.finish(),
+        });
+        // Also of a reading that failed: what waits would go out with the next one.
+        let finished = deleter.finish();
+        read.and(finished)?;
+        if deleter.is_busy {
+            return Err(STILL_FAST);
+        }
+        Ok(deleter.ended)
     }
+
+    /// Shows every tracked IPv4 flow. `None` comes before the first one, and again where the reading begins anew: what was
+    /// seen until then does not count.
+    ///
+    /// # Errors
+    /// As [`Conntrack::end_flows`].
+    pub(super) fn read_flows(&mut self, see: &mut dyn FnMut(Option<&Flow>)) -> Result<(), Error> {
+        read(&mut self.reader, |entry| {
+            see(entry.map(|entry| &entry.flow));
+            Ok(())
+        })
+    }
+
+    /// How many flows the last pass ended, also if it came to no good end.
+    pub(super) fn ended(&self) -> usize {
+        self.deleter.ended
+    }
+}
+
+/// Reads the table, as often as it takes; `None` comes before each reading. The first error of `each` ends it.
+fn read(
+    reader: &mut NetfilterSocket,
+    mut each: impl FnMut(Option<&Entry<'_>>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let request = Request {
+        what: "list the tracked flows",
+        to: &TO,
+        kind: GET,
+        flags: libc::NLM_F_DUMP,
+        names: &[],
+    };
+    for _ in 0..TRIES {
+        each(None)?;
+        let mut refused = None;
+        let read = reader.ask(&request, |family, message| {
+            if refused.is_none()
+                && let Some(entry) = Entry::of(family, message)?
+            {
+                refused = each(Some(&entry)).err();
+            }
+            Ok(())
+        });
+        if let Some(error) = refused {
+            return Err(error);
+        }
+        match read {
+            Ok(true) => return Ok(()),
+            // The hash table was changed while it was read, or the queue was full.
+            Ok(false) => {}
+            Err(Error::Read { source, .. }) if source.raw_os_error() == Some(libc::ENOBUFS) => {
+                // What is left of the answer is read by nobody.
+                *reader = NetfilterSocket::open().map_err(failed)?;
+            }
+            Err(Error::Read { source, .. }) => return Err(failed(source)),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::Interrupted)
+}
+
+/// Such a kernel answers `EBUSY` for a flow that is in a flowtable (`ctnetlink_del_conntrack`, before commit 9b7c68b3911a of
+/// Linux 6.4, which 6.1.32 and others of that time have as well).
+pub(super) const STILL_FAST: Error = Error::Unsupported {
+    feature: "means to end a flow that is on the fast path",
+    remedy: "set `fast_path: off`, or use Linux 6.4 or later",
+};
+
+/// Whether an error is [`STILL_FAST`].
+pub(super) fn is_still_fast(error: &Error) -> bool {
+    matches!((error, &STILL_FAST),
+        (Error::Unsupported { feature, .. }, Error::Unsupported { feature: fast, .. }) if feature == fast)
 }
 
 /// nfnetlink answers `EINVAL` where nobody has registered for a subsystem (`nfnetlink_rcv_msg`, nfnetlink.c).
@@ -222,7 +276,8 @@ fn ends(bytes: &[u8]) -> Result<Option<Ends>, String> {
     )))
 }
 
-fn has_ports(protocol: u8) -> bool {
+/// Whether a protocol has ports where TCP has them.
+pub(super) fn has_ports(protocol: u8) -> bool {
     let with_ports = [
         libc::IPPROTO_TCP,
         libc::IPPROTO_UDP,
@@ -243,6 +298,8 @@ struct Deleter {
     first: u32,
     /// How many flows were deleted.
     ended: usize,
+    /// Whether the kernel would not let one go that is on the fast path.
+    is_busy: bool,
 }
 
 impl Deleter {
@@ -278,8 +335,10 @@ impl Deleter {
             whole.map_err(|source| Error::Refused { source })?;
             if answered.len() == waiting as usize {
                 self.ended += answered.values().filter(|errno| errno.is_none()).count();
-                // Gone already, with its number or altogether.
-                let refused = answered.values().flatten().find(|errno| **errno != libc::ENOENT);
+                self.is_busy |= answered.values().flatten().any(|errno| *errno == libc::EBUSY);
+                // Gone already, with its number or altogether; or told at the end.
+                let mut refused = answered.values().flatten();
+                let refused = refused.find(|errno| !matches!(**errno, libc::ENOENT | libc::EBUSY));
                 return refused.map_or(Ok(()), |errno| Err(Error::refused(*errno)));
             }
         }

@@ -5,8 +5,8 @@
 use netlink_packet_core::NlasIterator;
 use nix::libc;
 
-/// `nfgen_family`: all that we ask for is of IPv4.
-const FAMILY: u8 = libc::NFPROTO_IPV4 as u8;
+/// `nfgen_family`: nearly all that we ask for is of IPv4.
+pub(in crate::kernel) const FAMILY: u8 = libc::NFPROTO_IPV4 as u8;
 
 /// Header of a netlink message (`struct nlmsghdr`).
 const HEADER: usize = 16;
@@ -50,8 +50,21 @@ impl Messages {
         sequence: u32,
         write: impl FnOnce(&mut Self),
     ) {
+        self.message_of(FAMILY, subsystem, kind, flags, sequence, write);
+    }
+
+    /// The same about another family (`NFPROTO_*`).
+    pub(in crate::kernel) fn message_of(
+        &mut self,
+        family: u8,
+        subsystem: libc::c_int,
+        kind: libc::c_int,
+        flags: libc::c_int,
+        sequence: u32,
+        write: impl FnOnce(&mut Self),
+    ) {
         let kind = ((subsystem << 8) | kind) as u16;
-        self.open(kind, flags as u16, sequence, FAMILY, 0);
+        self.open(kind, flags as u16, sequence, family, 0);
         write(self);
         self.close();
     }

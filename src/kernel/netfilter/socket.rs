@@ -10,7 +10,7 @@ use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 
-use super::message::{Answer, Content, Messages, answers};
+use super::message::{Answer, Content, FAMILY, Messages, answers};
 use crate::kernel::error::Error;
 
 /// The kernel fills at most 32 KiB at a time (`netlink_dump`, af_netlink.c); an error carries its request, which
@@ -89,12 +89,26 @@ impl NetfilterSocket {
     pub(in crate::kernel) fn ask(
         &mut self,
         request: &Request<'_>,
+        each: impl FnMut(u8, &[u8]) -> Result<(), String>,
+    ) -> Result<bool, Error> {
+        self.ask_of(FAMILY, request, each)
+    }
+
+    /// The same about another family (`NFPROTO_*`; unspecified: all of them).
+    ///
+    /// # Errors
+    /// As of [`Self::ask`].
+    pub(in crate::kernel) fn ask_of(
+        &mut self,
+        family: u8,
+        request: &Request<'_>,
         mut each: impl FnMut(u8, &[u8]) -> Result<(), String>,
     ) -> Result<bool, Error> {
         let sequence = self.numbers(1);
         let mut message = Messages::default();
         // An acknowledgement ends what is no dump; a dump has its own end.
-        message.message_to(
+        message.message_of(
+            family,
             request.to.number,
             request.kind,
             libc::NLM_F_REQUEST | libc::NLM_F_ACK | request.flags,

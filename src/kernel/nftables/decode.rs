@@ -14,7 +14,7 @@ use super::types;
 use super::uapi::{chain, rule, set, table};
 use crate::model::nft::{Chain, ChainKind, Hook, Rule, Set, Statement};
 
-/// The priority of a chain that is not as one of ours could be: no desired chain has it.
+/// The priority of a chain or flowtable that is not as one of ours could be: no desired one has it.
 pub(super) const FOREIGN_PRIORITY: i32 = i32::MIN;
 
 /// A chain that stands for what the model cannot say; `problem` says it.
@@ -85,15 +85,13 @@ pub(super) fn set(message: &[u8]) -> Result<(String, String, Option<Set>), Strin
     }
     let (interval, map) = (libc::NFT_SET_INTERVAL as u32, libc::NFT_SET_MAP as u32);
     let description = Attributes::<4>::read(message.get(set::DESCRIPTION).unwrap_or_default())?;
-    // A limit of its size would refuse our elements; a timeout would take them away.
-    // Where packets make the elements (and only there) the kernel sets one by itself.
+    // A timeout would take elements away.
     let counts = flags & set::FLAG_EVALUATED != 0;
     let is_plain = flags & !(interval | map | set::FLAG_CONCATENATION | set::FLAG_EVALUATED) == 0
         && !(counts && flags & (interval | map) != 0)
         && ![set::TIMEOUT, set::EXPRESSION, set::EXPRESSIONS]
             .into_iter()
-            .any(|kind| message.has(kind))
-        && (counts || !description.has(set::DESCRIPTION_SIZE));
+            .any(|kind| message.has(kind));
     let fields = |kind, length| types::fields(message.number(kind)?, message.number(length)?);
     let data = match flags & map {
         0 => Some(Vec::new()),
@@ -101,7 +99,10 @@ pub(super) fn set(message: &[u8]) -> Result<(String, String, Option<Set>), Strin
     };
     let read = match (fields(set::KEY_TYPE, set::KEY_LENGTH), data) {
         (Some(key), Some(_)) if is_plain && counts => Set::counting(&key),
-        (Some(key), Some(data)) if is_plain => Set::new(&key, &data, flags & interval != 0),
+        (Some(key), Some(data)) if is_plain => Set {
+            size: description.number(set::DESCRIPTION_SIZE).unwrap_or(0),
+            ..Set::new(&key, &data, flags & interval != 0)
+        },
         _ => foreign_set(),
     };
     Ok((names.0, names.1, Some(read)))
@@ -180,6 +181,7 @@ mod tests {
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
             let _ = table(&bytes);
             let _ = chain(&bytes);
+            let _ = super::super::flowtable::read(&bytes);
             let _ = rule(&bytes, &BTreeMap::new());
             if let Ok((_, _, Some(set))) = set(&bytes) {
                 let _ = super::super::elements::Read::default().message(&set, &bytes);

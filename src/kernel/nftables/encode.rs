@@ -10,6 +10,7 @@ use nix::libc;
 use super::decode::FOREIGN_PRIORITY;
 use super::elements::{self, Direction};
 use super::expression::c_string;
+use super::flowtable;
 use super::message::Messages;
 use super::shim;
 use super::statement::compile;
@@ -17,13 +18,16 @@ use super::types;
 use super::uapi::{rule, set, table};
 use crate::kernel::error::Error;
 use crate::model::nft::{
-    Chain, ChainEdit, ChainKind, Element, Hook, NatTarget, Rule, Set, SetEdit, Statement, Table, TableChange,
-    Tuple,
+    Chain, ChainEdit, ChainKind, Element, Flowtable, FlowtableEdit, Hook, NatTarget, Rule, Set, SetEdit,
+    Statement, Table, TableChange, Tuple,
 };
 use crate::owned::NFT_TABLE;
 
 /// The kernel takes no more in a rule (`NFT_RULE_MAXEXPRS`), and nftnl has no room for many more.
 const MOST_EXPRESSIONS: usize = 128;
+
+/// A set of single elements has room for this many: 64 KiB of buckets.
+const LEAST_ROOM: u32 = 4_096;
 
 /// A batch, from its first message to its last.
 pub(super) struct Batch {
@@ -36,6 +40,7 @@ pub(super) struct Batch {
     needs: BTreeMap<u32, Need>,
     writer: shim::Writer,
     table: nftnl::Table,
+    name: String,
 }
 
 /// What the kernel must have for a message.
@@ -47,6 +52,8 @@ enum Need {
     ConcatenatedRanges,
     /// The elements that were seen.
     Elements,
+    /// The devices of a flowtable.
+    Devices,
 }
 
 impl Batch {
@@ -56,23 +63,7 @@ impl Batch {
     /// # Errors
     /// If a name cannot be written.
     pub(super) fn new(change: &TableChange, generation: u32, first: u32) -> Result<Option<Self>, Error> {
-        let table = nftnl::Table::new(c_string(NFT_TABLE)?, ProtoFamily::Ipv4);
-        let writer = shim::Writer::new();
-        let mut batch = Self {
-            messages: Messages::default(),
-            first,
-            count: 0,
-            needs: BTreeMap::new(),
-            writer,
-            table,
-        };
-        // nftnl's own batch has no generation: the kernel would take it whatever came in between.
-        let sequence = batch.next();
-        batch
-            .messages
-            .batch_edge(libc::NFNL_MSG_BATCH_BEGIN, sequence, |message| {
-                message.number(libc::NFNL_BATCH_GENID as u16, generation);
-            });
+        let mut batch = Self::begin(NFT_TABLE, generation, first)?;
         batch.change(change)?;
         if batch.count == 1 {
             return Ok(None);
@@ -84,6 +75,26 @@ impl Batch {
             .messages
             .batch_edge(libc::NFNL_MSG_BATCH_END, sequence, |_| ());
         Ok(Some(batch))
+    }
+
+    fn begin(name: &str, generation: u32, first: u32) -> Result<Self, Error> {
+        let mut batch = Self {
+            messages: Messages::default(),
+            first,
+            count: 0,
+            needs: BTreeMap::new(),
+            writer: shim::Writer::new(),
+            table: nftnl::Table::new(c_string(name)?, ProtoFamily::Ipv4),
+            name: name.to_owned(),
+        };
+        // nftnl's own batch has no generation: the kernel would take it whatever came in between.
+        let sequence = batch.next();
+        batch
+            .messages
+            .batch_edge(libc::NFNL_MSG_BATCH_BEGIN, sequence, |message| {
+                message.number(libc::NFNL_BATCH_GENID as u16, generation);
+            });
+        Ok(batch)
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -112,6 +123,8 @@ impl Batch {
                 remedy: "load the module nft_chain_nat (nft_chain_nat_ipv4 before Linux 5.1), or use a kernel \
                          with CONFIG_NFT_NAT",
             },
+            // A NIC went since it was seen, or has another name. (That the kernel has flowtables was asked before.)
+            (libc::ENOENT, Some(Need::Devices)) => Error::Interrupted,
             (libc::EINVAL | libc::EOPNOTSUPP, Some(Need::ConcatenatedRanges)) => Error::Unsupported {
                 feature: "nftables sets with ranges in concatenated keys",
                 remedy: "use Linux 5.6 or later",
@@ -136,15 +149,31 @@ impl Batch {
                 chains,
                 remove_sets,
                 add_sets,
-            } => self.edit(elements, chains, remove_sets, add_sets),
+                flowtables,
+            } => self.edit(elements, chains, (remove_sets, add_sets), flowtables),
         }
+    }
+
+    /// A batch that makes this table, which has no sets, under another name, and that has no end: the kernel tries all of it, says whether it
+    /// could, and takes it back (`nfnetlink_rcv_batch`, nfnetlink.c; `nft --check` does the same). Nobody hears of it.
+    ///
+    /// # Errors
+    /// If a name cannot be written.
+    pub(super) fn rehearsal(name: &str, table: &Table, generation: u32, first: u32) -> Result<Self, Error> {
+        let mut batch = Self::begin(name, generation, first)?;
+        batch.create(table)?;
+        batch.messages.acknowledge_last();
+        Ok(batch)
     }
 
     /// `add table ip kylin_vr { .. }`
     fn create(&mut self, table: &Table) -> Result<(), Error> {
         let message = self.writer.add(&self.table);
         self.written(&message);
-        let foreign = self.add_sets(&table.sets)?;
+        let mut foreign = self.add_sets(&table.sets)?;
+        for (name, flowtable) in &table.flowtables {
+            foreign.extend(self.add_flowtable(name, flowtable));
+        }
         let chains = || {
             table
                 .chains
@@ -175,8 +204,8 @@ impl Batch {
         &mut self,
         elements: &BTreeMap<String, SetEdit>,
         chains: &BTreeMap<String, ChainEdit>,
-        remove_sets: &BTreeMap<String, Set>,
-        add_sets: &BTreeMap<String, Set>,
+        (remove_sets, add_sets): (&BTreeMap<String, Set>, &BTreeMap<String, Set>),
+        flowtables: &BTreeMap<String, FlowtableEdit>,
     ) -> Result<(), Error> {
         for (name, _) in chains.iter().filter(|(_, edit)| !edit.from.is_empty()) {
             self.flush_chain(name);
@@ -187,7 +216,13 @@ impl Batch {
         for name in remove_sets.keys() {
             self.delete_set(name);
         }
-        let foreign = self.add_sets(add_sets)?;
+        for (name, _) in flowtables.iter().filter(|(_, edit)| edit.from.is_some()) {
+            self.delete_flowtable(name);
+        }
+        let mut foreign = self.add_sets(add_sets)?;
+        for (name, edit) in flowtables {
+            foreign.extend(edit.to.as_ref().and_then(|to| self.add_flowtable(name, to)));
+        }
         for (name, edit) in elements {
             self.elements(Direction::Add, (name, &edit.set), edit.add.iter().copied());
         }
@@ -215,6 +250,22 @@ impl Batch {
                 message.text(set::TABLE, NFT_TABLE);
                 message.text(set::NAME, name);
             });
+    }
+
+    /// Adds a flowtable; its name if it was read as foreign, and so left out.
+    fn add_flowtable<'a>(&mut self, name: &'a str, wanted: &Flowtable) -> Option<&'a str> {
+        if wanted.priority == FOREIGN_PRIORITY {
+            return Some(name);
+        }
+        let sequence = self.next();
+        flowtable::add(&mut self.messages, sequence, (&self.name, name), wanted);
+        self.needs.insert(sequence, Need::Devices);
+        None
+    }
+
+    fn delete_flowtable(&mut self, name: &str) {
+        let sequence = self.next();
+        flowtable::delete(&mut self.messages, sequence, (&self.name, name));
     }
 
     /// Adds sets with what they hold. Returns those that were left out: what was read as [`foreign`].
@@ -264,6 +315,7 @@ impl Batch {
             flags,
             key: size(&set.key),
             data: (!set.data.is_empty()).then(|| size(&set.data)),
+            size: room(set),
             fields,
         });
         let sequence = self.written(&message);
@@ -310,6 +362,7 @@ impl Batch {
     fn add_rules(&mut self, chain: &str, rules: &[Rule], foreign: &BTreeSet<&str>) -> Result<(), Error> {
         let can_be_written = |statement: &Statement| match statement {
             Statement::Foreign(_) => false,
+            Statement::FlowAdd(flowtable) => !foreign.contains(flowtable.as_str()),
             Statement::InSet { set, .. } => !foreign.contains(set.as_str()),
             Statement::Count(count) => ![&count.set, &count.map]
                 .into_iter()
@@ -358,6 +411,20 @@ impl Batch {
         self.count += 1;
         self.first.wrapping_add(self.count - 1)
     }
+}
+
+/// How many elements a set is made for; 0: any number. With a number the kernel takes a hash table of a fixed size
+/// (`nft_hash_type`, nft_set_hash.c) instead of one that grows: elements come faster, lookups are cheaper, and a dump is
+/// whole also right after a change. Ranges are in trees, which have no size.
+///
+/// A quarter more than there is, then the next power of two: a set that outgrows its size is replaced with the whole table.
+fn room(set: &Set) -> u32 {
+    if set.interval {
+        return 0;
+    }
+    let elements = u32::try_from(set.elements.len()).unwrap_or(u32::MAX);
+    let room = elements.saturating_add(elements / 4).max(LEAST_ROOM);
+    room.checked_next_power_of_two().unwrap_or(u32::MAX).max(set.size)
 }
 
 /// A rule's user data with a comment as nft(8) writes it: type, length, and the text with a zero at its end.

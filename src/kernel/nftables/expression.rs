@@ -11,7 +11,9 @@ use nix::libc;
 
 use super::message::Attributes;
 use super::shim::{self, Value};
-use super::uapi::expression::{bitwise, byteorder, cmp, ct, dynset, immediate, lookup, meta, nat, payload};
+use super::uapi::expression::{
+    bitwise, byteorder, cmp, ct, dynset, flow_offload, immediate, lookup, meta, nat, payload,
+};
 use super::uapi::{element, rule};
 use crate::kernel::error::Error;
 
@@ -51,6 +53,10 @@ pub(super) enum Expression {
         key: u32,
         from: Register,
     },
+    /// `ct load state => reg 1`
+    CtState { to: Register },
+    /// `flow add @FLOWTABLE`
+    FlowOffload { flowtable: String },
     /// `lookup reg 1 set SET dreg 1`
     Lookup {
         set: String,
@@ -73,6 +79,8 @@ pub(super) enum Expression {
     EqualByte { from: Register, value: u8 },
     /// `dynset add reg_key 1 set SET expr [ counter pkts 0 bytes 0 ]`
     Count { set: String, from: Register },
+    /// `cmp neq reg 1 0x00000000`
+    NotEqual { from: Register, value: u32 },
     /// `immediate reg 1 0x0a090909`
     Load { to: Register, value: [u8; 4] },
     /// `immediate reg 0 return`
@@ -153,12 +161,11 @@ impl Expression {
                     (sys::NFTNL_EXPR_BITWISE_XOR, Data(xor.to_ne_bytes())),
                 ],
             ),
-            Self::Equal { from, value } => (
-                c"cmp",
+            Self::CtState { to } => (
+                c"ct",
                 vec![
-                    (sys::NFTNL_EXPR_CMP_SREG, Number(*from)),
-                    (sys::NFTNL_EXPR_CMP_OP, Number(libc::NFT_CMP_EQ as u32)),
-                    (sys::NFTNL_EXPR_CMP_DATA, Data(value.to_ne_bytes())),
+                    (sys::NFTNL_EXPR_CT_DREG, Number(*to)),
+                    (sys::NFTNL_EXPR_CT_KEY, Number(libc::NFT_CT_STATE as u32)),
                 ],
             ),
             Self::Direction { to } => (
@@ -185,6 +192,12 @@ impl Expression {
                     (sys::NFTNL_EXPR_DYNSET_EXPR, Value::Inner(c"counter")),
                 ],
             ),
+            Self::FlowOffload { flowtable } => (
+                c"flow_offload",
+                vec![(sys::NFTNL_EXPR_FLOW_TABLE_NAME, Value::Name(c_string(flowtable)?))],
+            ),
+            Self::Equal { from, value } => compare(libc::NFT_CMP_EQ, *from, *value),
+            Self::NotEqual { from, value } => compare(libc::NFT_CMP_NEQ, *from, *value),
             Self::Load { to, value } => (
                 c"immediate",
                 vec![
@@ -227,12 +240,16 @@ impl Expression {
         let known = match name.as_str() {
             "payload" => read_payload(&data),
             "meta" => read_meta(&data),
+            "ct" => read_ct(&data),
+            "flow_offload" => {
+                let flowtable = data.text(flow_offload::TABLE_NAME);
+                flowtable.map(|flowtable| Self::FlowOffload { flowtable })
+            }
             "lookup" => read_lookup(&data),
             "bitwise" => read_bitwise(&data),
             "cmp" => read_cmp(&data),
             "immediate" => read_immediate(&data),
             "nat" => read_nat(&data),
-            "ct" => read_ct(&data),
             "dynset" => read_dynset(&data),
             _ => None,
         };
@@ -241,6 +258,18 @@ impl Expression {
 }
 
 type Data<'a> = Attributes<'a, 16>;
+
+/// A comparison, by `NFT_CMP_*`, as libnftnl takes it.
+fn compare(operation: libc::c_int, from: Register, value: u32) -> (&'static CStr, Vec<(u32, Value)>) {
+    (
+        c"cmp",
+        vec![
+            (sys::NFTNL_EXPR_CMP_SREG, Value::Number(from)),
+            (sys::NFTNL_EXPR_CMP_OP, Value::Number(operation as u32)),
+            (sys::NFTNL_EXPR_CMP_DATA, Value::Data(value.to_ne_bytes())),
+        ],
+    )
+}
 
 /// nft 1.0.6 puts `byteorder reg 9 = hton(reg 9, 2, 1)` behind a protocol that is looked up in ranges: it swaps
 /// as many pairs of bytes as there are in one byte.
@@ -268,6 +297,17 @@ fn read_meta(data: &Data<'_>) -> Option<Expression> {
     }
 }
 
+fn read_ct(data: &Data<'_>) -> Option<Expression> {
+    // With a direction of its own (`ct original saddr`) it says something else.
+    (!data.has(ct::DIRECTION)).then_some(())?;
+    let to = data.number(ct::DREG)?;
+    match data.number(ct::KEY)? as i32 {
+        libc::NFT_CT_STATE => Some(Expression::CtState { to }),
+        libc::NFT_CT_DIRECTION => Some(Expression::Direction { to }),
+        _ => None,
+    }
+}
+
 fn read_lookup(data: &Data<'_>) -> Option<Expression> {
     let flags = data.number(lookup::FLAGS).unwrap_or(0);
     (flags & !(libc::NFT_LOOKUP_F_INV as u32) == 0).then_some(())?;
@@ -291,20 +331,21 @@ fn read_bitwise(data: &Data<'_>) -> Option<Expression> {
 }
 
 fn read_cmp(data: &Data<'_>) -> Option<Expression> {
-    (data.number(cmp::OPERATION)? == libc::NFT_CMP_EQ as u32).then_some(())?;
     let from = data.number(cmp::SREG)?;
+    let is_equal = match data.number(cmp::OPERATION)? as i32 {
+        libc::NFT_CMP_EQ => true,
+        libc::NFT_CMP_NEQ => false,
+        _ => return None,
+    };
     if let Some(value) = byte(data.get(cmp::DATA)) {
-        return Some(Expression::EqualByte { from, value });
+        return is_equal.then_some(Expression::EqualByte { from, value });
     }
     let value = u32::from_ne_bytes(word(data.get(cmp::DATA))?);
-    Some(Expression::Equal { from, value })
-}
-
-fn read_ct(data: &Data<'_>) -> Option<Expression> {
-    // With a direction of its own (`ct original saddr`) it says something else.
-    let is_plain = data.number(ct::KEY)? == libc::NFT_CT_DIRECTION as u32 && !data.has(ct::DIRECTION);
-    let to = data.number(ct::DREG)?;
-    is_plain.then_some(Expression::Direction { to })
+    Some(if is_equal {
+        Expression::Equal { from, value }
+    } else {
+        Expression::NotEqual { from, value }
+    })
 }
 
 /// Only the one that adds an element with a counter: how much that has counted is the element's.
@@ -430,6 +471,9 @@ impl fmt::Display for Expression {
                     "bitwise reg {to} = ( reg {from} & 0x{mask:08x} ) ^ 0x{xor:08x}"
                 )
             }
+            Self::CtState { to } => write!(f, "ct load state => reg {to}"),
+            Self::FlowOffload { flowtable } => write!(f, "flow add @{flowtable}"),
+            Self::NotEqual { from, value } => write!(f, "cmp neq reg {from} 0x{value:08x}"),
             Self::Equal { from, value } => write!(f, "cmp eq reg {from} 0x{value:08x}"),
             Self::Direction { to } => write!(f, "ct load direction => reg {to}"),
             Self::EqualByte { from, value } => write!(f, "cmp eq reg {from} 0x{value:02x}"),

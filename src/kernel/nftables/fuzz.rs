@@ -8,7 +8,7 @@ use super::elements;
 use super::encode::Batch;
 use super::listing::Listing;
 use super::message::{Answer, Attributes, Content, answers, attributes};
-use super::uapi::element;
+use super::uapi::{element, flowtable};
 use crate::kernel::error::Error;
 use crate::model::nft::{Table, TableChange};
 use crate::owned::NFT_TABLE;
@@ -37,6 +37,7 @@ pub fn read(bytes: &[u8]) -> Result<Option<Table>, String> {
         listing.table(message)
     })?;
     each(libc::NFT_MSG_NEWSET, Listing::set)?;
+    each(flowtable::MESSAGE_NEW, Listing::flowtable)?;
     each(libc::NFT_MSG_NEWCHAIN, Listing::chain)?;
     each(libc::NFT_MSG_NEWRULE, Listing::rule)?;
     let mut reads: BTreeMap<String, elements::Read> = BTreeMap::new();

@@ -5,8 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::decode::{self, foreign_chain};
+use super::flowtable;
 use super::uapi::FAMILY;
-use crate::model::nft::{Chain, Set, Table};
+use crate::model::nft::{Chain, Flowtable, Set, Table};
 use crate::owned::NFT_TABLE;
 
 /// Our table as far as it was told.
@@ -15,6 +16,7 @@ pub(super) struct Listing {
     /// Sets by name; their elements are dumps of their own.
     pub(super) sets: BTreeMap<String, Set>,
     chains: BTreeMap<String, Chain>,
+    flowtables: BTreeMap<String, Flowtable>,
     /// What is odd about the table itself, as a chain.
     oddity: Option<Chain>,
     /// The kernel's numbers of the rules that were told.
@@ -54,6 +56,15 @@ impl Listing {
         Ok(())
     }
 
+    /// A flowtable.
+    pub(super) fn flowtable(&mut self, family: u8, message: &[u8]) -> Result<(), String> {
+        let (table, name, flowtable) = flowtable::read(message)?;
+        if is_ours(family, &table) {
+            self.flowtables.insert(name, flowtable);
+        }
+        Ok(())
+    }
+
     /// A rule, once all sets and chains were told.
     pub(super) fn rule(&mut self, family: u8, message: &[u8]) -> Result<(), String> {
         let placed = decode::rule(message, &self.sets)?;
@@ -74,6 +85,7 @@ impl Listing {
         }
         (!self.told_twice).then_some(Table {
             sets: self.sets,
+            flowtables: self.flowtables,
             chains: self.chains,
         })
     }

@@ -4,7 +4,7 @@
 //! carried out only on the very table that was looked at (`NFNL_BATCH_GENID`; what others do to theirs does not matter).
 //!
 //! - `uapi`, `types`: the numbers of the kernel and of nft(8)
-//! - `elements`, `expression`, `statement`: the parts of a table, each in both directions
+//! - `elements`, `expression`, `statement`, `flowtable`: the parts of a table, each in both directions
 //! - `encode`: a change into a batch, by way of nftnl and (`shim`) what that lacks; `decode`: dumps into a table;
 //!   `listing`: what the dumps of one look add up to
 
@@ -12,6 +12,7 @@ mod decode;
 mod elements;
 mod encode;
 mod expression;
+mod flowtable;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod listing;
@@ -42,6 +43,9 @@ const TO: Subsystem = Subsystem {
     number: libc::NFNL_SUBSYS_NFTABLES,
     holds: "nftables table ip kylin_vr",
 };
+
+/// What a table is called that is only tried.
+const REHEARSAL: &str = "kylin_vr_rehearsal";
 
 /// How often a look is repeated that others disturb before that is an error.
 const TRIES: u64 = 16;
@@ -110,6 +114,19 @@ impl Nftables {
             }
         }
         Err(Error::Interrupted)
+    }
+
+    /// Whether no batch of anybody's was carried out since the last look, or since our own last batch. The table that was
+    /// seen is forgotten: there is nothing to change before the next look.
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    pub(super) fn is_as_seen(&mut self) -> Result<bool, Error> {
+        self.seen = None;
+        let Some(generation) = self.generation else {
+            return Ok(false);
+        };
+        Ok(self.ask_generation()? == generation)
     }
 
     /// Carries out a change of the table that was seen last, whole or not at all. What others do to their own tables
@@ -185,6 +202,27 @@ impl Nftables {
         }
     }
 
+    /// Whether the kernel could make this table, which has no sets, tried without making it. Modules that it lacks are loaded for that.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] if others changed nftables through many tries, [`Error::Refused`] if it will not even try.
+    pub(super) fn can_make(&mut self, table: &Table) -> Result<bool, Error> {
+        for _ in 0..TRIES {
+            let generation = self.ask_generation()?;
+            let first = self.socket.numbers(0);
+            let batch = Batch::rehearsal(REHEARSAL, table, generation, first)?;
+            self.socket.numbers(batch.count());
+            let answers = self.socket.batch(batch.bytes(), |sequence| batch.has(sequence));
+            match answers.map_err(not_sent)? {
+                Answers::Acknowledged => return Ok(true),
+                Answers::Failed(_, libc::ENOENT | libc::EOPNOTSUPP | libc::EINVAL) => return Ok(false),
+                Answers::Failed(_, libc::ERESTART) | Answers::Lost => {}
+                Answers::Failed(_, errno) => return Err(Error::refused(errno)),
+            }
+        }
+        Err(Error::Interrupted)
+    }
+
     /// The batch of a change, as it would be sent on a fresh socket.
     ///
     /// # Errors
@@ -227,7 +265,9 @@ impl Nftables {
         if !self.look_at_table(&mut listing)? {
             return Ok(Look::Seen(None));
         }
-        let whole = self.look_at_sets(&mut listing)? && self.look_at_chains(&mut listing)?;
+        let whole = self.look_at_sets(&mut listing)?
+            && self.look_at_flowtables(&mut listing)?
+            && self.look_at_chains(&mut listing)?;
         Ok(match listing.finish().filter(|_| whole) {
             Some(table) => Look::Seen(Some(table)),
             None => Look::Disturbed,
@@ -331,6 +371,18 @@ impl Nftables {
             counts.insert(name.to_owned(), counted);
         }
         Ok(counts)
+    }
+
+    fn look_at_flowtables(&mut self, listing: &mut Listing) -> Result<bool, Error> {
+        let request = Request {
+            to: &TO,
+            what: "list the flowtables",
+            kind: uapi::flowtable::MESSAGE_GET,
+            flags: libc::NLM_F_DUMP,
+            names: &[(uapi::flowtable::TABLE, NFT_TABLE)],
+        };
+        self.socket
+            .ask(&request, |family, message| listing.flowtable(family, message))
     }
 
     fn look_at_chains(&mut self, listing: &mut Listing) -> Result<bool, Error> {

@@ -80,6 +80,8 @@ pub(super) struct Set {
     pub(super) key: (u32, u32),
     /// Type number and length of its data, for a map.
     pub(super) data: Option<(u32, u32)>,
+    /// How many elements it is made for; 0: any number.
+    pub(super) size: u32,
     /// The length of each field of the key, where keys are ranges of concatenations; empty otherwise.
     pub(super) fields: Vec<u8>,
 }
@@ -108,6 +110,9 @@ unsafe impl NlMsg for Set {
             if let Some((data_type, length)) = self.data {
                 sys::nftnl_set_set_u32(raw, sys::NFTNL_SET_DATA_TYPE as u16, data_type);
                 sys::nftnl_set_set_u32(raw, sys::NFTNL_SET_DATA_LEN as u16, length);
+            }
+            if self.size > 0 {
+                sys::nftnl_set_set_u32(raw, sys::NFTNL_SET_DESC_SIZE as u16, self.size);
             }
             if !self.fields.is_empty() {
                 let (fields, length) = (self.fields.as_ptr().cast::<c_void>(), self.fields.len() as u32);

@@ -6,6 +6,7 @@
 use nix::libc;
 
 use super::expression::{Expression, slot};
+use super::uapi::expression::ct;
 use crate::model::nft::{Count, Field, NatTarget, Statement};
 
 /// The source and the destination address in an IPv4 header (RFC 791), the ports in a TCP or UDP one.
@@ -20,15 +21,16 @@ pub(super) fn compile(statement: &Statement) -> Vec<Expression> {
     let register = slot(0);
     match statement {
         // `ip daddr @SET`, `ip daddr != @SET`
-        Statement::InSet { field, set, negate } => vec![
-            load(*field, 0),
-            Expression::Lookup {
+        Statement::InSet { field, set, negate } => {
+            let mut expressions = load(*field, 0);
+            expressions.push(Expression::Lookup {
                 set: set.clone(),
                 from: register,
                 to: None,
                 negate: *negate,
-            },
-        ],
+            });
+            expressions
+        }
         // `meta mark & BITS == BITS`
         Statement::MarkHas(bits) => vec![
             Expression::Meta {
@@ -63,6 +65,24 @@ pub(super) fn compile(statement: &Statement) -> Vec<Expression> {
                 from: register,
             },
         ],
+        // `ct state established`
+        Statement::Established => vec![
+            Expression::CtState { to: register },
+            Expression::Bitwise {
+                from: register,
+                to: register,
+                mask: ct::STATE_ESTABLISHED,
+                xor: 0,
+            },
+            Expression::NotEqual {
+                from: register,
+                value: 0,
+            },
+        ],
+        // `flow add @FLOWTABLE`
+        Statement::FlowAdd(flowtable) => vec![Expression::FlowOffload {
+            flowtable: flowtable.clone(),
+        }],
         // `dnat to ..`
         Statement::Dnat(target) => nat(libc::NFT_NAT_DNAT as u32, target),
         // `snat to ..`
@@ -82,40 +102,43 @@ pub(super) fn compile(statement: &Statement) -> Vec<Expression> {
     }
 }
 
-/// `ip saddr`, `ip daddr`, `meta l4proto`, `th dport` into the n-th slot.
-fn load(field: Field, position: usize) -> Expression {
+/// `ip saddr`, `ip saddr & 0.0.0.255`, `ip daddr`, `meta l4proto`, `th dport` into the n-th slot.
+fn load(field: Field, position: usize) -> Vec<Expression> {
     let to = slot(position);
-    let network = libc::NFT_PAYLOAD_NETWORK_HEADER as u32;
-    let transport = libc::NFT_PAYLOAD_TRANSPORT_HEADER as u32;
+    let address = |offset| Expression::Payload {
+        base: libc::NFT_PAYLOAD_NETWORK_HEADER as u32,
+        offset,
+        length: 4,
+        to,
+    };
     match field {
-        Field::IpSaddr => Expression::Payload {
-            base: network,
-            offset: OFFSET_SADDR,
-            length: 4,
-            to,
-        },
-        Field::IpDaddr => Expression::Payload {
-            base: network,
-            offset: OFFSET_DADDR,
-            length: 4,
-            to,
-        },
-        Field::L4Proto => Expression::Meta {
+        Field::IpSaddr => vec![address(OFFSET_SADDR)],
+        Field::IpSaddrLastByte => vec![
+            address(OFFSET_SADDR),
+            Expression::Bitwise {
+                from: to,
+                to,
+                mask: u32::from_ne_bytes([0, 0, 0, 255]),
+                xor: 0,
+            },
+        ],
+        Field::IpDaddr => vec![address(OFFSET_DADDR)],
+        Field::L4Proto => vec![Expression::Meta {
             key: libc::NFT_META_L4PROTO as u32,
             to,
-        },
-        Field::ThDport => Expression::Payload {
-            base: transport,
+        }],
+        Field::ThDport => vec![Expression::Payload {
+            base: libc::NFT_PAYLOAD_TRANSPORT_HEADER as u32,
             offset: OFFSET_DPORT,
             length: 2,
             to,
-        },
-        Field::ThSport => Expression::Payload {
-            base: transport,
+        }],
+        Field::ThSport => vec![Expression::Payload {
+            base: libc::NFT_PAYLOAD_TRANSPORT_HEADER as u32,
             offset: OFFSET_SPORT,
             length: 2,
             to,
-        },
+        }],
     }
 }
 
@@ -141,7 +164,9 @@ fn count(count: &Count) -> Vec<Expression> {
 
 fn load_all(key: &[Field]) -> Vec<Expression> {
     let fields = key.iter().enumerate();
-    fields.map(|(position, field)| load(*field, position)).collect()
+    fields
+        .flat_map(|(position, field)| load(*field, position))
+        .collect()
 }
 
 fn nat(kind: u32, target: &NatTarget) -> Vec<Expression> {
@@ -203,16 +228,12 @@ fn next(expressions: &[Expression]) -> Option<(Statement, &[Expression])> {
 
 /// What the next statement is if it is one of ours.
 fn guess(expressions: &[Expression]) -> Option<Statement> {
-    let fields: Vec<_> = expressions
-        .iter()
-        .enumerate()
-        .map_while(|(position, load)| field(load, position))
-        .collect();
+    let (fields, rest) = fields(expressions);
     let translate = |kind: u32, target| match kind as i32 {
         libc::NFT_NAT_SNAT => Statement::Snat(target),
         _ => Statement::Dnat(target),
     };
-    match (fields.as_slice(), &expressions[fields.len()..]) {
+    match (fields.as_slice(), rest) {
         (
             [field],
             [
@@ -289,17 +310,33 @@ fn guess(expressions: &[Expression]) -> Option<Statement> {
                 ..,
             ],
         ) => Some(Statement::Direction { reply: *value != 0 }),
+        ([], [Expression::CtState { .. }, ..]) => Some(Statement::Established),
+        ([], [Expression::FlowOffload { flowtable }, ..]) => Some(Statement::FlowAdd(flowtable.clone())),
         ([], [Expression::Return, ..]) => Some(Statement::Return),
         _ => None,
     }
 }
 
-/// The field that this expression loads into the n-th slot.
-fn field(expression: &Expression, position: usize) -> Option<Field> {
-    use Field::{IpDaddr, IpSaddr, L4Proto, ThDport, ThSport};
-    [IpSaddr, IpDaddr, L4Proto, ThDport, ThSport]
-        .into_iter()
-        .find(|field| load(*field, position) == *expression)
+/// The fields that expressions load into the slots, from the first on, and what follows them.
+fn fields(mut expressions: &[Expression]) -> (Vec<Field>, &[Expression]) {
+    // What is masked begins as what is not: it is tried first.
+    let all = [
+        Field::IpSaddrLastByte,
+        Field::IpSaddr,
+        Field::IpDaddr,
+        Field::L4Proto,
+        Field::ThDport,
+        Field::ThSport,
+    ];
+    let mut fields = Vec::new();
+    while let Some((field, rest)) = all.into_iter().find_map(|field| {
+        let rest = expressions.strip_prefix(load(field, fields.len()).as_slice())?;
+        Some((field, rest))
+    }) {
+        fields.push(field);
+        expressions = rest;
+    }
+    (fields, expressions)
 }
 
 #[cfg(test)]
@@ -329,6 +366,16 @@ mod tests {
                 map: "m".into(),
                 port: false,
             }),
+            Statement::Snat(NatTarget::Map {
+                key: vec![Field::IpSaddrLastByte],
+                map: "m".into(),
+                port: false,
+            }),
+            Statement::InSet {
+                field: Field::IpSaddrLastByte,
+                set: "c".into(),
+                negate: false,
+            },
             Statement::Dnat(NatTarget::Map {
                 key: key.clone(),
                 map: "m".into(),
@@ -346,6 +393,8 @@ mod tests {
                 map: "m".into(),
                 set: "c".into(),
             }),
+            Statement::Established,
+            Statement::FlowAdd("f".into()),
             Statement::Return,
         ]
     }
@@ -394,7 +443,8 @@ mod tests {
     fn a_foreign_rule_says_what_it_does() {
         let expressions = [
             compile(&Statement::Return),
-            vec![Expression::Other("counter".into()), load(Field::IpSaddr, 0)],
+            vec![Expression::Other("counter".into())],
+            load(Field::IpSaddr, 0),
         ];
         assert_eq!(
             decompile(&expressions.concat()),

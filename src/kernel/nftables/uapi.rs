@@ -59,6 +59,24 @@ pub(super) mod set {
     pub const FLAG_EVALUATED: u32 = 0x20;
 }
 
+/// `NFTA_FLOWTABLE_*`, `NFTA_FLOWTABLE_HOOK_*` nested in its hook, and `NFTA_DEVICE_*` nested in that one's devices.
+pub(super) mod flowtable {
+    pub const TABLE: u16 = 1;
+    pub const NAME: u16 = 2;
+    pub const HOOK: u16 = 3;
+    pub const FLAGS: u16 = 7;
+    pub const HOOK_NUMBER: u16 = 1;
+    pub const HOOK_PRIORITY: u16 = 2;
+    pub const HOOK_DEVICES: u16 = 3;
+    pub const DEVICE_NAME: u16 = 1;
+    /// `NF_NETDEV_INGRESS`.
+    pub const INGRESS: u32 = 0;
+    /// `NFT_MSG_NEWFLOWTABLE` and the two after it (Linux 4.16), which libc lacks.
+    pub const MESSAGE_NEW: i32 = 22;
+    pub const MESSAGE_GET: i32 = 23;
+    pub const MESSAGE_DELETE: i32 = 24;
+}
+
 /// `NFTA_SET_ELEM_LIST_*`, `NFTA_SET_ELEM_*` nested in its elements, and `NFTA_DATA_*` in their keys and data.
 pub(super) mod element {
     pub const TABLE: u16 = 1;
@@ -117,12 +135,6 @@ pub(super) mod expression {
         pub const OPERATION: u16 = 2;
         pub const DATA: u16 = 3;
     }
-    /// `NFTA_CT_*`.
-    pub mod ct {
-        pub const DREG: u16 = 1;
-        pub const KEY: u16 = 2;
-        pub const DIRECTION: u16 = 3;
-    }
     /// `NFTA_DYNSET_*`.
     pub mod dynset {
         pub const SET: u16 = 1;
@@ -159,6 +171,18 @@ pub(super) mod expression {
         pub const FLAGS: u16 = 7;
         /// `NF_NAT_RANGE_MAP_IPS | NF_NAT_RANGE_PROTO_SPECIFIED`: the kernel sets them by the registers given.
         pub const FLAGS_OF_REGISTERS: u32 = 0b11;
+    }
+    /// `NFTA_CT_*`.
+    pub mod ct {
+        pub const DREG: u16 = 1;
+        pub const KEY: u16 = 2;
+        pub const DIRECTION: u16 = 3;
+        /// `NF_CT_STATE_BIT(IP_CT_ESTABLISHED)`, linux/netfilter/nf_conntrack_common.h.
+        pub const STATE_ESTABLISHED: u32 = 2;
+    }
+    /// `NFTA_FLOW_*`.
+    pub mod flow_offload {
+        pub const TABLE_NAME: u16 = 1;
     }
     /// `NFTA_BYTEORDER_*`.
     pub mod byteorder {

@@ -10,14 +10,14 @@ use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressSco
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use rtnetlink::{Handle, RouteMessageBuilder};
+use rtnetlink::Handle;
 
 use super::super::nic;
-use super::Error;
-use crate::model::{Link, LinkId, LinkIndex, LinkName, MacAddr, Observed, Route, RouteKind};
+use super::{Error, Routes};
+use crate::model::{Link, LinkId, LinkIndex, LinkName, MacAddr, Observed, Route, RouteKind, TABLE_MAIN};
 use crate::owned::ROUTE_PROTOCOL;
 
-pub(super) async fn observe(handle: &Handle, loopback: LinkIndex) -> Result<Observed, Error> {
+pub(super) async fn observe(handle: &Handle, loopback: LinkIndex, routes: Routes) -> Result<Observed, Error> {
     let mut observed = Observed::default();
 
     let mut messages = handle.link().get().execute();
@@ -45,9 +45,17 @@ pub(super) async fn observe(handle: &Handle, loopback: LinkIndex) -> Result<Obse
         add_address(&mut observed, &message);
     }
 
-    // Not the crate's own request for routes: it keeps all of them as messages.
-    let request = RouteNetlinkMessage::GetRoute(RouteMessageBuilder::<std::net::Ipv4Addr>::new().build());
-    let mut request = NetlinkMessage::from(request);
+    if routes == Routes::None {
+        return Ok(observed);
+    }
+    // Not the crate's own request for routes: it keeps all of them as messages. A kernel that is strict takes each field
+    // for a condition, so all but these are zero.
+    let mut wanted = RouteMessage::default();
+    wanted.header.address_family = AddressFamily::Inet;
+    if routes == Routes::Main {
+        wanted.header.table = TABLE_MAIN as u8;
+    }
+    let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetRoute(wanted));
     request.header.flags = netlink_packet_core::NLM_F_REQUEST | netlink_packet_core::NLM_F_DUMP;
     let mut handle = handle.clone();
     let mut messages = handle.request(request).map_err(|error| failed("routes", error))?;
@@ -56,6 +64,8 @@ pub(super) async fn observe(handle: &Handle, loopback: LinkIndex) -> Result<Obse
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(message)) => {
                 observed.routes.extend(route(&message, loopback));
             }
+            // Tables come with their first route.
+            NetlinkPayload::Error(error) if error.raw_code() == -nix::libc::ENOENT => {}
             NetlinkPayload::Error(error) => {
                 return Err(failed("routes", rtnetlink::Error::NetlinkError(error)));
             }
@@ -192,7 +202,7 @@ pub(super) fn route(message: &RouteMessage, loopback: LinkIndex) -> Option<Route
             _ => {}
         }
     }
-    if protocol != ROUTE_PROTOCOL && table != 254 {
+    if protocol != ROUTE_PROTOCOL && table != TABLE_MAIN {
         // Policy routing of another program.
         return None;
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Element, Rule, Set, Table, Tuple};
+use super::{Element, Flowtable, Rule, Set, Statement, Table, Tuple};
 
 /// What one netlink batch does to our table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum TableChange {
         /// What comes in its place.
         to: Table,
     },
-    /// Changes elements, rules and whole sets; everything else keeps its counters.
+    /// Changes elements, rules, whole sets and flowtables; everything else keeps its counters.
     Edit {
         /// Elements that go and come, by the name of the set.
         elements: BTreeMap<String, SetEdit>,
@@ -29,7 +29,19 @@ pub enum TableChange {
         remove_sets: BTreeMap<String, Set>,
         /// Sets that come, with what they hold.
         add_sets: BTreeMap<String, Set>,
+        /// Flowtables that are made anew, by name; the chains whose rules name them are among `chains`. Their flows are not
+        /// cut: the next packet of each goes the slow way, and has it taken in again.
+        flowtables: BTreeMap<String, FlowtableEdit>,
     },
+}
+
+/// A flowtable before and after; `None`: there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowtableEdit {
+    /// What is there.
+    pub from: Option<Flowtable>,
+    /// What comes in its place.
+    pub to: Option<Flowtable>,
 }
 
 /// The elements of one set that go and come. One that changes its value does both.
@@ -83,6 +95,7 @@ impl TableChange {
                 chains,
                 remove_sets,
                 add_sets,
+                flowtables,
             } => Self::Edit {
                 elements: elements
                     .iter()
@@ -107,12 +120,38 @@ impl TableChange {
                     .collect(),
                 remove_sets: add_sets.clone(),
                 add_sets: remove_sets.clone(),
+                flowtables: flowtables
+                    .iter()
+                    .map(|(name, edit)| {
+                        let FlowtableEdit { from, to } = edit.clone();
+                        (name.clone(), FlowtableEdit { from: to, to: from })
+                    })
+                    .collect(),
             },
         }
     }
 
+    /// Whether any packet could be translated in another way after it: not if all that it changes is where the fast path
+    /// looks for flows.
+    #[must_use]
+    pub fn can_translate_anew(&self) -> bool {
+        match self {
+            Self::Create(_) | Self::Delete(_) | Self::Replace { .. } => true,
+            Self::Edit {
+                elements,
+                chains,
+                remove_sets,
+                add_sets,
+                flowtables: _,
+            } => {
+                !(elements.is_empty() && remove_sets.is_empty() && add_sets.is_empty())
+                    || chains.values().any(|edit| edit.from != edit.to)
+            }
+        }
+    }
+
     /// The edit that makes `from` into `to`; `None` where a chain comes, goes or changes its hook, or a set
-    /// its type: the kernel changes neither in place.
+    /// its type, or has no room for what is to come: the kernel changes none of these in place.
     fn edit(from: &Table, to: &Table) -> Option<Self> {
         let chains_match = from.chains.len() == to.chains.len()
             && from.chains.iter().all(|(name, chain)| {
@@ -123,10 +162,27 @@ impl TableChange {
         let sets_match = from
             .sets
             .iter()
-            .all(|(name, set)| to.sets.get(name).is_none_or(|other| set.same_type(other)));
+            .all(|(name, set)| to.sets.get(name).is_none_or(|other| set.can_become(other)));
         if !chains_match || !sets_match {
             return None;
         }
+        let flowtables: BTreeMap<_, _> = from
+            .flowtables
+            .keys()
+            .chain(to.flowtables.keys())
+            .map(|name| (name, from.flowtables.get(name), to.flowtables.get(name)))
+            .filter(|(_, from, to)| from != to)
+            .map(|(name, from, to)| {
+                let (from, to) = (from.cloned(), to.cloned());
+                (name.clone(), FlowtableEdit { from, to })
+            })
+            .collect();
+        // The kernel takes no flowtable away that a rule names.
+        let names_one = |rules: &[Rule]| {
+            rules.iter().flat_map(|rule| &rule.statements).any(
+                |statement| matches!(statement, Statement::FlowAdd(name) if flowtables.contains_key(name)),
+            )
+        };
         let mut elements = BTreeMap::new();
         for (name, set) in &from.sets {
             if let Some(edit) = to.sets.get(name).and_then(|other| SetEdit::between(set, other)) {
@@ -137,7 +193,7 @@ impl TableChange {
             .chains
             .iter()
             .zip(to.chains.values())
-            .filter(|((_, from), to)| from.rules != to.rules)
+            .filter(|((_, from), to)| from.rules != to.rules || names_one(&from.rules))
             .map(|((name, from), to)| {
                 (
                     name.clone(),
@@ -160,6 +216,7 @@ impl TableChange {
             chains,
             remove_sets: only_in(from, to),
             add_sets: only_in(to, from),
+            flowtables,
         })
     }
 }
@@ -187,6 +244,7 @@ impl SetEdit {
             data: from.data.clone(),
             interval: from.interval,
             counts: from.counts,
+            size: from.size,
             elements: BTreeMap::new(),
         };
         Some(Self { set, remove, add })
@@ -194,112 +252,4 @@ impl SetEdit {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use super::super::{Chain, ChainKind, FieldType, Hook, Statement};
-    use super::*;
-
-    fn map(entries: &[(u8, u8)]) -> Set {
-        let mut set = Set::new(&[FieldType::Ipv4Addr], &[FieldType::Ipv4Addr], false);
-        for (from, to) in entries {
-            set.elements.insert(
-                Element::key(Ipv4Addr::new(10, 0, 0, *from)),
-                Ipv4Addr::new(192, 168, 0, *to).into(),
-            );
-        }
-        set
-    }
-
-    fn table(sets: &[(&str, Set)], comment: &str) -> Table {
-        let rule = Rule {
-            statements: vec![Statement::Return],
-            comment: comment.into(),
-        };
-        let chain = Chain {
-            kind: ChainKind::Nat,
-            hook: Hook::Prerouting,
-            priority: -100,
-            rules: vec![rule],
-        };
-        Table {
-            sets: sets
-                .iter()
-                .map(|(name, set)| ((*name).to_owned(), set.clone()))
-                .collect(),
-            chains: [("destination".to_owned(), chain)].into(),
-        }
-    }
-
-    #[test]
-    fn equal_tables_need_no_change() {
-        let one = table(&[("a", map(&[(1, 1)]))], "x");
-        assert_eq!(TableChange::between(Some(&one), Some(&one.clone())), None);
-        assert_eq!(TableChange::between(None, None), None);
-    }
-
-    #[test]
-    fn only_changed_elements_are_written() {
-        let from = table(&[("a", map(&[(1, 1), (2, 2), (3, 3)]))], "x");
-        let to = table(&[("a", map(&[(1, 1), (2, 9), (4, 4)]))], "x");
-        let Some(TableChange::Edit {
-            elements,
-            chains,
-            remove_sets,
-            add_sets,
-        }) = TableChange::between(Some(&from), Some(&to))
-        else {
-            panic!("an edit")
-        };
-        assert!(chains.is_empty() && remove_sets.is_empty() && add_sets.is_empty());
-        let edit = &elements["a"];
-        let shown = |list: &[(Element, Tuple)]| {
-            list.iter()
-                .map(|(key, value)| edit.set.show(*key, *value).to_string())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(
-            shown(&edit.remove),
-            ["10.0.0.2 : 192.168.0.2", "10.0.0.3 : 192.168.0.3"]
-        );
-        assert_eq!(
-            shown(&edit.add),
-            ["10.0.0.2 : 192.168.0.9", "10.0.0.4 : 192.168.0.4"]
-        );
-    }
-
-    #[test]
-    fn a_set_that_comes_or_goes_is_an_edit_and_a_chain_that_does_a_replacement() {
-        let from = table(&[("a", map(&[(1, 1)]))], "x");
-        let to = table(&[("a", map(&[(1, 1)])), ("b", map(&[(2, 2)]))], "y");
-        let change = TableChange::between(Some(&from), Some(&to)).unwrap();
-        assert!(
-            matches!(&change, TableChange::Edit { add_sets, chains, .. } if add_sets.len() == 1 && chains.len() == 1)
-        );
-        let mut other = to.clone();
-        other.chains.clear();
-        assert!(matches!(
-            TableChange::between(Some(&to), Some(&other)),
-            Some(TableChange::Replace { .. })
-        ));
-    }
-
-    #[test]
-    fn the_inverse_of_the_inverse_is_the_change() {
-        let tables = [
-            table(&[("a", map(&[(1, 1), (2, 2)]))], "x"),
-            table(&[("b", map(&[(2, 3)]))], "y"),
-            Table::default(),
-        ];
-        let mut ends: Vec<Option<&Table>> = tables.iter().map(Some).collect();
-        ends.push(None);
-        for from in &ends {
-            for to in &ends {
-                if let Some(change) = TableChange::between(*from, *to) {
-                    assert_eq!(change.inverse().inverse(), change);
-                    assert_eq!(TableChange::between(*to, *from), Some(change.inverse()));
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -57,6 +57,7 @@ impl Table {
             chains: BTreeMap::new(),
             remove_sets: BTreeMap::new(),
             add_sets: BTreeMap::new(),
+            flowtables: BTreeMap::new(),
         })
     }
 
@@ -137,6 +138,7 @@ mod tests {
         Table {
             sets: sets.map(|(name, set)| (name.to_owned(), set)).into(),
             chains: [("chain".to_owned(), chain)].into(),
+            ..Table::default()
         }
     }
 

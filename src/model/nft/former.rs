@@ -53,6 +53,8 @@ impl Former {
                 chains,
                 remove_sets,
                 add_sets,
+                // What is on the fast path was translated before it came there.
+                flowtables: _,
             } => {
                 let elements = elements.iter().map(|(name, edit)| {
                     let without = edit.add.iter().map(|(element, _)| *element).collect();

@@ -5,6 +5,7 @@
 
 mod change;
 mod count;
+mod flowtable;
 mod former;
 mod rule;
 mod set;
@@ -15,8 +16,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use change::{ChainEdit, SetEdit, TableChange};
+pub use change::{ChainEdit, FlowtableEdit, SetEdit, TableChange};
 pub use count::{Counted, Counts};
+pub use flowtable::Flowtable;
 pub use former::{Former, FormerSet};
 pub use rule::{Count, Field, NatTarget, Rule, Statement};
 pub use set::{Element, FieldType, Set, Tuple};
@@ -28,6 +30,9 @@ pub use translate::{Origin, Packet, Translation};
 pub struct Table {
     /// Sets and maps by name.
     pub sets: BTreeMap<String, Set>,
+    /// Flowtables by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub flowtables: BTreeMap<String, Flowtable>,
     /// Chains by name.
     pub chains: BTreeMap<String, Chain>,
 }
@@ -131,6 +136,9 @@ impl fmt::Display for Table {
         writeln!(f, "table ip {} {{", crate::owned::NFT_TABLE)?;
         for (name, set) in &self.sets {
             set.write(f, name)?;
+        }
+        for (name, flowtable) in &self.flowtables {
+            flowtable.write(f, name)?;
         }
         for (name, chain) in &self.chains {
             writeln!(f, "\tchain {name} {{")?;

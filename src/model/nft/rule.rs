@@ -20,6 +20,8 @@ pub struct Rule {
 pub enum Field {
     /// The source address of the IPv4 header.
     IpSaddr,
+    /// The last byte of the source address, the others zero: as an address, so that a set of addresses holds it.
+    IpSaddrLastByte,
     /// The destination address of the IPv4 header.
     IpDaddr,
     /// The transport protocol.
@@ -36,6 +38,7 @@ impl Field {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::IpSaddr => "ip saddr",
+            Self::IpSaddrLastByte => "ip saddr & 0.0.0.255",
             Self::IpDaddr => "ip daddr",
             Self::L4Proto => "meta l4proto",
             Self::ThDport => "th dport",
@@ -61,6 +64,12 @@ pub enum Statement {
     MarkHas(u32),
     /// Sets these bits of the packet's mark and leaves the others.
     MarkSet(u32),
+    /// Goes on if the packet is of a tracked flow that was answered, or of one that belongs to such a flow
+    /// (`IP_CT_ESTABLISHED`).
+    Established,
+    /// Has the flowtable of this name take the packet's flow, if the kernel can: one of TCP that is open or of UDP. Goes on
+    /// in any case.
+    FlowAdd(String),
     /// Translates the destination; goes on to the next rule where the map has no entry.
     Dnat(NatTarget),
     /// Translates the source; goes on to the next rule where the map has no entry.
@@ -132,6 +141,8 @@ impl fmt::Display for Statement {
             }
             Self::MarkHas(bits) => write!(f, "meta mark & 0x{bits:08x} == 0x{bits:08x}"),
             Self::MarkSet(bits) => write!(f, "meta mark set meta mark | 0x{bits:08x}"),
+            Self::Established => f.write_str("ct state established"),
+            Self::FlowAdd(flowtable) => write!(f, "flow add @{flowtable}"),
             Self::Dnat(target) => write!(f, "dnat {target}"),
             Self::Snat(target) => write!(f, "snat {target}"),
             Self::Direction { reply: false } => f.write_str("ct direction original"),

@@ -84,7 +84,7 @@ impl Element {
 }
 
 /// A named set, or a map where it has `data`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Set {
     /// The types of a key's fields; more than one: a concatenation.
     pub key: Vec<FieldType>,
@@ -98,6 +98,10 @@ pub struct Set {
     /// they are nobody's desire. The kernel holds no more than 65,535 of them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub counts: bool,
+    /// How many elements it was made for, as the kernel says; 0: any number, or not made yet. Two sets are equal whatever
+    /// they were made for: only whether all elements fit matters.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub size: u32,
     /// What it holds; the value is zero where there is no data.
     #[serde(default, with = "as_pairs")]
     pub elements: BTreeMap<Element, Tuple>,
@@ -112,6 +116,7 @@ impl Set {
             data: data.to_vec(),
             interval,
             counts: false,
+            size: 0,
             elements: BTreeMap::new(),
         }
     }
@@ -125,9 +130,13 @@ impl Set {
         }
     }
 
-    /// Whether another one differs in its elements at most: those can be changed in place.
+    /// Whether it can become another one by a change of its elements: it has their type, and room for them.
     #[must_use]
-    pub fn same_type(&self, other: &Self) -> bool {
+    pub fn can_become(&self, other: &Self) -> bool {
+        self.same_type(other) && (self.size == 0 || other.elements.len() <= self.size as usize)
+    }
+
+    fn same_type(&self, other: &Self) -> bool {
         let kind = |set: &Self| (set.interval, set.counts);
         (&self.key, &self.data, kind(self)) == (&other.key, &other.data, kind(other))
     }
@@ -185,6 +194,18 @@ impl Set {
         }
         writeln!(f, "\t}}")
     }
+}
+
+impl PartialEq for Set {
+    fn eq(&self, other: &Self) -> bool {
+        self.same_type(other) && self.elements == other.elements
+    }
+}
+
+impl Eq for Set {}
+
+fn is_zero(size: &u32) -> bool {
+    *size == 0
 }
 
 fn write_tuple(f: &mut fmt::Formatter<'_>, types: &[FieldType], first: Tuple, last: Tuple) -> fmt::Result {

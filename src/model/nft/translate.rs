@@ -130,7 +130,9 @@ impl<'t> Translation<'t> {
                     (walk.packet.source, _) = self.target(target, walk.packet)?;
                     return Some(End::Translated);
                 }
-                Statement::Foreign(_) => return None,
+                // What is asked about is a flow's first packet.
+                Statement::Established | Statement::Foreign(_) => return None,
+                Statement::FlowAdd(_) => {}
             }
         }
         None
@@ -158,6 +160,7 @@ impl<'t> Translation<'t> {
         for (place, field) in key.0.iter_mut().zip(fields) {
             *place = match field {
                 Field::IpSaddr => packet.source.into(),
+                Field::IpSaddrLastByte => packet.source.octets()[3].into(),
                 Field::IpDaddr => packet.destination.into(),
                 Field::L4Proto => packet.protocol.into(),
                 Field::ThDport => packet.destination_port?.into(),
@@ -256,6 +259,7 @@ mod tests {
                 .iter()
                 .map(|(name, set)| ((*name).to_owned(), set.clone()))
                 .collect(),
+            flowtables: Default::default(),
             chains: chains.iter().enumerate().map(name).collect(),
         }
     }
@@ -309,6 +313,24 @@ mod tests {
         // At the hook of what the router itself sends there is no such chain.
         let own = Translation::new(&table).of(packet(TCP, "1.1.1.1", "10.0.0.1", 80), Origin::Own, |_| false);
         assert_eq!(shown(own), "1.1.1.1 -> 10.0.0.1:80");
+    }
+
+    #[test]
+    fn a_source_is_looked_up_by_its_last_byte() {
+        let pool = [(0, 1), (255, 2)].map(|(byte, to)| ([byte, 0, 0], [byte, 0, 0], [to, 0, 0]));
+        let snat = Statement::Snat(map(&[Field::IpSaddrLastByte], "pool", false));
+        let table = table(
+            &[("pool", set(&[Address], &[Address], false, &pool))],
+            &[chain(ChainKind::Nat, Hook::Postrouting, 100, &[&[snat]])],
+        );
+        for (source, expected) in [
+            ("192.168.7.0", "0.0.0.1"),
+            ("10.0.0.255", "0.0.0.2"),
+            ("10.0.255.1", "10.0.255.1"),
+        ] {
+            let seen = forwarded(&table, packet(TCP, source, "8.8.8.8", 80));
+            assert_eq!(seen, format!("{expected} -> 8.8.8.8:80"));
+        }
     }
 
     #[test]

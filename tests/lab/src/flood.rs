@@ -44,6 +44,7 @@ pub enum Extent {
 pub struct Flood {
     socket: OwnedFd,
     targets: Vec<SocketAddrV4>,
+    first_source: Ipv4Addr,
     frames: Vec<Vec<u8>>,
     /// The number of the next flow.
     next: u32,
@@ -78,10 +79,16 @@ impl Flood {
         Flood {
             socket,
             targets,
+            first_source: FIRST_SOURCE,
             frames: vec![frame; AT_ONCE],
             next: 0,
             random: SEED,
         }
+    }
+
+    /// The same from other sources: this address first, and the next one only after 60,000 frames.
+    pub fn from_address(self, first_source: Ipv4Addr) -> Flood {
+        Flood { first_source, ..self }
     }
 
     /// Sends, and says how many frames and how long it took.
@@ -134,7 +141,7 @@ impl Flood {
     fn aim(&mut self, index: usize) {
         let (address, port) = (self.next / PORTS, self.next % PORTS);
         self.next = self.next.wrapping_add(1);
-        let source = Ipv4Addr::from(u32::from(FIRST_SOURCE) + address);
+        let source = Ipv4Addr::from(u32::from(self.first_source) + address);
         let port = FIRST_PORT + u16::try_from(port).expect("below 60,000");
         // Xorshift (Marsaglia 2003): cheap, and no cache of the router's guesses it.
         self.random ^= self.random << 13;

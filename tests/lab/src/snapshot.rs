@@ -111,20 +111,40 @@ fn section(line: &str) -> String {
     let output = finish(command(words[0], &words[1..]), "");
     // A kernel without IPv6 makes `ip -6` fail: that is a state, too, and the same before and after.
     let said = [output.stdout, output.stderr].concat();
-    let lines = String::from_utf8_lossy(&said)
-        .lines()
-        .map(normal)
-        .collect::<Vec<_>>()
-        .join("\n");
-    format!("# {line}\n{lines}\n")
+    let lines = in_order(String::from_utf8_lossy(&said).lines().map(normal).collect());
+    format!("# {line}\n{}\n", lines.join("\n"))
 }
 
-/// A line without what changes by itself: lifetimes, and the moment of duplicate address detection.
+/// nft lists sets in the order in which they were made, which says nothing: here by their names.
+fn in_order(lines: Vec<String>) -> Vec<String> {
+    let (mut ordered, mut sets, mut set) = (Vec::new(), Vec::new(), Vec::new());
+    for line in lines {
+        let is_in_set = !set.is_empty();
+        if is_in_set || line.starts_with("\tset ") || line.starts_with("\tmap ") {
+            let is_last = line == "\t}";
+            set.push(line);
+            if is_last {
+                sets.push(std::mem::take(&mut set));
+            }
+        } else if !line.is_empty() || sets.is_empty() {
+            sets.sort();
+            ordered.extend(sets.drain(..).flatten());
+            ordered.push(line);
+        }
+    }
+    sets.sort();
+    ordered.extend(sets.into_iter().flatten());
+    ordered.extend(set);
+    ordered
+}
+
+/// A line without what changes by itself: lifetimes, the moment of duplicate address detection, and how many elements a
+/// set is made for, which says nothing about what it holds.
 fn normal(line: &str) -> String {
     let mut words: Vec<&str> = Vec::new();
     for word in line.trim_end().split(' ') {
         match (words.last(), word) {
-            (Some(&("valid_lft" | "preferred_lft" | "expires")), word) if word != "forever" => {
+            (Some(&("valid_lft" | "preferred_lft" | "expires" | "\t\tsize")), word) if word != "forever" => {
                 words.push("*")
             }
             (_, "tentative") => {}

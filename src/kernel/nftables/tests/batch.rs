@@ -2,8 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use nix::libc;
+
+use super::super::listing::Listing;
+use super::super::message::{Content, answers};
+use super::super::uapi;
 use super::*;
 use crate::kernel::error::Error;
+use crate::model::LinkName;
+use crate::model::nft::Flowtable;
 
 #[test]
 fn a_table_comes_changes_and_goes() {
@@ -110,6 +117,96 @@ fn a_refused_batch_leaves_everything_as_it_was() {
     });
 }
 
+/// A router's table with the fast path on these links.
+fn fast(devices: &[&str]) -> Table {
+    let mut table = router();
+    let flowtable = Flowtable {
+        priority: -7,
+        devices: devices.iter().map(|name| LinkName((*name).to_owned())).collect(),
+    };
+    let taken = [Statement::Established, Statement::FlowAdd("fast".into())];
+    let chain = Chain {
+        kind: ChainKind::Filter,
+        hook: Hook::Forward,
+        priority: 9,
+        rules: vec![rule(&taken, "fast")],
+    };
+    table.flowtables.insert("fast".into(), flowtable);
+    table.chains.insert("fast".into(), chain);
+    table
+}
+
+/// What a batch would make, read as if the kernel had told it. Elements aside.
+fn told(change: &TableChange) -> Table {
+    let bytes = Nftables::encode(change).unwrap();
+    let mut listing = Listing::default();
+    for answer in answers(&bytes) {
+        let answer = answer.unwrap();
+        let Content::Object(family, message) = answer.content().unwrap() else {
+            continue;
+        };
+        let read = match i32::from(answer.kind & 0xff) {
+            libc::NFT_MSG_NEWSET => listing.set(family, message),
+            libc::NFT_MSG_NEWCHAIN => listing.chain(family, message),
+            libc::NFT_MSG_NEWRULE => listing.rule(family, message),
+            uapi::flowtable::MESSAGE_NEW => listing.flowtable(family, message),
+            _ => Ok(()),
+        };
+        read.unwrap();
+    }
+    listing.finish().unwrap()
+}
+
+/// Without a kernel: this one may have no flowtables. The tests in a VM have.
+#[test]
+fn a_flowtable_reads_back_from_the_batch_that_makes_it() {
+    let mut table = fast(&["eth0", "a.name@of15.by"]);
+    for set in table.sets.values_mut() {
+        set.elements.clear();
+    }
+    assert_eq!(told(&TableChange::Create(table.clone())), table);
+    // As an edit: itself, and the chain that names it.
+    let (other, without) = (fast(&["eth1"]), router());
+    let edit = TableChange::between(Some(&other), Some(&fast(&["eth0", "a.name@of15.by"]))).unwrap();
+    let told = told(&edit);
+    assert_eq!(told.flowtables, table.flowtables);
+    assert!(told.sets.is_empty() && told.chains.is_empty(), "{told}");
+    assert!(matches!(
+        TableChange::between(Some(&other), Some(&without)),
+        Some(TableChange::Replace { .. })
+    ));
+}
+
+#[test]
+fn a_table_that_is_tried_is_never_there_and_the_answer_is_that_of_nft() {
+    let name = "a_table_that_is_tried_is_never_there_and_the_answer_is_that_of_nft";
+    in_namespace(name, |nftables| {
+        nft(
+            &["-f", "-"],
+            "table ip others { chain c { type filter hook input priority 0; }; }",
+        );
+        let before = (nft(&["list", "ruleset"], ""), nftables.ask_generation().unwrap());
+        let mut fast = fast(&["lo"]);
+        fast.sets.clear();
+        fast.chains.retain(|name, _| name == "fast");
+        let mut plain = fast.clone();
+        plain.flowtables.clear();
+        plain.chains.get_mut("fast").unwrap().rules[0].statements = vec![Statement::Established];
+        assert!(nftables.can_make(&plain).unwrap());
+        let checked = nft_output(&["--check", "-f", "-"], &fast.to_string());
+        assert_eq!(
+            nftables.can_make(&fast).unwrap(),
+            checked.status.success(),
+            "{}",
+            String::from_utf8_lossy(&checked.stderr)
+        );
+        assert_eq!(
+            (nft(&["list", "ruleset"], ""), nftables.ask_generation().unwrap()),
+            before
+        );
+    });
+}
+
 /// A table that maps `count` addresses both ways, and nothing else.
 fn eips(count: u32) -> Table {
     let mut table = router();
@@ -156,6 +253,38 @@ fn tens_of_thousands_of_elements_are_one_batch() {
             );
         }
     });
+}
+
+#[test]
+fn a_map_has_room_for_more_and_one_that_it_is_too_small_for_is_replaced() {
+    in_namespace(
+        "a_map_has_room_for_more_and_one_that_it_is_too_small_for_is_replaced",
+        |nftables| {
+            let size = |nftables: &mut Nftables| nftables.observe().unwrap().unwrap().sets["eip_to_vm"].size;
+            let change = |nftables: &mut Nftables, to| {
+                TableChange::between(nftables.observe().unwrap().as_deref(), Some(&eips(to))).unwrap()
+            };
+            make(nftables, Some(&eips(0)));
+            assert_eq!(size(nftables), 4_096);
+            // As many as it was made for fit, also where all of them are changed at once.
+            for to in [4_096, 1, 4_096] {
+                assert!(matches!(change(nftables, to), TableChange::Edit { .. }), "{to}");
+                make(nftables, Some(&eips(to)));
+            }
+            assert!(matches!(change(nftables, 4_097), TableChange::Replace { .. }));
+            make(nftables, Some(&eips(4_097)));
+            assert_eq!(size(nftables), 8_192);
+            make(nftables, Some(&eips(7_000)));
+            assert_eq!(size(nftables), 8_192);
+
+            // One that another program made has no size, and need not have one.
+            make(nftables, None);
+            nft(&["-f", "-"], &eips(1).to_string());
+            assert_eq!(size(nftables), 0);
+            make(nftables, Some(&eips(5_000)));
+            assert_eq!(size(nftables), 0);
+        },
+    );
 }
 
 #[test]

@@ -133,7 +133,7 @@ fn set_of((key, data, interval): Type) -> impl Strategy<Value = Set> {
 
 fn field_type(field: Field) -> FieldType {
     match field {
-        Field::IpSaddr | Field::IpDaddr => Address,
+        Field::IpSaddr | Field::IpSaddrLastByte | Field::IpDaddr => Address,
         Field::L4Proto => InetProto,
         Field::ThDport | Field::ThSport => InetService,
     }
@@ -156,7 +156,10 @@ fn statements(sets: &BTreeMap<String, Set>, kind: ChainKind, hook: Hook) -> Vec<
     ];
     for (name, set) in sets {
         let source = name.len() % 2 == 0;
-        let key: Vec<_> = set.key.iter().map(|field| field_of(*field, source)).collect();
+        let mut key: Vec<_> = set.key.iter().map(|field| field_of(*field, source)).collect();
+        if key == [Field::IpSaddr] && set.elements.len() % 2 == 1 {
+            key = vec![Field::IpSaddrLastByte];
+        }
         if let ([field], []) = (&key[..], &set.data[..]) {
             for negate in [false, true] {
                 let look = Statement::InSet {
@@ -226,6 +229,7 @@ pub(super) fn any_table() -> impl Strategy<Value = Table> {
         btree_map(name, any_chain(sets.clone()), 0..4).prop_map(move |chains| Table {
             sets: sets.clone(),
             chains,
+            ..Table::default()
         })
     })
 }

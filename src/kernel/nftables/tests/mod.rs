@@ -233,5 +233,6 @@ fn router() -> Table {
         ]
         .map(|(name, chain)| (name.to_owned(), chain))
         .into(),
+        ..Table::default()
     }
 }

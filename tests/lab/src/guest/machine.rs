@@ -101,6 +101,27 @@ impl Machine {
         self.files.path().join("agent.sock")
     }
 
+    /// The processor time that the guest's processors have taken so far: what it spends, whoever else is busy. Disks and
+    /// NICs are emulated by other threads, and are not in it.
+    ///
+    /// # Panics
+    /// If the machine is gone.
+    pub fn processor_time(&self) -> Duration {
+        let processors = self.with_qmp(|qmp| qmp.call("query-cpus-fast", serde_json::json!({})));
+        let processors = processors.as_array().expect("a list of processors").iter();
+        let pid = self.lock(&self.qemu).pid();
+        let nanoseconds = processors.map(|processor| {
+            let path = format!("/proc/{pid}/task/{}/schedstat", processor["thread-id"]);
+            let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+            let first: Option<u64> = text
+                .split_whitespace()
+                .next()
+                .and_then(|number| number.parse().ok());
+            first.unwrap_or_else(|| panic!("{path}: {text}"))
+        });
+        Duration::from_nanos(nanoseconds.sum())
+    }
+
     /// Ends QEMU as a power cut ends a machine, and gives the disk as it is then.
     pub fn power_cut(self) -> Disk {
         self.disk.clone()

@@ -1,0 +1,202 @@
+//! The file's JSON Schema (draft 2020-12), for editors: which keys there are, what they mean, and which values they take.
+//!
+//! Its keys are the reader's own lists of keys. What a value may be stands here once more, in the language of schemas; the
+//! tests hold both side by side. What entries mean to each other (overlaps, a gateway that is not on-link) no schema can
+//! say: `kylin-vr check` does.
+
+use serde_json::{Map, Value, json};
+
+use super::check::{EIP, INTERFACE, ROOT};
+use super::forwards::FORWARD;
+
+#[cfg(test)]
+mod tests;
+
+/// Where the packages put it: the first line of the examples names it.
+pub const INSTALLED: &str = "/usr/share/kylin-vr/kylin-vr.schema.json";
+
+const OCTET: &str = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
+/// The first octet of a host's address: not 0, 127, nor from 224 on.
+const FIRST_OCTET: &str = "([1-9]|[1-9][0-9]|1[01][0-9]|12[0-689]|1[3-9][0-9]|2[01][0-9]|22[0-3])";
+const HEX: &str = "[0-9A-Fa-f]";
+
+/// The schema.
+#[must_use]
+pub fn schema() -> Value {
+    let mut root = object(ROOT, &[]);
+    // A file without a word is valid.
+    root["type"] = json!(["object", "null"]);
+    root["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    root["$id"] = json!(format!("file://{INSTALLED}"));
+    root["title"] = json!("kylin-vr.yaml");
+    root["description"] =
+        json!("What a virtual router does: its interfaces, elastic IPs and forwarded ports");
+    root
+}
+
+/// A mapping of these keys and no others.
+fn object(keys: &[&str], required: &[&str]) -> Value {
+    let property = |key: &&str| {
+        let mut property = property(key)?;
+        if !required.contains(key)
+            && let Some(kinds) = property.get_mut("anyOf").and_then(Value::as_array_mut)
+        {
+            // A key without a value is as good as none.
+            kinds.push(json!({ "type": "null" }));
+        }
+        Some(((*key).to_owned(), property))
+    };
+    let properties: Map<String, Value> = keys.iter().filter_map(property).collect();
+    let mut object = json!({ "type": "object", "properties": properties, "additionalProperties": false });
+    if !required.is_empty() {
+        object["required"] = json!(required);
+    }
+    object
+}
+
+/// What a key takes; `None`: a key that this does not know, which a test finds.
+fn property(key: &str) -> Option<Value> {
+    let described = |description: &str, kinds: Value| json!({ "description": description, "anyOf": kinds });
+    let list = |description: &str, items: Value| {
+        described(description, json!([{ "type": "array", "items": items }]))
+    };
+    Some(match key {
+        "if_list" => {
+            let interface = object(INTERFACE, &["ipaddr", "prefix", "mac"]);
+            list(
+                "The router's NICs: the one with a gateway faces outside, every other one is a subnet's gateway",
+                interface,
+            )
+        }
+        "eip_list" => {
+            let eip = object(EIP, &["eip", "vm-ip"]);
+            list(
+                "Elastic IPs: all of an external address, in both directions, is one VM's",
+                eip,
+            )
+        }
+        "port_forward_list" => list(
+            "Forwarded ports: single ports of an external address are a VM's",
+            forward(),
+        ),
+        "ipv6" => described(
+            "false (the default) turns IPv6 off, true leaves it as it is",
+            json!([{ "type": "boolean" }, { "enum": ["true", "false"] }]),
+        ),
+        "counters" => described(
+            "true (the default) counts packets, bytes and connections by elastic IP and by forward, false counts nothing",
+            json!([{ "type": "boolean" }, { "enum": ["true", "false"] }]),
+        ),
+        "conntrack" => described(
+            "delete (the default) ends the flows whose translation changes, keep lets them go on",
+            json!([{ "enum": ["delete", "keep"] }]),
+        ),
+        "conntrack_max" => {
+            let mut kinds = number(1_024, i32::MAX as u64);
+            if let Some(kinds) = kinds.as_array_mut() {
+                kinds.insert(0, json!({ "enum": ["auto", "keep"] }));
+            }
+            described(
+                "How many flows are tracked: auto (the default, by the memory), a number, or keep what is set",
+                kinds,
+            )
+        }
+        "fast_path" => described(
+            "Whether established flows go past the rules: auto (the default) where the kernel can, on: it must, off",
+            json!([{ "enum": ["auto", "on", "off"] }]),
+        ),
+        "snat_pool" => list(
+            "What VMs without an elastic IP are seen as, in place of the router's own address: addresses and ranges",
+            json!({ "type": "string", "pattern": format!("^{ADDRESS}( *- *{ADDRESS})?$", ADDRESS = host()) }),
+        ),
+        "generation" => described(
+            "A number that whoever pushes counts up: an older one than that in force is refused",
+            number(0, u64::MAX),
+        ),
+        "ipaddr" => described("The router's address on this NIC", address()),
+        "prefix" => described("How long the subnet's prefix is, 0 to 32", number(0, 32)),
+        "mac" => described(
+            "The NIC's hardware address, as in 52:54:84:00:08:45",
+            json!([{
+                "type": "string",
+                "pattern": format!("^{HEX}[02468ACEace]((:{HEX}{{2}}){{5}}|(-{HEX}{{2}}){{5}})$"),
+                "not": { "pattern": "^00([:-]00){5}$" },
+            }]),
+        ),
+        "gateway" => described(
+            "The next hop to everywhere: the interface that has one is the external one",
+            address(),
+        ),
+        "eip" => described("The address outside", address()),
+        "vm-ip" => described("The VM's own address", address()),
+        "protocal" | "protocol" => {
+            described("tcp or udp (both spellings of the key mean the same)", protocol())
+        }
+        "port" => described("The port outside, or the first one of a range", port()),
+        "end_port" => described("The last port of a range", port()),
+        "vm-port" => described(
+            "The VM's port, or the first one: the range goes on from there, port by port",
+            port(),
+        ),
+        _ => return None,
+    })
+}
+
+/// An entry of `port_forward_list`, with exactly one spelling of the protocol's key.
+fn forward() -> Value {
+    let mut forward = object(FORWARD, &["eip", "port", "vm-port", "vm-ip"]);
+    let spelt = |key: &str, other: &str| json!({ "required": [key], "properties": { key: { "anyOf": protocol() }, other: { "type": "null" } } });
+    forward["oneOf"] = json!([spelt("protocal", "protocol"), spelt("protocol", "protocal")]);
+    forward
+}
+
+fn protocol() -> Value {
+    json!([{ "enum": ["tcp", "udp"] }, { "type": "string", "pattern": "^([Tt][Cc][Pp]|[Uu][Dd][Pp])$" }])
+}
+
+fn address() -> Value {
+    json!([{ "type": "string", "pattern": format!("^{}$", host()) }])
+}
+
+/// A pattern of a host's address.
+fn host() -> String {
+    format!("{FIRST_OCTET}(\\.{OCTET}){{3}}")
+}
+
+fn port() -> Value {
+    number(1, u16::MAX.into())
+}
+
+/// A whole number, quoted or not.
+fn number(least: u64, most: u64) -> Value {
+    let zero = if least == 0 { "0|" } else { "" };
+    json!([
+        { "type": "integer", "minimum": least, "maximum": most },
+        { "type": "string", "pattern": format!("^({zero}{})$", up_to(&most.to_string())) },
+    ])
+}
+
+/// A regular expression of the numbers from 1 to this one, without leading zeros: those with fewer digits, and by how many
+/// digits the others have in common with it.
+fn up_to(most: &str) -> String {
+    let mut ways = Vec::new();
+    if most.len() > 1 {
+        ways.push(format!("[1-9][0-9]{{0,{}}}", most.len() - 2));
+    }
+    for (index, digit) in most.bytes().enumerate() {
+        let (lowest, common, rest) = (
+            if index == 0 { b'1' } else { b'0' },
+            &most[..index],
+            most.len() - index - 1,
+        );
+        if digit > lowest {
+            ways.push(format!(
+                "{common}[{}-{}][0-9]{{{rest}}}",
+                char::from(lowest),
+                char::from(digit - 1)
+            ));
+        }
+    }
+    ways.push(most.to_owned());
+    ways.join("|")
+}

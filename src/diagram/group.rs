@@ -1,0 +1,159 @@
+//! What is in a picture, in few boxes: entries by the VM that they lead to, VMs by their network.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use crate::config::{Config, Forward, Interface};
+
+/// So many lines of what leads to a VM are shown, the rest is counted.
+const LINES: usize = 5;
+
+/// What is drawn.
+#[derive(Debug)]
+pub(super) struct Picture {
+    /// What stands in the router's box.
+    pub(super) router: Vec<String>,
+    /// What stands in the box outside; `None`: the router has no interface outside.
+    pub(super) outside: Option<Vec<String>>,
+    pub(super) networks: Vec<Network>,
+}
+
+/// A subnet of the VPC, or where VMs are that are in none.
+#[derive(Debug)]
+pub(super) struct Network {
+    pub(super) name: String,
+    /// The router's NIC there; `None`: there is none.
+    pub(super) nic: Option<String>,
+    pub(super) vms: Vec<Vm>,
+    /// VMs that are not shown one by one, and what leads to them.
+    pub(super) more: Option<String>,
+}
+
+/// A VM, and what leads to it from outside.
+#[derive(Debug)]
+pub(super) struct Vm {
+    pub(super) address: String,
+    pub(super) lines: Vec<String>,
+}
+
+#[derive(Default)]
+struct Entries<'c> {
+    eips: Vec<Ipv4Addr>,
+    forwards: Vec<&'c Forward>,
+}
+
+impl Picture {
+    pub(super) fn of(config: &Config, most: usize) -> Self {
+        let mut by_vm: BTreeMap<Ipv4Addr, Entries<'_>> = BTreeMap::new();
+        for eip in config.eips() {
+            by_vm.entry(eip.vm).or_default().eips.push(eip.eip);
+        }
+        for forward in config.forwards() {
+            by_vm.entry(forward.vm).or_default().forwards.push(forward);
+        }
+        let mut networks: Vec<Network> = config
+            .internal()
+            .map(|inside| of_interface(inside, &mut by_vm, most))
+            .collect();
+        if !by_vm.is_empty() {
+            networks.push(network("in no subnet of the VPC".to_owned(), None, by_vm, most));
+        }
+        let outside = config.external().map(|external| {
+            let gateway = external.gateway.map(|gateway| format!("gateway {gateway}"));
+            std::iter::once(external.address.trunc().to_string())
+                .chain(gateway)
+                .collect()
+        });
+        let mut router = Vec::new();
+        if let Some(external) = config.external() {
+            router.extend([external.address.to_string(), external.mac.to_string()]);
+        }
+        router.extend(counted(config.eips().len(), "elastic IP"));
+        router.extend(counted(config.forwards().len(), "forward"));
+        Self {
+            router,
+            outside,
+            networks,
+        }
+    }
+}
+
+fn counted(number: usize, thing: &str) -> Option<String> {
+    (number > 0).then(|| format!("{number} {thing}{}", if number == 1 { "" } else { "s" }))
+}
+
+/// Takes a subnet's VMs out of all of them.
+fn of_interface(inside: &Interface, by_vm: &mut BTreeMap<Ipv4Addr, Entries<'_>>, most: usize) -> Network {
+    let net = inside.address.trunc();
+    let keys: Vec<Ipv4Addr> = by_vm
+        .range(net.network()..=net.broadcast())
+        .map(|(vm, _)| *vm)
+        .collect();
+    let own = keys
+        .into_iter()
+        .filter_map(|vm| by_vm.remove_entry(&vm))
+        .collect();
+    let nic = format!("{} {}", inside.address.addr(), inside.mac);
+    network(net.to_string(), Some(nic), own, most)
+}
+
+fn network(name: String, nic: Option<String>, vms: BTreeMap<Ipv4Addr, Entries<'_>>, most: usize) -> Network {
+    // One box more is no larger than the box that counts it.
+    let shown = if vms.len() > most + 1 { most } else { vms.len() };
+    let mut vms = vms.into_iter();
+    let first = vms
+        .by_ref()
+        .take(shown)
+        .map(|(address, entries)| vm(address, &entries))
+        .collect();
+    let (mut number, mut eips, mut forwards) = (0, 0, 0);
+    for (_, entries) in vms {
+        number += 1;
+        eips += entries.eips.len();
+        forwards += entries.forwards.len();
+    }
+    let more = (number > 0).then(|| {
+        let things = [counted(eips, "elastic IP"), counted(forwards, "forward")];
+        let things: Vec<String> = things.into_iter().flatten().collect();
+        format!("{number} more VMs: {}", things.join(", "))
+    });
+    Network {
+        name,
+        nic,
+        vms: first,
+        more,
+    }
+}
+
+fn vm(address: Ipv4Addr, entries: &Entries<'_>) -> Vm {
+    let eips = entries.eips.iter().map(|eip| format!("EIP {eip}"));
+    let forwards = entries.forwards.iter().map(|forward| forwarded(forward));
+    let mut lines: Vec<String> = eips.chain(forwards).collect();
+    if lines.len() > LINES + 1 {
+        let more = lines.len() - LINES;
+        lines.truncate(LINES);
+        lines.push(format!("and {more} more"));
+    }
+    Vm {
+        address: address.to_string(),
+        lines,
+    }
+}
+
+/// `10.90.2.254 tcp 80-82 to 8080-8082`; ports that stay the same are said once.
+fn forwarded(forward: &Forward) -> String {
+    let range = |first: u16, last: u16| {
+        if first == last {
+            first.to_string()
+        } else {
+            format!("{first}-{last}")
+        }
+    };
+    let outside = range(forward.port, forward.end_port);
+    let inside = if forward.keeps_ports() {
+        String::new()
+    } else {
+        format!(" to {}", range(forward.vm_port, forward.vm_end_port()))
+    };
+    format!("{} {} {outside}{inside}", forward.eip, forward.protocol)
+}

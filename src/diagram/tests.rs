@@ -1,0 +1,179 @@
+use std::fs;
+use std::path::PathBuf;
+
+use super::{Format, draw};
+use crate::config::Config;
+
+fn config(text: &str) -> Config {
+    Config::parse(text.as_bytes()).config.unwrap()
+}
+
+const EXAMPLE: &str = include_str!("../../examples/vpc.yaml");
+
+/// Three subnets and 300 entries.
+fn large() -> Config {
+    let mut text =
+        "if_list:\n  - {ipaddr: 10.90.3.37, prefix: 24, mac: 52:54:84:00:08:45, gateway: 10.90.3.1}\n"
+            .to_owned();
+    for net in 0..3 {
+        text += &format!("  - {{ipaddr: 192.168.{net}.254, prefix: 24, mac: 52:54:84:11:00:0{net}}}\n");
+    }
+    text += "eip_list:\n";
+    for number in 0..150 {
+        text += &format!(
+            "  - {{eip: 10.91.0.{}, vm-ip: 192.168.{}.{}}}\n",
+            number + 1,
+            number % 3,
+            number / 3 + 1
+        );
+    }
+    text += "port_forward_list:\n";
+    for number in 0..150 {
+        let (net, vm) = (number % 3, number / 30 + 1);
+        text += &format!(
+            "  - {{eip: 10.90.2.254, protocal: tcp, port: {0}, vm-port: {0}, vm-ip: 192.168.{net}.{vm}}}\n",
+            8000 + number
+        );
+    }
+    config(&text)
+}
+
+/// Compares with `tests/diagram/NAME`; `UPDATE_GOLDEN=1` writes it anew.
+fn assert_golden(name: &str, text: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/diagram")
+        .join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+    }
+    let golden = fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(
+        text,
+        golden,
+        "{} (UPDATE_GOLDEN=1 writes it anew)",
+        path.display()
+    );
+}
+
+#[test]
+fn pictures_are_the_golden_ones() {
+    for (format, ending) in [
+        (Format::Mermaid, "mmd"),
+        (Format::Dot, "dot"),
+        (Format::Svg, "svg"),
+    ] {
+        assert_golden(&format!("example.{ending}"), &draw(&config(EXAMPLE), format, 8));
+        assert_golden(&format!("large.{ending}"), &draw(&large(), format, 8));
+        assert_golden(&format!("empty.{ending}"), &draw(&Config::default(), format, 8));
+    }
+}
+
+#[test]
+fn every_entry_is_shown_or_counted() {
+    for vms in [1, 7, 48, 49, 50, 1000] {
+        let picture = super::group::Picture::of(&large(), vms);
+        let mut counted = 0;
+        for network in &picture.networks {
+            assert!(network.vms.len() <= vms + 1);
+            let numbers = |text: &str, thing: &str| -> usize {
+                text.split_once(thing)
+                    .and_then(|(before, _)| before.rsplit(' ').find(|word| !word.is_empty())?.parse().ok())
+                    .unwrap_or(0)
+            };
+            if let Some(more) = &network.more {
+                counted += numbers(more, " elastic IP") + numbers(more, " forward");
+            }
+            for line in network.vms.iter().flat_map(|vm| &vm.lines) {
+                counted += line.strip_prefix("and ").map_or(1, |_| numbers(line, " more"));
+            }
+        }
+        assert_eq!(counted, 300, "{vms}");
+        assert!(picture.networks.len() == 3);
+    }
+}
+
+#[test]
+fn a_vm_in_no_subnet_is_beside_the_networks() {
+    let config = config("eip_list: [{eip: 10.0.0.1, vm-ip: 172.16.0.1}]");
+    let text = draw(&config, Format::Mermaid, 8);
+    assert!(
+        text.contains("[\"in no subnet of the VPC\"]") && text.contains("router -.- net0"),
+        "{text}"
+    );
+    assert!(!text.contains("outside"), "{text}");
+}
+
+#[test]
+fn an_svg_is_xml_and_nothing_leaves_its_box() {
+    for config in [config(EXAMPLE), large(), Config::default()] {
+        for vms in [1, 8, 100] {
+            let text = draw(&config, Format::Svg, vms);
+            let document = roxmltree::Document::parse(&text).unwrap();
+            let number = |node: &roxmltree::Node<'_, '_>, name: &str| -> usize {
+                node.attribute(name).map_or(0, |text| text.parse().unwrap())
+            };
+            let root = document.root_element();
+            let (width, height) = (number(&root, "width"), number(&root, "height"));
+            let boxes: Vec<[usize; 4]> = document
+                .descendants()
+                .filter(|node| node.has_tag_name("rect"))
+                .map(|node| ["x", "y", "width", "height"].map(|name| number(&node, name)))
+                .collect();
+            for [x, y, w, h] in &boxes {
+                assert!(x + w <= width && y + h <= height);
+            }
+            let mut texts = 0;
+            for node in document.descendants().filter(|node| node.has_tag_name("text")) {
+                let (x, y, length) = (
+                    number(&node, "x"),
+                    number(&node, "y"),
+                    number(&node, "textLength"),
+                );
+                // In a box of its own, not only in the image.
+                let is_in =
+                    |[bx, by, w, h]: &[usize; 4]| *bx <= x && x + length <= bx + w && *by < y && y <= by + h;
+                assert!(boxes[1..].iter().any(is_in), "{:?}", node.text());
+                texts += 1;
+            }
+            assert!(texts > 0);
+            // Boxes are apart, or one is in the other.
+            for (index, [x, y, w, h]) in boxes.iter().enumerate() {
+                for [ox, oy, ow, oh] in &boxes[index + 1..] {
+                    let apart = x + w <= *ox || ox + ow <= *x || y + h <= *oy || oy + oh <= *y;
+                    let inside = x <= ox && ox + ow <= x + w && y <= oy && oy + oh <= y + h;
+                    assert!(apart || inside, "{:?} {:?}", [x, y, w, h], [ox, oy, ow, oh]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn labels_are_text_in_every_language() {
+    use super::group::{Network, Picture, Vm};
+    let nasty = "a\"b<c>&d#e\\f`g".to_owned();
+    let picture = Picture {
+        router: vec![nasty.clone()],
+        outside: Some(vec![nasty.clone()]),
+        networks: vec![Network {
+            name: nasty.clone(),
+            nic: Some(nasty.clone()),
+            vms: vec![Vm {
+                address: nasty.clone(),
+                lines: vec![nasty.clone()],
+            }],
+            more: Some(nasty.clone()),
+        }],
+    };
+    let svg = super::svg::draw(&picture);
+    let document = roxmltree::Document::parse(&svg).unwrap();
+    let same = document
+        .descendants()
+        .filter(|node| node.text() == Some(&nasty) && node.has_tag_name("text"));
+    assert_eq!(same.count(), 7);
+    let mermaid = super::mermaid::draw(&picture);
+    assert_eq!(mermaid.matches("a#34;b#60;c#62;#38;d#35;e\\f#96;g").count(), 7);
+    let dot = super::dot::draw(&picture);
+    assert_eq!(dot.matches("a\\\"b<c>&d#e\\\\f`g").count(), 7);
+}

@@ -1,0 +1,161 @@
+//! The table as this kernel can have it: with the fast path on the NICs that are there, or without.
+
+use std::borrow::Cow;
+
+use crate::model::nft::Table;
+use crate::model::{Desired, Observed};
+use crate::owned::Owned;
+
+/// What the file asks for where the kernel lacks it.
+const LACKING: &str = "this kernel has no nftables flowtables (CONFIG_NF_FLOW_TABLE and CONFIG_NFT_FLOW_OFFLOAD, modules \
+                       nf_flow_table and nft_flow_offload)";
+
+/// The desired table, with the flowtable and its chain where the kernel has flowtables and any NIC is there. What is to be
+/// said is said once, not by runs that find it in the record.
+pub(super) fn table<'d>(
+    desired: &'d Desired,
+    observed: &Observed,
+    owned: &Owned,
+    notes: &mut Vec<String>,
+) -> Option<Cow<'d, Table>> {
+    let table = desired.table.as_ref()?;
+    let Some(wanted) = &desired.fast_path else {
+        return Some(Cow::Borrowed(table));
+    };
+    if observed.flowtables != Some(true) {
+        if observed.flowtables == Some(false) && !owned.lacks_flowtables {
+            notes.push(format!("established flows go the slow path: {LACKING}"));
+        }
+        return Some(Cow::Borrowed(table));
+    }
+    let there = wanted.devices.iter().filter_map(|id| observed.find(*id).ok());
+    let mut flowtable = wanted.flowtable.clone();
+    flowtable.devices = there.map(|link| link.name.clone()).collect();
+    if flowtable.devices.is_empty() {
+        return Some(Cow::Borrowed(table));
+    }
+    let mut table = table.clone();
+    table.flowtables.insert(wanted.name.clone(), flowtable);
+    table.chains.insert(wanted.name.clone(), wanted.chain.clone());
+    Some(Cow::Owned(table))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use super::super::{Operation, diff};
+    use super::*;
+    use crate::config::Config;
+    use crate::features;
+    use crate::model::nft::TableChange;
+    use crate::model::{Link, LinkId, LinkIndex, LinkName};
+
+    const FILE: &str = "if_list:\n  - {ipaddr: 10.0.0.1, prefix: 24, mac: 52:54:84:00:00:01, gateway: 10.0.0.2}\n  \
+                        - {ipaddr: 10.0.1.1, prefix: 24, mac: 52:54:84:00:00:02}\n";
+
+    fn desired(mode: &str) -> Desired {
+        let text = format!("fast_path: {mode}\n{FILE}");
+        features::desired(&Config::parse(text.as_bytes()).config.unwrap())
+    }
+
+    /// A kernel with links of these names, the last digits of whose hardware addresses are given; one is a stranger's.
+    fn kernel(flowtables: Option<bool>, links: &[(&str, u8)]) -> Observed {
+        let link = |(name, last): (&str, u8)| Link {
+            index: LinkIndex(u32::from(last)),
+            name: LinkName(name.to_owned()),
+            id: Some(LinkId::Mac(format!("52:54:84:00:00:{last:02x}").parse().unwrap())),
+            up: true,
+            stacked: false,
+            ipv6_in_use: false,
+            udev_pending: false,
+        };
+        Observed {
+            links: links.iter().copied().chain([("other", 9)]).map(link).collect(),
+            flowtables,
+            ..Observed::default()
+        }
+    }
+
+    /// The devices of the flowtable that is to be, and the notes.
+    fn wanted(desired: &Desired, observed: &Observed) -> (Option<BTreeSet<LinkName>>, Vec<String>) {
+        let mut notes = Vec::new();
+        let table = table(desired, observed, &Owned::default(), &mut notes).unwrap();
+        assert_eq!(
+            table.flowtables.len(),
+            usize::from(table.chains.contains_key("fast_path"))
+        );
+        let devices = table.flowtables.get("fast_path").map(|one| one.devices.clone());
+        (devices, notes)
+    }
+
+    fn names(names: &[&str]) -> Option<BTreeSet<LinkName>> {
+        Some(names.iter().map(|name| LinkName((*name).to_owned())).collect())
+    }
+
+    #[test]
+    fn it_is_on_the_nics_of_the_file_that_are_there() {
+        for mode in ["auto", "on"] {
+            let both = kernel(Some(true), &[("eth0", 1), ("b", 2)]);
+            assert_eq!(wanted(&desired(mode), &both), (names(&["b", "eth0"]), Vec::new()));
+            let one = kernel(Some(true), &[("eth0", 1)]);
+            assert_eq!(wanted(&desired(mode), &one), (names(&["eth0"]), Vec::new()));
+            let none = kernel(Some(true), &[]);
+            assert_eq!(wanted(&desired(mode), &none), (None, Vec::new()));
+        }
+        let both = kernel(Some(true), &[("eth0", 1), ("b", 2)]);
+        assert_eq!(wanted(&desired("off"), &both), (None, Vec::new()));
+    }
+
+    #[test]
+    fn a_nic_that_comes_or_has_another_name_changes_nothing_else() {
+        let desired = desired("auto");
+        let mut observed = kernel(Some(true), &[("eth0", 1)]);
+        observed.table = table(&desired, &observed, &Owned::default(), &mut Vec::new())
+            .map(|table| Arc::new(table.into_owned()));
+        for links in [&[("eth0", 1), ("eth1", 2)][..], &[("enp1s0", 1)]] {
+            let now = Observed {
+                links: kernel(None, links).links,
+                ..observed.clone()
+            };
+            let operations = diff(&desired, &now, &Owned::default()).operations;
+            let tables = operations.iter().filter_map(|one| match one {
+                Operation::Table(change) => Some(change),
+                _ => None,
+            });
+            let [TableChange::Edit { elements, chains, .. }] = tables.collect::<Vec<_>>()[..] else {
+                panic!("one edit: {operations:?}")
+            };
+            assert!(elements.is_empty());
+            assert_eq!(Vec::from_iter(chains.keys()), ["fast_path"]);
+            let lines = operations[0].lines();
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            assert!(lines[0].text.starts_with("flowtable fast_path: on "), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_kernel_without_it_is_told_of_once() {
+        let both = kernel(Some(false), &[("eth0", 1), ("b", 2)]);
+        let (devices, notes) = wanted(&desired("auto"), &both);
+        assert_eq!((devices, notes.len()), (None, 1));
+        assert!(notes[0].contains("no nftables flowtables"), "{notes:?}");
+        let owned = Owned {
+            lacks_flowtables: true,
+            ..Owned::default()
+        };
+        let mut notes = Vec::new();
+        let file = desired("auto");
+        let table = table(&file, &both, &owned, &mut notes).unwrap();
+        assert_eq!(
+            (table.as_ref(), notes),
+            (file.table.as_ref().unwrap(), Vec::new())
+        );
+        // Nobody asked: nothing to say.
+        assert_eq!(
+            wanted(&desired("auto"), &kernel(None, &[("eth0", 1)])),
+            (None, Vec::new())
+        );
+    }
+}
