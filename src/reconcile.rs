@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::flows::{self, Judge, Ruling};
 use crate::kernel::{Error as KernelError, Incomplete, Kernel};
-use crate::model::nft::TableChange;
 use crate::model::{Conntrack, Desired, Observed};
 use crate::owned::Owned;
 use crate::plan::{Operation, Plan, diff};
@@ -91,7 +90,7 @@ pub fn reconcile_from(
     owned: Owned,
     mut record: impl FnMut(&Owned) -> std::io::Result<()>,
 ) -> Result<Reconciled, Error> {
-    let before = kernel.with_flowtables(before, desired, &owned)?;
+    let before = kernel.with_abilities(before, desired, &owned)?;
     possible(desired, &before)?;
     let mut now = before.clone();
     let mut ours = owned.clone();
@@ -131,13 +130,15 @@ pub fn reconcile_from(
             }
             let mut ours = ours.clone().with(desired, &now).only(desired, &now);
             ours.lacks_flowtables = desired.fast_path.is_some() && now.flowtables == Some(false);
+            if desired.table.is_some() {
+                ours.lacks_counters = now.counters == Some(false);
+            }
             ours.unsettled.clear();
             if let Err(error) = record(&ours) {
                 failed = vec![not_recorded(&error)];
                 break;
             }
             plan.announcements = announcements;
-            forget(kernel, &now, &done);
             return Ok(Reconciled {
                 done,
                 plan,
@@ -217,38 +218,6 @@ pub fn reconcile_from(
     failed.extend(record(kept).err().map(|error| not_recorded(&error)));
     failed.dedup();
     Err(Error::Failed { failed, left_over })
-}
-
-/// Has the counting sets forget what went with these operations. What cannot be forgotten now is when something goes
-/// next: until then it takes a little memory, and no run fails for it.
-fn forget(kernel: &mut dyn Kernel, now: &Observed, done: &[Operation]) {
-    let takes_elements = |operation: &Operation| match operation {
-        Operation::Table(TableChange::Edit { elements, .. }) => {
-            elements.values().any(|edit| !edit.remove.is_empty())
-        }
-        _ => false,
-    };
-    let Some(table) = now
-        .table
-        .as_ref()
-        .filter(|table| table.counting().next().is_some())
-    else {
-        return;
-    };
-    if !done.iter().any(takes_elements) {
-        return;
-    }
-    let forgotten = match kernel.counts().map(|counts| table.forget(&counts)) {
-        Ok(Some(change)) => kernel.apply(&[Operation::Table(change)]).map_err(|incomplete| {
-            let mut failures = incomplete.failures.into_iter();
-            failures.next().map_or(KernelError::Interrupted, |one| one.error)
-        }),
-        Ok(None) => Ok(()),
-        Err(error) => Err(error),
-    };
-    if let Err(error) = forgotten {
-        tracing::warn!(%error, "counters of what went are still there");
-    }
 }
 
 /// Notes what an undo is about to change: flows that began under the new table, too, are looked at by the next run if

@@ -75,6 +75,7 @@ fn set(bytes: &mut Unstructured<'_>) -> Result<Set> {
     }
     let data = *bytes.choose(&[&[][..], &[Ipv4Addr], &[InetService], &[Ipv4Addr, InetService]])?;
     let mut set = Set::new(key, data, bytes.arbitrary()?);
+    set.counts = bytes.arbitrary()?;
     let count = bytes.int_in_range(0..=12)?;
     let mut keys = BTreeSet::new();
     for _ in 0..count {
@@ -152,9 +153,9 @@ fn flowtable(bytes: &mut Unstructured<'_>) -> Result<Flowtable> {
 }
 
 fn statement(bytes: &mut Unstructured<'_>) -> Result<Statement> {
-    Ok(match bytes.int_in_range(0..=9)? {
+    Ok(match bytes.int_in_range(0..=10)? {
         0 => Statement::InSet {
-            field: field(bytes)?,
+            key: key(bytes)?,
             set: name(bytes)?,
             negate: bytes.arbitrary()?,
         },
@@ -165,11 +166,8 @@ fn statement(bytes: &mut Unstructured<'_>) -> Result<Statement> {
         5 => Statement::Direction {
             reply: bytes.arbitrary()?,
         },
-        6 => Statement::Count(Count {
-            key: key(bytes)?,
-            map: name(bytes)?,
-            set: name(bytes)?,
-        }),
+        6 => Statement::SourceTranslated,
+        9 => Statement::DestinationTranslated,
         7 => Statement::Established,
         8 => Statement::FlowAdd("fast_path".to_owned()),
         _ => Statement::Return,
@@ -204,6 +202,7 @@ fn field(bytes: &mut Unstructured<'_>) -> Result<Field> {
             Field::ThDport,
             Field::ThSport,
             Field::IpSaddrLastByte,
+            Field::CtReplyDaddr,
         ])
         .copied()
 }
@@ -217,7 +216,6 @@ pub fn only_known_sets(table: &mut Table) {
     let sets: BTreeMap<_, _> = table.sets.clone();
     let is_known = |statement: &Statement| match statement {
         Statement::InSet { set, .. } => sets.contains_key(set),
-        Statement::Count(count) => sets.contains_key(&count.map),
         Statement::Dnat(NatTarget::Map { map, .. }) | Statement::Snat(NatTarget::Map { map, .. }) => {
             sets.contains_key(map)
         }

@@ -159,6 +159,10 @@ impl Kernel for Rest<'_> {
         self.kernel.has_flowtables()
     }
 
+    fn has_counters(&mut self) -> Result<bool, Error> {
+        self.kernel.has_counters()
+    }
+
     fn read_flows(&mut self, see: &mut dyn FnMut(Option<&Flow>)) -> Result<(), Error> {
         self.kernel.read_flows(see)
     }

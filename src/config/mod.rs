@@ -284,6 +284,18 @@ impl Config {
             .find(|interface| interface.gateway.is_some())
     }
 
+    /// What VMs without an elastic IP are seen as outside: the addresses of the pool, or the router's external one. Empty:
+    /// nothing is masqueraded.
+    #[must_use]
+    pub fn masquerade(&self) -> Vec<Ipv4Addr> {
+        let pool: Vec<_> = self.snat_pool.iter().flat_map(SnatPool::addresses).collect();
+        if !pool.is_empty() {
+            return pool;
+        }
+        let external = self.external().map(|external| external.address.addr());
+        external.into_iter().collect()
+    }
+
     /// The interfaces that are gateways of VPC subnets.
     pub fn internal(&self) -> impl Iterator<Item = &Interface> {
         self.interfaces

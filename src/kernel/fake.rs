@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Error, Failure, Incomplete, Kernel};
-use crate::model::nft::{Counts, Table, TableChange};
+use crate::model::nft::{Counts, Set, Table, TableChange};
 use crate::model::{Flow, LinkIndex, LinkName, LinkSysctl, Observed, RouteKind, Sysctl};
 use crate::plan::{Announcement, Operation};
 
@@ -17,7 +17,7 @@ pub struct Fake {
     pub flows: Vec<Flow>,
     /// How many operations (the ending of flows is one, too) succeed before one fails with this error number; `None`: none fails.
     pub fail_after: Option<(usize, i32)>,
-    /// What its counting sets hold.
+    /// What elements of its sets counted: of those that count, and as a test says.
     pub counts: Counts,
     /// What was announced.
     pub announced: Vec<Announcement>,
@@ -51,7 +51,9 @@ impl Fake {
         match operation {
             Operation::Table(change) => {
                 let (mut table, mut counts) = (state.table.clone(), self.counts.clone());
-                apply_table(&mut table, &mut counts, change)?;
+                apply_table(&mut table, change)?;
+                let moved: BTreeSet<&str> = change.recounted().into_iter().map(|(name, _)| name).collect();
+                keep_counts(&mut counts, state.table.as_deref(), table.as_deref(), &moved);
                 check_flowtables(state, table.as_deref())?;
                 state.table = table;
                 self.counts = counts;
@@ -125,24 +127,14 @@ impl Fake {
     }
 }
 
-fn apply_table(
-    table: &mut Option<Arc<Table>>,
-    counts: &mut Counts,
-    change: &TableChange,
-) -> Result<(), Error> {
+fn apply_table(table: &mut Option<Arc<Table>>, change: &TableChange) -> Result<(), Error> {
     let exists = || Error::refused(nix::libc::EEXIST);
     let missing = || Error::refused(nix::libc::ENOENT);
     match change {
         TableChange::Create(_) if table.is_some() => return Err(exists()),
         TableChange::Delete(_) | TableChange::Replace { .. } if table.is_none() => return Err(missing()),
-        TableChange::Create(to) | TableChange::Replace { to, .. } => {
-            counts.clear();
-            *table = Some(Arc::new(to.clone()));
-        }
-        TableChange::Delete(_) => {
-            counts.clear();
-            *table = None;
-        }
+        TableChange::Create(to) | TableChange::Replace { to, .. } => *table = Some(Arc::new(to.clone())),
+        TableChange::Delete(_) => *table = None,
         TableChange::Edit {
             elements,
             chains,
@@ -157,14 +149,6 @@ fn apply_table(
             }
             for (name, edit) in elements {
                 let set = edited.sets.get_mut(name).ok_or_else(missing)?;
-                if set.counts {
-                    // Its elements are the packets', not the table's.
-                    let counted = counts.entry(name.clone()).or_default();
-                    for (element, _) in &edit.remove {
-                        counted.remove(&element.first).ok_or_else(missing)?;
-                    }
-                    continue;
-                }
                 for (element, _) in &edit.remove {
                     set.elements.remove(element).ok_or_else(missing)?;
                 }
@@ -175,7 +159,6 @@ fn apply_table(
                 }
             }
             for name in remove_sets.keys() {
-                counts.remove(name);
                 edited.sets.remove(name).ok_or_else(missing)?;
             }
             for (name, set) in add_sets {
@@ -195,6 +178,28 @@ fn apply_table(
         }
     }
     Ok(())
+}
+
+/// An element that goes takes its count along, and one that is made anew has it only where it was given on.
+fn keep_counts(counts: &mut Counts, before: Option<&Table>, after: Option<&Table>, moved: &BTreeSet<&str>) {
+    counts.retain(|name, counted| {
+        let set = |table: Option<&'_ Table>| table.and_then(|table| table.sets.get(name)).cloned();
+        let (before, after) = (set(before), set(after));
+        let (Some(before), Some(after)) = (before, after.filter(|set| set.counts)) else {
+            return false;
+        };
+        counted.retain(|key, _| {
+            let of = |set: &Set| {
+                let mut elements = set.elements.iter();
+                elements
+                    .find(|(element, _)| element.first == *key)
+                    .map(|(_, value)| *value)
+            };
+            let value = of(&after);
+            value.is_some() && (moved.contains(name.as_str()) || value == of(&before))
+        });
+        true
+    });
 }
 
 /// The kernel takes no flowtable on a link that is not there, or if it has none at all.
@@ -220,6 +225,10 @@ impl Kernel for Fake {
 
     fn has_flowtables(&mut self) -> Result<bool, Error> {
         Ok(self.state.flowtables == Some(true))
+    }
+
+    fn has_counters(&mut self) -> Result<bool, Error> {
+        Ok(self.state.counters != Some(false))
     }
 
     fn apply(&mut self, operations: &[Operation]) -> Result<(), Incomplete> {

@@ -178,6 +178,10 @@ impl<K: Kernel, F: FnMut(&'static str, Option<Fate>) + Send> Kernel for Faulty<K
         self.kernel.has_flowtables()
     }
 
+    fn has_counters(&mut self) -> Result<bool, Error> {
+        self.kernel.has_counters()
+    }
+
     /// One by one; but what goes in one system call on Linux is carried out to the end of that, as it is there.
     fn apply(&mut self, operations: &[Operation]) -> Result<(), Incomplete> {
         let mut failures = Vec::new();

@@ -28,6 +28,8 @@ pub struct Linux {
     main_routes: Option<Vec<Route<LinkIndex>>>,
     /// Whether the kernel has flowtables, once it was asked.
     has_flowtables: Option<bool>,
+    /// The same of counters.
+    has_counters: Option<bool>,
 }
 
 impl Linux {
@@ -44,6 +46,7 @@ impl Linux {
             is_quiet: false,
             main_routes: None,
             has_flowtables: None,
+            has_counters: None,
         })
     }
 
@@ -238,6 +241,16 @@ impl Kernel for Linux {
         let has = !sysctl::lacks_flowtables()
             && timed("try a flowtable", || self.nftables.can_make(&with_flowtable()))?;
         self.has_flowtables = Some(has);
+        Ok(has)
+    }
+
+    fn has_counters(&mut self) -> Result<bool, Error> {
+        if let Some(has) = self.has_counters {
+            return Ok(has);
+        }
+        // Later kernels have them all; some earlier ones (RHEL 8) were given them.
+        let has = sysctl::release() >= (5, 7) || timed("try a counter", || self.nftables.knows_counters())?;
+        self.has_counters = Some(has);
         Ok(has)
     }
 

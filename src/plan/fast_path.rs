@@ -10,33 +10,48 @@ use crate::owned::Owned;
 const LACKING: &str = "this kernel has no nftables flowtables (CONFIG_NF_FLOW_TABLE and CONFIG_NFT_FLOW_OFFLOAD, modules \
                        nf_flow_table and nft_flow_offload)";
 
-/// The desired table, with the flowtable and its chain where the kernel has flowtables and any NIC is there. What is to be
-/// said is said once, not by runs that find it in the record.
+/// What is said of a kernel whose elements do not count.
+pub(crate) const UNCOUNTED: &str = "packets and connections are not counted: this kernel has no counters in the elements of \
+                                    nftables sets (Linux 5.7 and later have them)";
+
+/// The desired table, with the flowtable and its chain where the kernel has flowtables and any NIC is there, and without
+/// what counts where its elements do not. What is to be said is said once, not by runs that find it in the record.
 pub(super) fn table<'d>(
     desired: &'d Desired,
     observed: &Observed,
     owned: &Owned,
     notes: &mut Vec<String>,
 ) -> Option<Cow<'d, Table>> {
-    let table = desired.table.as_ref()?;
+    let mut table = Cow::Borrowed(desired.table.as_ref()?);
+    if observed.counters == Some(false) {
+        if !owned.lacks_counters {
+            notes.push(UNCOUNTED.to_owned());
+        }
+        table = Cow::Owned(table.without_counters());
+    }
     let Some(wanted) = &desired.fast_path else {
-        return Some(Cow::Borrowed(table));
+        return Some(table);
     };
     if observed.flowtables != Some(true) {
         if observed.flowtables == Some(false) && !owned.lacks_flowtables {
             notes.push(format!("established flows go the slow path: {LACKING}"));
         }
-        return Some(Cow::Borrowed(table));
+        return Some(table);
     }
     let there = wanted.devices.iter().filter_map(|id| observed.find(*id).ok());
     let mut flowtable = wanted.flowtable.clone();
     flowtable.devices = there.map(|link| link.name.clone()).collect();
     if flowtable.devices.is_empty() {
-        return Some(Cow::Borrowed(table));
+        return Some(table);
     }
-    let mut table = table.clone();
+    let mut chain = wanted.chain.clone();
+    let mut table = table.into_owned();
+    if table.counting().next().is_some() {
+        chain.rules.splice(0..0, wanted.counted.iter().cloned());
+        table.sets.extend(wanted.counted_sets.clone());
+    }
     table.flowtables.insert(wanted.name.clone(), flowtable);
-    table.chains.insert(wanted.name.clone(), wanted.chain.clone());
+    table.chains.insert(wanted.name.clone(), chain);
     Some(Cow::Owned(table))
 }
 

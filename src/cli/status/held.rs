@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::super::table;
 use super::Health;
-use crate::config::{Config, SnatPool};
+use crate::config::Config;
 use crate::flows::ports::{Destination, FEW_LEFT, SOURCE_PORTS, SourcePorts};
 use crate::kernel::{ConntrackUsage, Error, Kernel};
 
@@ -30,10 +30,7 @@ pub(in crate::cli) struct PortsStatus {
 /// # Errors
 /// If it cannot be asked for them.
 pub(super) fn source_ports(config: &Config, kernel: &mut dyn Kernel) -> Result<Vec<PortsStatus>, Error> {
-    let mut addresses: Vec<_> = config.snat_pool().iter().flat_map(SnatPool::addresses).collect();
-    if addresses.is_empty() {
-        addresses.extend(config.external().map(|external| external.address.addr()));
-    }
+    let addresses = config.masquerade();
     if addresses.is_empty() {
         return Ok(Vec::new());
     }

@@ -80,7 +80,7 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
     }
 
     let to_subnets = Statement::InSet {
-        field: Field::IpDaddr,
+        key: vec![Field::IpDaddr],
         set: VPC_SUBNETS.to_owned(),
         negate: false,
     };
@@ -115,7 +115,7 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
         rule(
             vec![
                 Statement::InSet {
-                    field: Field::IpSaddr,
+                    key: vec![Field::IpSaddr],
                     set: VPC_SUBNETS.to_owned(),
                     negate: true,
                 },

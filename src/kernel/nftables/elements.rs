@@ -20,12 +20,13 @@ use super::decode::foreign_set;
 use super::message::{Attributes, Messages, attributes};
 use super::types;
 use super::uapi::expression::counter;
-use super::uapi::{LIST_ELEMENT, element, rule};
+use super::uapi::{COUNTER, LIST_ELEMENT, element, rule};
 use crate::model::nft::{Counted, Element, FieldType, Set, Tuple};
 use crate::owned::NFT_TABLE;
 
-/// No element has more bytes: two entries, each with the headers of six attributes, two keys, data and flags.
-const LARGEST: usize = 2 * (6 * 4 + 4 + 3 * Tuple::MAX * types::SLOT + 4);
+/// No element has more bytes: two entries, each with the headers of six attributes, two keys, data, flags and a counter (two
+/// headers, a name of eight bytes, two numbers of eight).
+const LARGEST: usize = 2 * (6 * 4 + 4 + 3 * Tuple::MAX * types::SLOT + 4 + 2 * 4 + 3 * (4 + 8));
 
 /// Whether elements come or go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,13 +37,14 @@ pub(super) enum Direction {
     Delete,
 }
 
-/// Adds one message with as many of the elements as fit; none if none are left.
+/// Adds one message with as many of the elements as fit; none if none are left. They begin to count at what is in `counted`.
 pub(super) fn put<I: Iterator<Item = (Element, Tuple)>>(
     messages: &mut Messages,
     sequence: u32,
     direction: Direction,
     (name, set): (&str, &Set),
     elements: &mut Peekable<I>,
+    counted: Option<&BTreeMap<Tuple, Counted>>,
 ) {
     let (kind, flags) = match direction {
         Direction::Add => (libc::NFT_MSG_NEWSETELEM, libc::NLM_F_CREATE | libc::NLM_F_EXCL),
@@ -59,13 +61,21 @@ pub(super) fn put<I: Iterator<Item = (Element, Tuple)>>(
                 let Some((element, value)) = elements.next() else {
                     break;
                 };
-                put_one(list, direction, set, element, value);
+                let counted = counted.and_then(|counted| counted.get(&element.first));
+                put_one(list, direction, set, element, value, counted);
             }
         });
     });
 }
 
-fn put_one(list: &mut Messages, direction: Direction, set: &Set, element: Element, value: Tuple) {
+fn put_one(
+    list: &mut Messages,
+    direction: Direction,
+    set: &Set,
+    element: Element,
+    value: Tuple,
+    counted: Option<&Counted>,
+) {
     let concatenated = set.interval && set.key.len() > 1;
     list.nested(LIST_ELEMENT, |entry| {
         put_data(entry, element::KEY, &set.key, element.first);
@@ -74,6 +84,10 @@ fn put_one(list: &mut Messages, direction: Direction, set: &Set, element: Elemen
         }
         if direction == Direction::Add && !set.data.is_empty() {
             put_data(entry, element::DATA, &set.data, value);
+        }
+        if direction == Direction::Add && set.counts {
+            // Not left to what the set says of its elements: the kernel takes that over since 5.12 or so.
+            entry.nested(element::EXPRESSION, |expression| put_counter(expression, counted));
         }
     });
     if !set.interval || concatenated {
@@ -87,6 +101,17 @@ fn put_one(list: &mut Messages, direction: Direction, set: &Set, element: Elemen
     }
 }
 
+/// `counter`, `counter packets 7 bytes 420`
+pub(super) fn put_counter(expression: &mut Messages, counted: Option<&Counted>) {
+    expression.text(rule::EXPRESSION_NAME, COUNTER);
+    if let Some(counted) = counted {
+        expression.nested(rule::EXPRESSION_DATA, |data| {
+            data.attribute(counter::BYTES, &counted.bytes.to_be_bytes());
+            data.attribute(counter::PACKETS, &counted.packets.to_be_bytes());
+        });
+    }
+}
+
 fn put_data(entry: &mut Messages, kind: u16, fields: &[FieldType], tuple: Tuple) {
     let length = types::length(fields);
     entry.nested(kind, |data| {
@@ -94,8 +119,7 @@ fn put_data(entry: &mut Messages, kind: u16, fields: &[FieldType], tuple: Tuple)
     });
 }
 
-/// Adds what one message of a dump of a counting set says. An element without a counter (somebody else put it there) has
-/// counted nothing.
+/// Adds what the elements of one message of a dump counted, by their (lowest) key. One without a counter has counted nothing.
 ///
 /// # Errors
 /// If the message is malformed.
@@ -112,7 +136,6 @@ pub(super) fn counts(set: &Set, message: &[u8], counts: &mut BTreeMap<Tuple, Cou
         let data = expression.get(rule::EXPRESSION_DATA).unwrap_or_default();
         let data = Attributes::<4>::read(data)?;
         let number = |kind| data.get(kind).and_then(|bytes| bytes.try_into().ok());
-        // A hash table that grows tells some twice: the same element, and the later count.
         let counted = Counted {
             packets: number(counter::PACKETS).map_or(0, u64::from_be_bytes),
             bytes: number(counter::BYTES).map_or(0, u64::from_be_bytes),
@@ -312,7 +335,7 @@ mod tests {
             .map(|(element, value)| (*element, *value))
             .peekable();
         while elements.peek().is_some() {
-            put(&mut messages, 1, direction, ("name", set), &mut elements);
+            put(&mut messages, 1, direction, ("name", set), &mut elements, None);
         }
         messages
     }

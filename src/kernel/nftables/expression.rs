@@ -12,7 +12,7 @@ use nix::libc;
 use super::message::Attributes;
 use super::shim::{self, Value};
 use super::uapi::expression::{
-    bitwise, byteorder, cmp, ct, dynset, flow_offload, immediate, lookup, meta, nat, payload,
+    bitwise, byteorder, cmp, ct, flow_offload, immediate, lookup, meta, nat, payload,
 };
 use super::uapi::{element, rule};
 use crate::kernel::error::Error;
@@ -53,8 +53,12 @@ pub(super) enum Expression {
         key: u32,
         from: Register,
     },
-    /// `ct load state => reg 1`
-    CtState { to: Register },
+    /// `ct load state => reg 1`, `ct load dst_ip => reg 1 , dir reply`
+    Ct {
+        key: u32,
+        direction: Option<u8>,
+        to: Register,
+    },
     /// `flow add @FLOWTABLE`
     FlowOffload { flowtable: String },
     /// `lookup reg 1 set SET dreg 1`
@@ -73,12 +77,8 @@ pub(super) enum Expression {
     },
     /// `cmp eq reg 1 0x01000000`
     Equal { from: Register, value: u32 },
-    /// `ct load direction => reg 1`
-    Direction { to: Register },
     /// `cmp eq reg 1 0x00`: of one byte
     EqualByte { from: Register, value: u8 },
-    /// `dynset add reg_key 1 set SET expr [ counter pkts 0 bytes 0 ]`
-    Count { set: String, from: Register },
     /// `cmp neq reg 1 0x00000000`
     NotEqual { from: Register, value: u32 },
     /// `immediate reg 1 0x0a090909`
@@ -161,35 +161,20 @@ impl Expression {
                     (sys::NFTNL_EXPR_BITWISE_XOR, Data(xor.to_ne_bytes())),
                 ],
             ),
-            Self::CtState { to } => (
-                c"ct",
-                vec![
+            Self::Ct { key, direction, to } => {
+                let mut attributes = vec![
                     (sys::NFTNL_EXPR_CT_DREG, Number(*to)),
-                    (sys::NFTNL_EXPR_CT_KEY, Number(libc::NFT_CT_STATE as u32)),
-                ],
-            ),
-            Self::Direction { to } => (
-                c"ct",
-                vec![
-                    (sys::NFTNL_EXPR_CT_KEY, Number(libc::NFT_CT_DIRECTION as u32)),
-                    (sys::NFTNL_EXPR_CT_DREG, Number(*to)),
-                ],
-            ),
+                    (sys::NFTNL_EXPR_CT_KEY, Number(*key)),
+                ];
+                attributes.extend(direction.map(|one| (sys::NFTNL_EXPR_CT_DIR, Value::Byte(one))));
+                (c"ct", attributes)
+            }
             Self::EqualByte { from, value } => (
                 c"cmp",
                 vec![
                     (sys::NFTNL_EXPR_CMP_SREG, Number(*from)),
                     (sys::NFTNL_EXPR_CMP_OP, Number(libc::NFT_CMP_EQ as u32)),
                     (sys::NFTNL_EXPR_CMP_DATA, Value::Byte(*value)),
-                ],
-            ),
-            Self::Count { set, from } => (
-                c"dynset",
-                vec![
-                    (sys::NFTNL_EXPR_DYNSET_SREG_KEY, Number(*from)),
-                    (sys::NFTNL_EXPR_DYNSET_OP, Number(libc::NFT_DYNSET_OP_ADD as u32)),
-                    (sys::NFTNL_EXPR_DYNSET_SET_NAME, Value::Name(c_string(set)?)),
-                    (sys::NFTNL_EXPR_DYNSET_EXPR, Value::Inner(c"counter")),
                 ],
             ),
             Self::FlowOffload { flowtable } => (
@@ -250,7 +235,6 @@ impl Expression {
             "cmp" => read_cmp(&data),
             "immediate" => read_immediate(&data),
             "nat" => read_nat(&data),
-            "dynset" => read_dynset(&data),
             _ => None,
         };
         Ok(Some(known.unwrap_or(Self::Other(name))))
@@ -298,14 +282,16 @@ fn read_meta(data: &Data<'_>) -> Option<Expression> {
 }
 
 fn read_ct(data: &Data<'_>) -> Option<Expression> {
-    // With a direction of its own (`ct original saddr`) it says something else.
-    (!data.has(ct::DIRECTION)).then_some(())?;
-    let to = data.number(ct::DREG)?;
-    match data.number(ct::KEY)? as i32 {
-        libc::NFT_CT_STATE => Some(Expression::CtState { to }),
-        libc::NFT_CT_DIRECTION => Some(Expression::Direction { to }),
-        _ => None,
-    }
+    let direction = match data.get(ct::DIRECTION) {
+        None => None,
+        Some([direction]) => Some(*direction),
+        Some(_) => return None,
+    };
+    Some(Expression::Ct {
+        key: data.number(ct::KEY)?,
+        direction,
+        to: data.number(ct::DREG)?,
+    })
 }
 
 fn read_lookup(data: &Data<'_>) -> Option<Expression> {
@@ -345,23 +331,6 @@ fn read_cmp(data: &Data<'_>) -> Option<Expression> {
         Expression::Equal { from, value }
     } else {
         Expression::NotEqual { from, value }
-    })
-}
-
-/// Only the one that adds an element with a counter: how much that has counted is the element's.
-fn read_dynset(data: &Data<'_>) -> Option<Expression> {
-    let timeout = data.get(dynset::TIMEOUT).unwrap_or_default();
-    let is_plain = data.number(dynset::OPERATION)? == libc::NFT_DYNSET_OP_ADD as u32
-        && timeout.iter().all(|byte| *byte == 0)
-        && data.number(dynset::FLAGS).unwrap_or(0) & dynset::FLAG_INVERT == 0
-        && ![dynset::SREG_DATA, dynset::EXPRESSIONS]
-            .into_iter()
-            .any(|kind| data.has(kind));
-    let inner = Attributes::<3>::read(data.get(dynset::EXPRESSION)?).ok()?;
-    (is_plain && inner.text(rule::EXPRESSION_NAME)? == "counter").then_some(())?;
-    Some(Expression::Count {
-        set: data.text(dynset::SET)?,
-        from: data.number(dynset::SREG_KEY)?,
     })
 }
 
@@ -471,13 +440,14 @@ impl fmt::Display for Expression {
                     "bitwise reg {to} = ( reg {from} & 0x{mask:08x} ) ^ 0x{xor:08x}"
                 )
             }
-            Self::CtState { to } => write!(f, "ct load state => reg {to}"),
+            Self::Ct { key, direction, to } => {
+                write!(f, "ct load {} => reg {to}", ct_name(*key))?;
+                direction.map_or(Ok(()), |direction| write!(f, " dir {direction}"))
+            }
             Self::FlowOffload { flowtable } => write!(f, "flow add @{flowtable}"),
             Self::NotEqual { from, value } => write!(f, "cmp neq reg {from} 0x{value:08x}"),
             Self::Equal { from, value } => write!(f, "cmp eq reg {from} 0x{value:08x}"),
-            Self::Direction { to } => write!(f, "ct load direction => reg {to}"),
             Self::EqualByte { from, value } => write!(f, "cmp eq reg {from} 0x{value:02x}"),
-            Self::Count { set, from } => write!(f, "dynset add reg_key {from} set {set} expr [ counter ]"),
             Self::Load { to, value } => write!(f, "immediate reg {to} 0x{:08x}", u32::from_be_bytes(*value)),
             Self::Return => f.write_str("return"),
             Self::Nat { kind, address, port } => {
@@ -491,6 +461,15 @@ impl fmt::Display for Expression {
             }
             Self::Other(name) => f.write_str(name),
         }
+    }
+}
+
+fn ct_name(key: u32) -> String {
+    match key as i32 {
+        libc::NFT_CT_STATE => "state".to_owned(),
+        libc::NFT_CT_STATUS => "status".to_owned(),
+        libc::NFT_CT_DIRECTION => "direction".to_owned(),
+        _ => format!("key {key}"),
     }
 }
 

@@ -141,7 +141,12 @@ impl Nftables {
             return Err(Error::Interrupted);
         };
         let seen = self.seen.take();
-        let mut result = self.try_to_commit(change, generation);
+        // Packets that go by from here to the batch are not counted.
+        let counts = self.counts_of(change.recounted()).unwrap_or_else(|error| {
+            tracing::warn!(%error, "what was counted until now is lost");
+            Counts::new()
+        });
+        let mut result = self.try_to_commit(change, &counts, generation);
         // Between the look and the batch are other operations and writes to the disk: a program that changes
         // nftables without pause would come in between every time. From a look of its own to the batch is a moment.
         for _ in 0..TRIES {
@@ -154,7 +159,7 @@ impl Nftables {
                 Some(now) => generation = now,
                 None => break,
             }
-            result = self.try_to_commit(change, generation);
+            result = self.try_to_commit(change, &counts, generation);
         }
         self.seen = None;
         if matches!(result, Err(Error::Interrupted)) {
@@ -164,9 +169,9 @@ impl Nftables {
     }
 
     /// Carries out a change of a ruleset of this generation.
-    fn try_to_commit(&mut self, change: &TableChange, generation: u32) -> Result<(), Error> {
+    fn try_to_commit(&mut self, change: &TableChange, counts: &Counts, generation: u32) -> Result<(), Error> {
         let first = self.socket.numbers(0);
-        let Some(batch) = Batch::new(change, generation, first)? else {
+        let Some(batch) = Batch::new(change, counts.clone(), generation, first)? else {
             return Ok(());
         };
         self.socket.numbers(batch.count());
@@ -207,10 +212,24 @@ impl Nftables {
     /// # Errors
     /// [`Error::Interrupted`] if others changed nftables through many tries, [`Error::Refused`] if it will not even try.
     pub(super) fn can_make(&mut self, table: &Table) -> Result<bool, Error> {
+        self.could(|generation, first| Batch::rehearsal(REHEARSAL, table, generation, first))
+    }
+
+    /// Whether the kernel knows that elements can have expressions of their own, such as a counter.
+    ///
+    /// # Errors
+    /// As of [`Self::can_make`].
+    pub(super) fn knows_counters(&mut self) -> Result<bool, Error> {
+        let could = self.could(|generation, first| Batch::impossible(REHEARSAL, generation, first))?;
+        Ok(!could)
+    }
+
+    /// Whether the kernel could carry out a batch that it must not.
+    fn could(&mut self, batch: impl Fn(u32, u32) -> Result<Batch, Error>) -> Result<bool, Error> {
         for _ in 0..TRIES {
             let generation = self.ask_generation()?;
             let first = self.socket.numbers(0);
-            let batch = Batch::rehearsal(REHEARSAL, table, generation, first)?;
+            let batch = batch(generation, first)?;
             self.socket.numbers(batch.count());
             let answers = self.socket.batch(batch.bytes(), |sequence| batch.has(sequence));
             match answers.map_err(not_sent)? {
@@ -228,7 +247,7 @@ impl Nftables {
     /// # Errors
     /// If a name cannot be written.
     pub(super) fn encode(change: &TableChange) -> Result<Vec<u8>, Error> {
-        let batch = Batch::new(change, 0, 1)?;
+        let batch = Batch::new(change, Counts::new(), 0, 1)?;
         Ok(batch.map_or_else(Vec::new, |batch| batch.bytes().to_vec()))
     }
 
@@ -305,9 +324,7 @@ impl Nftables {
         {
             return Ok(false);
         }
-        // What counts holds nothing that anybody desires, and can be large: only who wants the counts looks at it.
-        let is_read = |set: &Set| !set.key.is_empty() && !set.counts;
-        for (name, set) in listing.sets.iter_mut().filter(|(_, set)| is_read(set)) {
+        for (name, set) in listing.sets.iter_mut().filter(|(_, set)| !set.key.is_empty()) {
             if !self.look_at_elements(name, set)? {
                 return Ok(false);
             }
@@ -331,19 +348,22 @@ impl Nftables {
         Ok(read.fill(set) && whole)
     }
 
-    /// What the counting sets of the table that was seen last hold; nothing where there is none.
+    /// What the elements of the table that was seen last counted; nothing where there is none.
     ///
     /// Not a look at one moment: packets count on meanwhile.
     ///
     /// # Errors
     /// As [`Self::observe`].
     pub(super) fn counts(&mut self) -> Result<Counts, Error> {
+        match self.seen.clone() {
+            Some(table) => self.counts_of(table.counting()),
+            None => Ok(Counts::new()),
+        }
+    }
+
+    fn counts_of<'s>(&mut self, sets: impl IntoIterator<Item = (&'s str, &'s Set)>) -> Result<Counts, Error> {
         let mut counts = Counts::new();
-        let Some(table) = self.seen.clone() else {
-            return Ok(counts);
-        };
-        for name in table.counting() {
-            let set = &table.sets[name];
+        for (name, set) in sets {
             let names = [(uapi::element::TABLE, NFT_TABLE), (uapi::element::SET, name)];
             let request = Request {
                 to: &TO,

@@ -7,7 +7,7 @@ use nix::libc;
 
 use super::expression::{Expression, slot};
 use super::uapi::expression::ct;
-use crate::model::nft::{Count, Field, NatTarget, Statement};
+use crate::model::nft::{Field, NatTarget, Statement};
 
 /// The source and the destination address in an IPv4 header (RFC 791), the ports in a TCP or UDP one.
 const OFFSET_SADDR: u32 = 12;
@@ -20,9 +20,9 @@ pub(super) fn compile(statement: &Statement) -> Vec<Expression> {
     const MARK: u32 = libc::NFT_META_MARK as u32;
     let register = slot(0);
     match statement {
-        // `ip daddr @SET`, `ip daddr != @SET`
-        Statement::InSet { field, set, negate } => {
-            let mut expressions = load(*field, 0);
+        // `ip daddr @SET`, `ip daddr != @SET`, `ip daddr . meta l4proto . th dport @SET`
+        Statement::InSet { key, set, negate } => {
+            let mut expressions = load_all(key);
             expressions.push(Expression::Lookup {
                 set: set.clone(),
                 from: register,
@@ -66,19 +66,11 @@ pub(super) fn compile(statement: &Statement) -> Vec<Expression> {
             },
         ],
         // `ct state established`
-        Statement::Established => vec![
-            Expression::CtState { to: register },
-            Expression::Bitwise {
-                from: register,
-                to: register,
-                mask: ct::STATE_ESTABLISHED,
-                xor: 0,
-            },
-            Expression::NotEqual {
-                from: register,
-                value: 0,
-            },
-        ],
+        Statement::Established => ct_bit(libc::NFT_CT_STATE as u32, ct::STATE_ESTABLISHED),
+        // `ct status dnat`
+        Statement::DestinationTranslated => ct_bit(libc::NFT_CT_STATUS as u32, ct::STATUS_DESTINATION),
+        // `ct status snat`
+        Statement::SourceTranslated => ct_bit(libc::NFT_CT_STATUS as u32, ct::STATUS_SOURCE),
         // `flow add @FLOWTABLE`
         Statement::FlowAdd(flowtable) => vec![Expression::FlowOffload {
             flowtable: flowtable.clone(),
@@ -89,20 +81,46 @@ pub(super) fn compile(statement: &Statement) -> Vec<Expression> {
         Statement::Snat(target) => nat(libc::NFT_NAT_SNAT as u32, target),
         // `ct direction original`, `ct direction reply` (`enum ip_conntrack_dir`)
         Statement::Direction { reply } => vec![
-            Expression::Direction { to: register },
+            Expression::Ct {
+                key: libc::NFT_CT_DIRECTION as u32,
+                direction: None,
+                to: register,
+            },
             Expression::EqualByte {
                 from: register,
                 value: u8::from(*reply),
             },
         ],
-        Statement::Count(one) => count(one),
         // `return`
         Statement::Return => vec![Expression::Return],
         Statement::Foreign(_) => Vec::new(),
     }
 }
 
-/// `ip saddr`, `ip saddr & 0.0.0.255`, `ip daddr`, `meta l4proto`, `th dport` into the n-th slot.
+/// Whether this bit of what is tracked of the packet's connection is set.
+fn ct_bit(key: u32, bit: u32) -> Vec<Expression> {
+    let register = slot(0);
+    vec![
+        Expression::Ct {
+            key,
+            direction: None,
+            to: register,
+        },
+        Expression::Bitwise {
+            from: register,
+            to: register,
+            mask: bit,
+            xor: 0,
+        },
+        Expression::NotEqual {
+            from: register,
+            value: 0,
+        },
+    ]
+}
+
+/// `ip saddr`, `ip saddr & 0.0.0.255`, `ip daddr`, `meta l4proto`, `th dport`, `th sport`, `ct reply ip daddr` into the n-th
+/// slot.
 fn load(field: Field, position: usize) -> Vec<Expression> {
     let to = slot(position);
     let address = |offset| Expression::Payload {
@@ -139,27 +157,12 @@ fn load(field: Field, position: usize) -> Vec<Expression> {
             length: 2,
             to,
         }],
+        Field::CtReplyDaddr => vec![Expression::Ct {
+            key: ct::KEY_DESTINATION_IP,
+            direction: Some(ct::DIRECTION_REPLY),
+            to,
+        }],
     }
-}
-
-/// `add @SET { KEY counter }`, but only where the map knows the key.
-fn count(count: &Count) -> Vec<Expression> {
-    let mut expressions = load_all(&count.key);
-    // Beside the key: that is still needed.
-    let found = slot(count.key.len());
-    expressions.extend([
-        Expression::Lookup {
-            set: count.map.clone(),
-            from: slot(0),
-            to: Some(found),
-            negate: false,
-        },
-        Expression::Count {
-            set: count.set.clone(),
-            from: slot(0),
-        },
-    ]);
-    expressions
 }
 
 fn load_all(key: &[Field]) -> Vec<Expression> {
@@ -235,7 +238,7 @@ fn guess(expressions: &[Expression]) -> Option<Statement> {
     };
     match (fields.as_slice(), rest) {
         (
-            [field],
+            [_, ..],
             [
                 Expression::Lookup {
                     set,
@@ -246,7 +249,7 @@ fn guess(expressions: &[Expression]) -> Option<Statement> {
                 ..,
             ],
         ) => Some(Statement::InSet {
-            field: *field,
+            key: fields,
             set: set.clone(),
             negate: *negate,
         }),
@@ -286,31 +289,16 @@ fn guess(expressions: &[Expression]) -> Option<Statement> {
                 ..,
             ],
         ) => Some(Statement::MarkSet(*xor)),
-        (
-            [_, ..],
-            [
-                Expression::Lookup {
-                    set: map,
-                    to: Some(_),
-                    ..
-                },
-                Expression::Count { set, .. },
-                ..,
-            ],
-        ) => Some(Statement::Count(Count {
-            key: fields,
-            map: map.clone(),
-            set: set.clone(),
-        })),
-        (
-            [],
-            [
-                Expression::Direction { .. },
-                Expression::EqualByte { value, .. },
-                ..,
-            ],
-        ) => Some(Statement::Direction { reply: *value != 0 }),
-        ([], [Expression::CtState { .. }, ..]) => Some(Statement::Established),
+        ([], [Expression::Ct { .. }, Expression::EqualByte { value, .. }, ..]) => {
+            Some(Statement::Direction { reply: *value != 0 })
+        }
+        ([], [Expression::Ct { key, .. }, Expression::Bitwise { mask, .. }, ..]) => {
+            Some(match (*key as i32, *mask) {
+                (libc::NFT_CT_STATE, _) => Statement::Established,
+                (_, ct::STATUS_DESTINATION) => Statement::DestinationTranslated,
+                _ => Statement::SourceTranslated,
+            })
+        }
         ([], [Expression::FlowOffload { flowtable }, ..]) => Some(Statement::FlowAdd(flowtable.clone())),
         ([], [Expression::Return, ..]) => Some(Statement::Return),
         _ => None,
@@ -327,6 +315,7 @@ fn fields(mut expressions: &[Expression]) -> (Vec<Field>, &[Expression]) {
         Field::L4Proto,
         Field::ThDport,
         Field::ThSport,
+        Field::CtReplyDaddr,
     ];
     let mut fields = Vec::new();
     while let Some((field, rest)) = all.into_iter().find_map(|field| {
@@ -347,12 +336,12 @@ mod tests {
         let key = vec![Field::IpDaddr, Field::L4Proto, Field::ThDport];
         vec![
             Statement::InSet {
-                field: Field::IpDaddr,
+                key: vec![Field::IpDaddr],
                 set: "a".into(),
                 negate: false,
             },
             Statement::InSet {
-                field: Field::L4Proto,
+                key: vec![Field::L4Proto],
                 set: "b".into(),
                 negate: true,
             },
@@ -372,7 +361,7 @@ mod tests {
                 port: false,
             }),
             Statement::InSet {
-                field: Field::IpSaddrLastByte,
+                key: vec![Field::IpSaddrLastByte],
                 set: "c".into(),
                 negate: false,
             },
@@ -388,11 +377,18 @@ mod tests {
             }),
             Statement::Direction { reply: false },
             Statement::Direction { reply: true },
-            Statement::Count(Count {
+            Statement::InSet {
                 key: vec![Field::IpSaddr, Field::L4Proto, Field::ThSport],
-                map: "m".into(),
                 set: "c".into(),
-            }),
+                negate: false,
+            },
+            Statement::InSet {
+                key: vec![Field::CtReplyDaddr],
+                set: "c".into(),
+                negate: true,
+            },
+            Statement::DestinationTranslated,
+            Statement::SourceTranslated,
             Statement::Established,
             Statement::FlowAdd("f".into()),
             Statement::Return,

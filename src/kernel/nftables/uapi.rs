@@ -49,14 +49,16 @@ pub(super) mod set {
     pub const DATA_TYPE: u16 = 6;
     pub const DATA_LENGTH: u16 = 7;
     pub const DESCRIPTION: u16 = 9;
+    pub const ID: u16 = 10;
     pub const TIMEOUT: u16 = 11;
     pub const EXPRESSION: u16 = 17;
     pub const EXPRESSIONS: u16 = 18;
     pub const DESCRIPTION_SIZE: u16 = 1;
+    pub const DESCRIPTION_CONCATENATION: u16 = 2;
+    /// `NFTA_SET_FIELD_LEN`.
+    pub const FIELD_LENGTH: u16 = 1;
     /// `NFT_SET_CONCAT` (Linux 5.6): an interval set whose key has several fields.
     pub const FLAG_CONCATENATION: u32 = 0x80;
-    /// `NFT_SET_EVAL`: packets make its elements.
-    pub const FLAG_EVALUATED: u32 = 0x20;
 }
 
 /// `NFTA_FLOWTABLE_*`, `NFTA_FLOWTABLE_HOOK_*` nested in its hook, and `NFTA_DEVICE_*` nested in that one's devices.
@@ -92,6 +94,9 @@ pub(super) mod element {
     /// `NFT_SET_ELEM_INTERVAL_END`.
     pub const FLAG_INTERVAL_END: u32 = 1;
 }
+
+/// The expression that counts.
+pub(super) const COUNTER: &str = "counter";
 
 /// `NFTA_LIST_ELEM`.
 pub(super) const LIST_ELEMENT: u16 = 1;
@@ -135,19 +140,6 @@ pub(super) mod expression {
         pub const OPERATION: u16 = 2;
         pub const DATA: u16 = 3;
     }
-    /// `NFTA_DYNSET_*`.
-    pub mod dynset {
-        pub const SET: u16 = 1;
-        pub const OPERATION: u16 = 3;
-        pub const SREG_KEY: u16 = 4;
-        pub const SREG_DATA: u16 = 5;
-        pub const TIMEOUT: u16 = 6;
-        pub const EXPRESSION: u16 = 7;
-        pub const FLAGS: u16 = 9;
-        pub const EXPRESSIONS: u16 = 10;
-        /// `NFT_DYNSET_F_INV`.
-        pub const FLAG_INVERT: u32 = 1;
-    }
     /// `NFTA_COUNTER_*`.
     pub mod counter {
         pub const BYTES: u16 = 1;
@@ -179,6 +171,14 @@ pub(super) mod expression {
         pub const DIRECTION: u16 = 3;
         /// `NF_CT_STATE_BIT(IP_CT_ESTABLISHED)`, linux/netfilter/nf_conntrack_common.h.
         pub const STATE_ESTABLISHED: u32 = 2;
+        /// `IPS_SRC_NAT`, linux/netfilter/nf_conntrack_common.h.
+        pub const STATUS_SOURCE: u32 = 0x10;
+        /// `IPS_DST_NAT`.
+        pub const STATUS_DESTINATION: u32 = 0x20;
+        /// `NFT_CT_DST_IP` (Linux 4.17), which libc lacks.
+        pub const KEY_DESTINATION_IP: u32 = 20;
+        /// `IP_CT_DIR_REPLY`.
+        pub const DIRECTION_REPLY: u8 = 1;
     }
     /// `NFTA_FLOW_*`.
     pub mod flow_offload {

@@ -1,12 +1,13 @@
-//! What counting sets hold: read when somebody asks for it, and never part of a difference.
+//! What elements count: read when somebody asks for it, carried over where elements are made anew, and never part of a
+//! difference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Element, Set, SetEdit, Statement, Table, TableChange, Tuple};
+use super::{Element, NatTarget, Rule, Set, SetEdit, Statement, Table, TableChange, Tuple};
 
-/// What was counted of one key.
+/// What one element counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Counted {
     /// How many packets.
@@ -23,168 +24,203 @@ impl std::ops::AddAssign for Counted {
     }
 }
 
-/// What all counting sets hold, by the set's name and the key.
+/// What the elements of sets counted, by the set's name and the (lowest) key.
 pub type Counts = BTreeMap<String, BTreeMap<Tuple, Counted>>;
 
 impl Table {
-    /// The names of the sets that count.
-    pub fn counting(&self) -> impl Iterator<Item = &str> {
+    /// The sets whose elements count, by name.
+    pub fn counting(&self) -> impl Iterator<Item = (&str, &Set)> {
         let counting = self.sets.iter().filter(|(_, set)| set.counts);
-        counting.map(|(name, _)| name.as_str())
+        counting.map(|(name, set)| (name.as_str(), set))
     }
 
-    /// What makes the counting sets forget what the maps of their rules do not know any more, so that an address which
-    /// comes again starts at nothing; `None` if there is nothing to forget.
+    /// The same for a kernel whose elements do not count: without what is there for nothing but to count.
     #[must_use]
-    pub fn forget(&self, counts: &Counts) -> Option<TableChange> {
-        let mut elements = BTreeMap::new();
-        for (name, counted) in counts {
-            let Some(set) = self.sets.get(name).filter(|set| set.counts) else {
-                continue;
-            };
-            let gone: Vec<_> = self.unknown(name, counted.keys());
-            if !gone.is_empty() {
-                let edit = SetEdit {
-                    set: Set::counting(&set.key),
-                    remove: gone,
-                    add: Vec::new(),
-                };
-                elements.insert(name.clone(), edit);
-            }
-        }
-        (!elements.is_empty()).then(|| TableChange::Edit {
-            elements,
-            chains: BTreeMap::new(),
-            remove_sets: BTreeMap::new(),
-            add_sets: BTreeMap::new(),
-            flowtables: BTreeMap::new(),
-        })
-    }
-
-    /// Which of these keys no rule would count in this set.
-    fn unknown<'k>(&self, name: &str, keys: impl Iterator<Item = &'k Tuple>) -> Vec<(Element, Tuple)> {
-        let rules = self.chains.values().flat_map(|chain| &chain.rules);
-        let counted_by = rules
-            .flat_map(|rule| &rule.statements)
-            .filter_map(|one| match one {
-                Statement::Count(count) if count.set == name => self.sets.get(&count.map),
-                _ => None,
-            });
-        let maps: Vec<&Set> = counted_by.collect();
-        let is_known = |key: &Tuple| maps.iter().any(|map| map.holds(*key));
-        keys.filter(|key| !is_known(key))
-            .map(|key| (Element::key(*key), Tuple::default()))
-            .collect()
+    pub fn without_counters(&self) -> Self {
+        let is_counter = |name: &String| self.sets.get(name).is_some_and(Set::is_counter);
+        let counts = |rule: &Rule| named(rule).any(is_counter);
+        let chains = self
+            .chains
+            .iter()
+            .filter(|(_, chain)| !chain.rules.iter().any(counts));
+        let chains: BTreeMap<_, _> = chains
+            .map(|(name, chain)| (name.clone(), chain.clone()))
+            .collect();
+        // What only rules named that are gone is of no use either.
+        let rules = |table: &Self| -> BTreeSet<String> {
+            let rules = table.chains.values().flat_map(|chain| &chain.rules);
+            rules.flat_map(named).cloned().collect()
+        };
+        let before = rules(self);
+        let mut table = Self {
+            chains,
+            ..self.clone()
+        };
+        let after = rules(&table);
+        table
+            .sets
+            .retain(|name, _| after.contains(name) || !before.contains(name));
+        table.sets.values_mut().for_each(|set| set.counts = false);
+        table
     }
 }
 
-impl Set {
-    /// Whether one of its elements is this key, or a range of keys with this one in it (ranges that differ in their last
-    /// field only).
-    fn holds(&self, key: Tuple) -> bool {
-        if !self.interval {
-            return self.elements.contains_key(&Element::key(key));
+/// The sets that a rule names.
+fn named(rule: &Rule) -> impl Iterator<Item = &String> {
+    rule.statements.iter().filter_map(|statement| match statement {
+        Statement::InSet { set, .. } => Some(set),
+        Statement::Dnat(NatTarget::Map { map, .. }) | Statement::Snat(NatTarget::Map { map, .. }) => {
+            Some(map)
         }
-        let last = Element::range(key, Tuple([u32::MAX; Tuple::MAX]));
-        let below = self.elements.range(..=last).next_back();
-        below.is_some_and(|(element, _)| {
-            let bounds = element.first.0.iter().zip(&element.last.0).zip(&key.0);
-            bounds
-                .into_iter()
-                .all(|((first, last), value)| (first..=last).contains(&value))
-        })
+        _ => None,
+    })
+}
+
+impl TableChange {
+    /// The sets of which elements that count are made anew, by name: what these counted until now is theirs again.
+    #[must_use]
+    pub fn recounted(&self) -> Vec<(&str, &Set)> {
+        match self {
+            Self::Create(_) | Self::Delete(_) => Vec::new(),
+            Self::Replace { from, to } => from
+                .counting()
+                .filter(|(name, set)| {
+                    let other = to.sets.get(*name);
+                    other.is_some_and(|other| other.counts && other.key == set.key)
+                })
+                .collect(),
+            Self::Edit { elements, .. } => {
+                let edits = elements.iter();
+                let recounted = edits.filter(|(_, edit)| edit.set.counts && edit.has_other_values());
+                recounted.map(|(name, edit)| (name.as_str(), &edit.set)).collect()
+            }
+        }
+    }
+}
+
+impl SetEdit {
+    /// Whether an element goes and comes again, with another value.
+    fn has_other_values(&self) -> bool {
+        let removed: BTreeSet<&Element> = self.remove.iter().map(|(element, _)| element).collect();
+        self.add.iter().any(|(element, _)| removed.contains(element))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
-    use super::super::{Chain, ChainKind, Count, Field, FieldType, Hook, Rule};
+    use super::super::{Chain, ChainKind, Field, FieldType, Hook};
     use super::*;
 
+    fn element(key: u32) -> (Element, Tuple) {
+        (Element::key(Tuple([key, 0, 0])), Tuple([key + 100, 0, 0]))
+    }
+
+    /// A map that counts beside one that does not, and what only counts.
     fn table() -> Table {
-        use FieldType::{InetProto, InetService, Ipv4Addr};
-        let key = [Ipv4Addr, InetProto, InetService];
-        let mut map = Set::new(&[Ipv4Addr], &[Ipv4Addr], false);
-        map.elements
-            .insert(Element::key(Tuple([1, 0, 0])), Tuple([7, 0, 0]));
-        let mut ranges = Set::new(&key, &[Ipv4Addr], true);
-        let range = Element::range(Tuple([1, 6, 100]), Tuple([1, 6, 900]));
-        ranges.elements.insert(range, Tuple([7, 0, 0]));
-        let rule = |map: &str, set: &str| {
-            let count = Count {
-                key: vec![Field::IpDaddr],
-                map: map.into(),
-                set: set.into(),
-            };
-            Rule {
-                statements: vec![Statement::Count(count)],
-                comment: String::new(),
-            }
+        use FieldType::Ipv4Addr;
+        let map = |keys: &[u32]| {
+            let mut map = Set::new(&[Ipv4Addr], &[Ipv4Addr], false);
+            map.elements = keys.iter().copied().map(element).collect();
+            map
         };
-        let chain = Chain {
-            kind: ChainKind::Filter,
+        let look = |set: &str| Statement::InSet {
+            key: vec![Field::IpDaddr],
+            set: set.to_owned(),
+            negate: false,
+        };
+        let nat = |map: &str| {
+            Statement::Dnat(NatTarget::Map {
+                key: vec![Field::IpDaddr],
+                map: map.to_owned(),
+                port: false,
+            })
+        };
+        let chain = |kind, statements: Vec<Vec<Statement>>| Chain {
+            kind,
             hook: Hook::Prerouting,
             priority: 0,
-            rules: vec![rule("map", "by_key"), rule("ranges", "of_ranges")],
+            rules: statements
+                .into_iter()
+                .map(|statements| Rule {
+                    statements,
+                    comment: String::new(),
+                })
+                .collect(),
         };
         let sets = [
-            ("map", map),
-            ("ranges", ranges),
-            ("by_key", Set::counting(&[Ipv4Addr])),
-            ("of_ranges", Set::counting(&key)),
+            ("plain", map(&[1, 2])),
+            ("map", map(&[1, 2]).counting()),
+            ("counter", Set::new(&[Ipv4Addr], &[], false).counting()),
+            ("gate", Set::new(&[Ipv4Addr], &[], false)),
+            ("nobody_s", Set::new(&[Ipv4Addr], &[], false)),
+        ];
+        let chains = [
+            (
+                "nat",
+                chain(ChainKind::Nat, vec![vec![nat("plain")], vec![nat("map")]]),
+            ),
+            (
+                "count",
+                chain(
+                    ChainKind::Filter,
+                    vec![vec![look("gate"), look("plain")], vec![look("counter")]],
+                ),
+            ),
         ];
         Table {
             sets: sets.map(|(name, set)| (name.to_owned(), set)).into(),
-            chains: [("chain".to_owned(), chain)].into(),
+            chains: chains.map(|(name, chain)| (name.to_owned(), chain)).into(),
             ..Table::default()
         }
     }
 
-    fn counts(keys: &[(&str, [u32; 3])]) -> Counts {
-        let mut counts = Counts::new();
-        for (set, key) in keys {
-            let set = counts.entry((*set).to_owned()).or_default();
-            set.insert(Tuple(*key), Counted::default());
-        }
-        counts
+    #[test]
+    fn without_counters_what_translates_is_as_it_was() {
+        let (with, without) = (table(), table().without_counters());
+        assert_eq!(Vec::from_iter(without.sets.keys()), ["map", "nobody_s", "plain"]);
+        assert_eq!(without.sets["map"].elements, with.sets["map"].elements);
+        assert_eq!(without.counting().count(), 0);
+        assert_eq!(Vec::from_iter(without.chains.keys()), ["nat"]);
+        assert_eq!(without.chains["nat"], with.chains["nat"]);
+        assert_eq!(without.without_counters(), without);
     }
 
-    #[test]
-    fn what_no_map_knows_is_forgotten_and_nothing_else() {
-        let known = [
-            ("by_key", [1, 0, 0]),
-            ("of_ranges", [1, 6, 100]),
-            ("of_ranges", [1, 6, 900]),
-        ];
-        assert_eq!(table().forget(&counts(&known)), None);
-        let unknown = [
-            ("by_key", [7, 0, 0]),
-            ("of_ranges", [1, 6, 99]),
-            ("of_ranges", [1, 17, 100]),
-            ("of_ranges", [1, 6, 901]),
-        ];
-        let all: Vec<_> = known.into_iter().chain(unknown).collect();
-        let Some(TableChange::Edit { elements, .. }) = table().forget(&counts(&all)) else {
-            panic!("an edit")
-        };
-        let gone: BTreeSet<(&str, [u32; 3])> = elements
-            .iter()
-            .flat_map(|(name, edit)| {
-                edit.remove
-                    .iter()
-                    .map(|(element, _)| (name.as_str(), element.first.0))
-            })
-            .collect();
-        assert_eq!(gone, unknown.into());
-    }
-
-    #[test]
-    fn a_set_that_does_not_count_is_left_alone() {
+    fn recounted(from: &Table, to: &Table) -> Vec<String> {
+        let change = TableChange::between(Some(from), Some(to)).unwrap();
+        let there = change.recounted().into_iter().map(|(name, _)| name.to_owned());
+        let there: Vec<_> = there.collect();
+        let back = change.inverse();
         assert_eq!(
-            table().forget(&counts(&[("map", [9, 0, 0]), ("none", [9, 0, 0])])),
-            None
+            back.recounted()
+                .into_iter()
+                .map(|(name, _)| name)
+                .collect::<Vec<_>>(),
+            there
         );
+        there
+    }
+
+    #[test]
+    fn what_is_counted_is_needed_of_elements_that_are_made_anew_only() {
+        let from = table();
+        let mut more = from.clone();
+        for name in ["map", "plain"] {
+            let (key, value) = element(3);
+            more.sets.get_mut(name).unwrap().elements.insert(key, value);
+        }
+        assert_eq!(recounted(&from, &more), Vec::<String>::new());
+        for name in ["map", "plain"] {
+            let (key, _) = element(2);
+            more.sets
+                .get_mut(name)
+                .unwrap()
+                .elements
+                .insert(key, Tuple([7, 0, 0]));
+        }
+        assert_eq!(recounted(&from, &more), ["map"]);
+        more.chains.get_mut("nat").unwrap().priority = 1;
+        more.sets.remove("counter");
+        assert_eq!(recounted(&from, &more), ["map"]);
+        assert_eq!(recounted(&from, &from.without_counters()), Vec::<String>::new());
     }
 }

@@ -20,7 +20,7 @@ pub use change::{ChainEdit, FlowtableEdit, SetEdit, TableChange};
 pub use count::{Counted, Counts};
 pub use flowtable::Flowtable;
 pub use former::{Former, FormerSet};
-pub use rule::{Count, Field, NatTarget, Rule, Statement};
+pub use rule::{Field, NatTarget, Rule, Statement};
 pub use set::{Element, FieldType, Set, Tuple};
 pub use translate::{Origin, Packet, Translation};
 
@@ -124,10 +124,11 @@ impl Hook {
 }
 
 impl Table {
-    /// How many elements all sets hold.
+    /// How many elements all sets hold but those that are there to count.
     #[must_use]
     pub fn elements(&self) -> usize {
-        self.sets.values().map(|set| set.elements.len()).sum()
+        let sets = self.sets.values().filter(|set| !set.is_counter());
+        sets.map(|set| set.elements.len()).sum()
     }
 }
 

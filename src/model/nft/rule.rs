@@ -30,6 +30,8 @@ pub enum Field {
     ThDport,
     /// The source port of the transport header.
     ThSport,
+    /// The address that answers of the packet's connection are sent to: what its source is seen as.
+    CtReplyDaddr,
 }
 
 impl Field {
@@ -43,6 +45,7 @@ impl Field {
             Self::L4Proto => "meta l4proto",
             Self::ThDport => "th dport",
             Self::ThSport => "th sport",
+            Self::CtReplyDaddr => "ct reply ip daddr",
         }
     }
 }
@@ -51,10 +54,11 @@ impl Field {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Statement {
-    /// Goes on if the field is in the set (or is not, where `negate`).
+    /// Goes on if the fields are in the set (or are not, where `negate`). Where its elements count
+    /// ([`super::Set::counts`]), the one that is found counts the packet.
     InSet {
-        /// The field looked up.
-        field: Field,
+        /// The fields that are looked up, together.
+        key: Vec<Field>,
         /// The set's name.
         set: String,
         /// Whether it must not be in the set.
@@ -79,26 +83,14 @@ pub enum Statement {
         /// Whether against the first one.
         reply: bool,
     },
-    /// Counts the packet (and its bytes) if the map knows it; goes on to the next rule where it does not.
-    Count(Count),
+    /// Goes on if the destination of the packet's connection is translated (`IPS_DST_NAT`).
+    DestinationTranslated,
+    /// Goes on if the source of the packet's connection is translated (`IPS_SRC_NAT`).
+    SourceTranslated,
     /// Ends the chain.
     Return,
     /// What somebody else put into the chain: never desired, and so always a difference.
     Foreign(String),
-}
-
-/// How packets are counted: by an element that the first of them makes, in a set that holds nothing else.
-///
-/// So what nothing was sent to costs nothing, neither memory nor time, and an edit of the map lets every count be. The map
-/// keeps strangers from filling the set.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Count {
-    /// The fields that the map is asked for, and that are counted by.
-    pub key: Vec<Field>,
-    /// The map that must know them.
-    pub map: String,
-    /// The set that counts.
-    pub set: String,
 }
 
 /// What an address becomes.
@@ -136,8 +128,8 @@ impl fmt::Display for Rule {
 impl fmt::Display for Statement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::InSet { field, set, negate } => {
-                write!(f, "{} {}@{set}", field.as_str(), if *negate { "!= " } else { "" })
+            Self::InSet { key, set, negate } => {
+                write!(f, "{} {}@{set}", joined(key), if *negate { "!= " } else { "" })
             }
             Self::MarkHas(bits) => write!(f, "meta mark & 0x{bits:08x} == 0x{bits:08x}"),
             Self::MarkSet(bits) => write!(f, "meta mark set meta mark | 0x{bits:08x}"),
@@ -147,17 +139,11 @@ impl fmt::Display for Statement {
             Self::Snat(target) => write!(f, "snat {target}"),
             Self::Direction { reply: false } => f.write_str("ct direction original"),
             Self::Direction { reply: true } => f.write_str("ct direction reply"),
-            Self::Count(count) => count.fmt(f),
+            Self::DestinationTranslated => f.write_str("ct status dnat"),
+            Self::SourceTranslated => f.write_str("ct status snat"),
             Self::Return => f.write_str("return"),
             Self::Foreign(expressions) => write!(f, "# not ours: {expressions}"),
         }
-    }
-}
-
-impl fmt::Display for Count {
-    /// As nft(8) lists it: it has no words for a look at a map that only decides, and leaves it out.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "add @{} {{ {} counter }}", self.set, joined(&self.key))
     }
 }
 

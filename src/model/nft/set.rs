@@ -94,8 +94,8 @@ pub struct Set {
     /// Whether elements are ranges.
     #[serde(default)]
     pub interval: bool,
-    /// Whether packets make its elements, and are counted by them ([`super::Count`]): `elements` stays empty then, since
-    /// they are nobody's desire. The kernel holds no more than 65,535 of them.
+    /// Whether each element counts the packets that it is found for, and their bytes (Linux 5.7). How much that is stands
+    /// in [`super::Counts`], and is never part of a difference.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub counts: bool,
     /// How many elements it was made for, as the kernel says; 0: any number, or not made yet. Two sets are equal whatever
@@ -121,13 +121,16 @@ impl Set {
         }
     }
 
-    /// A set whose elements count the packets that make them.
+    /// The same, with elements that count.
     #[must_use]
-    pub fn counting(key: &[FieldType]) -> Self {
-        Self {
-            counts: true,
-            ..Self::new(key, &[], false)
-        }
+    pub fn counting(self) -> Self {
+        Self { counts: true, ..self }
+    }
+
+    /// Whether it is there for nothing but to count.
+    #[must_use]
+    pub fn is_counter(&self) -> bool {
+        self.counts && self.data.is_empty()
     }
 
     /// Whether it can become another one by a change of its elements: it has their type, and room for them.
@@ -183,7 +186,7 @@ impl Set {
             writeln!(f, "\t\tflags interval")?;
         }
         if self.counts {
-            writeln!(f, "\t\tflags dynamic")?;
+            writeln!(f, "\t\tcounter")?;
         }
         if !self.elements.is_empty() {
             writeln!(f, "\t\telements = {{")?;

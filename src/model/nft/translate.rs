@@ -97,10 +97,8 @@ impl<'t> Translation<'t> {
     fn rule(&self, rule: &Rule, walk: &mut Walk) -> Option<End> {
         for statement in &rule.statements {
             match statement {
-                Statement::InSet { field, set, negate } => {
-                    let is_in = self
-                        .look_up(set, std::slice::from_ref(field), walk.packet)
-                        .is_some();
+                Statement::InSet { key, set, negate } => {
+                    let is_in = self.look_up(set, key, walk.packet).is_some();
                     if is_in == *negate {
                         return None;
                     }
@@ -114,9 +112,6 @@ impl<'t> Translation<'t> {
                 // Only first packets are asked about.
                 Statement::Direction { reply: false } => {}
                 Statement::Direction { reply: true } => return None,
-                Statement::Count(count) => {
-                    self.look_up(&count.map, &count.key, walk.packet)?;
-                }
                 Statement::Return => return Some(End::Returned),
                 Statement::Dnat(target) => {
                     let (address, port) = self.target(target, walk.packet)?;
@@ -131,7 +126,10 @@ impl<'t> Translation<'t> {
                     return Some(End::Translated);
                 }
                 // What is asked about is a flow's first packet.
-                Statement::Established | Statement::Foreign(_) => return None,
+                Statement::Established
+                | Statement::DestinationTranslated
+                | Statement::SourceTranslated
+                | Statement::Foreign(_) => return None,
                 Statement::FlowAdd(_) => {}
             }
         }
@@ -164,8 +162,8 @@ impl<'t> Translation<'t> {
                 Field::IpDaddr => packet.destination.into(),
                 Field::L4Proto => packet.protocol.into(),
                 Field::ThDport => packet.destination_port?.into(),
-                // It decides no translation, and is not told.
-                Field::ThSport => return None,
+                // They decide no translation, and are not told.
+                Field::ThSport | Field::CtReplyDaddr => return None,
             };
         }
         if !set.interval {
@@ -382,7 +380,7 @@ mod tests {
             &[([0xc0a8_0000, 0, 0], [0xc0a8_00ff, 0, 0], [0; 3])],
         );
         let in_set = |field, negate| Statement::InSet {
-            field,
+            key: vec![field],
             set: "inside".to_owned(),
             negate,
         };
