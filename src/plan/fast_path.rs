@@ -173,4 +173,61 @@ mod tests {
             (None, Vec::new())
         );
     }
+
+    #[test]
+    fn what_is_counted_stays_off_it() {
+        let both = kernel(Some(true), &[("eth0", 1), ("b", 2)]);
+        let chain = |file: &str, observed: &Observed| {
+            let text = format!("{file}{FILE}eip_list: [{{eip: 10.0.0.9, vm-ip: 10.0.1.9}}]\n");
+            let desired = features::desired(&Config::parse(text.as_bytes()).config.unwrap());
+            let table = table(&desired, observed, &Owned::default(), &mut Vec::new()).unwrap();
+            let rules = &table.chains["fast_path"].rules;
+            let rules: Vec<String> = rules
+                .iter()
+                .map(|rule| rule.to_string().split(" comment").next().unwrap().to_owned())
+                .collect();
+            let masquerade = table.sets.get("masquerade").map(|set| set.elements.len());
+            (rules, masquerade)
+        };
+        let all = "ct state established flow add @fast_path";
+        let spared = [
+            "ct status dnat return",
+            "ct status snat ct reply ip daddr != @masquerade return",
+            all,
+        ];
+        assert_eq!(chain("", &both), (spared.map(str::to_owned).into(), Some(1)));
+        let pool = "snat_pool: [10.0.0.20-10.0.0.22]\n";
+        assert_eq!(chain(pool, &both), (spared.map(str::to_owned).into(), Some(3)));
+        let uncounted = (vec![all.to_owned()], None);
+        assert_eq!(chain("counters: false\n", &both), uncounted);
+        let old = Observed {
+            counters: Some(false),
+            ..both
+        };
+        assert_eq!(chain("", &old), uncounted);
+    }
+
+    #[test]
+    fn a_kernel_that_cannot_count_is_told_of_once_and_has_the_rest() {
+        let observed = Observed {
+            counters: Some(false),
+            ..kernel(None, &[])
+        };
+        let text = format!("fast_path: off\n{FILE}eip_list: [{{eip: 10.0.0.9, vm-ip: 10.0.1.9}}]\n");
+        let of = |counters: &str, owned: &Owned| {
+            let text = format!("counters: {counters}\n{text}");
+            let desired = features::desired(&Config::parse(text.as_bytes()).config.unwrap());
+            let mut notes = Vec::new();
+            let table = table(&desired, &observed, owned, &mut notes).unwrap();
+            (table.into_owned(), notes)
+        };
+        let known = Owned {
+            lacks_counters: true,
+            ..Owned::default()
+        };
+        let (uncounted, _) = of("false", &known);
+        let first = of("true", &Owned::default());
+        assert_eq!(first, (uncounted.clone(), vec![UNCOUNTED.to_owned()]));
+        assert_eq!(of("true", &known), (uncounted, Vec::new()));
+    }
 }

@@ -176,3 +176,39 @@ pub fn counters_can_be_turned_off() {
     ping(&vpc.client, "10.90.2.250", 2);
     assert_eq!(counts(&vpc, EIP), [2, 2, 1, 0]);
 }
+
+pub fn a_table_that_is_replaced_keeps_what_was_counted() {
+    let vpc = vpc_with(&full());
+    ping(&vpc.client, "10.90.2.250", 4);
+    ping(&vpc.a1, "198.51.100.10", 2);
+    let dns = vpc.probe(&vpc.client, Udp, DNS_ADDRESS, &[5353]);
+    assert!(dns.to_string().contains("sees"), "{dns}");
+    let before = (counts(&vpc, EIP), counts(&vpc, DNS));
+    assert_eq!(before, ([6, 6, 1, 1], [1, 1, 1, 0]));
+    // More than the maps were made for.
+    let entry = |number: u32| {
+        let (high, low) = (number / 250, number % 250 + 1);
+        format!("  - {{eip: 10.91.{high}.{low}, vm-ip: 192.168.101.{low}}}\n")
+    };
+    let entries: String = (0..5_000).map(entry).collect();
+    let more = full().replace("port_forward_list:", &(entries + "port_forward_list:"));
+    vpc.write_config(&more);
+    let reload = vpc.kylin_vr(&["reload"]);
+    let replaced = "~ nft      table ip kylin_vr (";
+    assert!(reload.code == 0 && reload.stdout.contains(replaced), "{}", reload.stdout);
+    assert_eq!((counts(&vpc, EIP), counts(&vpc, DNS)), before);
+    ping(&vpc.client, "10.90.2.250", 1);
+    assert_eq!(counts(&vpc, EIP), [7, 7, 2, 1]);
+    vpc.reload_ok(&full());
+    assert_eq!((counts(&vpc, EIP), counts(&vpc, DNS)), ([7, 7, 2, 1], before.1));
+}
+
+pub fn what_the_router_sends_to_an_elastic_ip_is_a_connection_of_both_ways() {
+    let vpc = vpc_with(&full());
+    ping(&vpc.router, "10.90.2.250", 3);
+    assert_eq!(counts(&vpc, EIP), [3, 3, 1, 0]);
+    // Its own traffic is none of anybody's.
+    ping(&vpc.router, "198.51.100.10", 3);
+    ping(&vpc.router, "192.168.100.190", 3);
+    assert_eq!(counts(&vpc, EIP), [3, 3, 1, 0]);
+}

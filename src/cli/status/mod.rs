@@ -22,7 +22,7 @@ use crate::features;
 use crate::intake::{Kept, accept, fingerprint};
 use crate::kernel::{self, ConntrackUsage, Neighbour};
 use crate::lock::{self, Holder};
-use crate::plan::{Line, Operation, Pending, diff};
+use crate::plan::{Line, Operation, Pending, UNCOUNTED, diff};
 use crate::words::plain;
 
 pub(super) use entries::{EipStatus, ForwardStatus, InterfaceStatus, State};
@@ -175,7 +175,10 @@ pub(super) fn look(context: &Context) -> Result<Status, String> {
     let counts = is_counted.then_some(&counts);
     let source_ports = held::source_ports(&config, kernel.as_mut());
     drop(kernel);
-    let plan = diff(&desired, &observed, &owned);
+    let mut plan = diff(&desired, &observed, &owned);
+    if config.counters() && owned.lacks_counters {
+        plan.notes.push(UNCOUNTED.to_owned());
+    }
     let differences: Vec<Line> = plan.operations.iter().flat_map(Operation::lines).collect();
 
     let agrees = differences.is_empty();

@@ -9,7 +9,8 @@
 //! else may look into the maps. A packet costs one look-up in each direction, and a second one where there are forwards
 //! and it is of no elastic IP: whether it is of an address that is forwarded at all.
 //!
-//! What the router itself sends to an elastic IP is no packet *in* (it comes by no hook that counts), but a connection.
+//! What the router itself sends to an elastic IP has that as its source as well, so it is told as *out*, its answers as *in*,
+//! and a connection as one that came in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
