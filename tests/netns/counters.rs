@@ -195,7 +195,11 @@ pub fn a_table_that_is_replaced_keeps_what_was_counted() {
     vpc.write_config(&more);
     let reload = vpc.kylin_vr(&["reload"]);
     let replaced = "~ nft      table ip kylin_vr (";
-    assert!(reload.code == 0 && reload.stdout.contains(replaced), "{}", reload.stdout);
+    assert!(
+        reload.code == 0 && reload.stdout.contains(replaced),
+        "{}",
+        reload.stdout
+    );
     assert_eq!((counts(&vpc, EIP), counts(&vpc, DNS)), before);
     ping(&vpc.client, "10.90.2.250", 1);
     assert_eq!(counts(&vpc, EIP), [7, 7, 2, 1]);

@@ -16,11 +16,11 @@ const SHOWN: usize = 8;
 /// The source ports of one address that VMs without an elastic IP are seen as.
 #[derive(Debug, Serialize)]
 pub(in crate::cli) struct PortsStatus {
-    address: String,
+    pub(in crate::cli) address: String,
     /// How many flows it has to the destination that most of them go to: each takes a port.
-    in_use: u32,
+    pub(in crate::cli) in_use: u32,
     /// How many there are towards one destination.
-    of: u32,
+    pub(in crate::cli) of: u32,
     /// That destination, `tcp 198.51.100.10:443`; `None`: it has no flows.
     towards: Option<String>,
 }

@@ -112,7 +112,7 @@ pub(super) fn run(context: &Context, options: &Options) -> ExitCode {
     if let Some(period) = options.watch {
         return watch::run(context, options, period);
     }
-    match look(context) {
+    match look(context, None) {
         Ok(mut status) => {
             status.keep(options);
             if context.json {
@@ -138,11 +138,11 @@ pub(super) fn run(context: &Context, options: &Options) -> ExitCode {
     }
 }
 
-/// Looks at everything.
+/// Looks at everything. Source ports are counted only if no more than `most` flows are tracked: all have to be read for that.
 ///
 /// # Errors
 /// What cannot be looked at, in words.
-pub(super) fn look(context: &Context) -> Result<Status, String> {
+pub(super) fn look(context: &Context, most: Option<u64>) -> Result<Status, String> {
     let installed = run::read(context, None)
         .map_err(|error| format!("read {}: {}", run::name(context, None), plain(&error)))?;
     let state = |error: io::Error| format!("read the state: {}", plain(&error));
@@ -173,7 +173,13 @@ pub(super) fn look(context: &Context) -> Result<Status, String> {
         .is_some_and(|table| table.counting().next().is_some());
     let counts = kernel.counts().map_err(|error| error.to_string())?;
     let counts = is_counted.then_some(&counts);
-    let source_ports = held::source_ports(&config, kernel.as_mut());
+    let conntrack = kernel::conntrack_usage();
+    let is_cheap = most.is_none_or(|most| conntrack.count.is_none_or(|count| count <= most));
+    let source_ports = if is_cheap {
+        held::source_ports(&config, kernel.as_mut())
+    } else {
+        Ok(Vec::new())
+    };
     drop(kernel);
     let mut plan = diff(&desired, &observed, &owned);
     if config.counters() && owned.lacks_counters {
@@ -201,7 +207,7 @@ pub(super) fn look(context: &Context) -> Result<Status, String> {
         interfaces: entries::interfaces(&config, &observed),
         elastic_ips: entries::eips(&config, &observed, counts),
         forwards: entries::forwards(&config, &observed, counts),
-        conntrack: kernel::conntrack_usage(),
+        conntrack,
         source_ports: Vec::new(),
         pending: plan.pending,
         differences,

@@ -47,7 +47,7 @@ pub(super) fn run(context: &Context, options: &Options, period: Duration) -> Exi
     let period = period.max(Duration::from_millis(200));
     loop {
         let terminal = Terminal::now(options.color);
-        let page = match look(context) {
+        let page = match look(context, None) {
             Ok(mut status) => {
                 status.keep(options);
                 status.page(options, terminal)
