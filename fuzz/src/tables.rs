@@ -202,6 +202,7 @@ fn field(bytes: &mut Unstructured<'_>) -> Result<Field> {
             Field::ThDport,
             Field::ThSport,
             Field::IpSaddrLastByte,
+            Field::CtOriginalDaddr,
             Field::CtReplyDaddr,
         ])
         .copied()

@@ -147,7 +147,7 @@ fn main() -> ExitCode {
               a_long_range_is_counted_as_one,
               counters_can_be_turned_off,
               a_table_that_is_replaced_keeps_what_was_counted,
-              what_the_router_sends_to_an_elastic_ip_is_a_connection_of_both_ways;
+              what_the_router_sends_to_an_elastic_ip_is_counted_in;
         confirm: what_is_confirmed_in_time_stays,
               what_is_not_confirmed_is_taken_back,
               an_installed_file_that_is_not_confirmed_goes_back_as_well,

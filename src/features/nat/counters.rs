@@ -1,16 +1,19 @@
 //! Packets, bytes and connections by elastic IP and by forward. Pure.
 //!
 //! What is counted is what goes by an outside address, whoever is at the other end (a client, another VM by way of its own
-//! elastic IP): *in* before its destination is translated, *out* after its source was. There both carry the address and
-//! the port that the file names, so a VM that moves keeps its counts. Traffic inside the VPC is not counted.
+//! elastic IP): *in* what is sent to it, *out* what comes from it, by the address and port that the file names, so a VM that
+//! moves keeps its counts. Traffic inside the VPC is not counted.
 //!
 //! Elements count: those of sets that hold the same keys as the maps, for packets, and those of the maps themselves, for
 //! connections, since the kernel looks into these once a flow, at its first packet, and would do that anyway. So nothing
-//! else may look into the maps. A packet costs one look-up in each direction, and a second one where there are forwards
-//! and it is of no elastic IP: whether it is of an address that is forwarded at all.
+//! else may look into the maps.
 //!
-//! What the router itself sends to an elastic IP has that as its source as well, so it is told as *out*, its answers as *in*,
-//! and a connection as one that came in.
+//! After all translation, what is tracked of a connection says by which address it goes, in both directions: a packet is
+//! looked up there only if its connection is translated, and where it then is to be found: most cost one look-up. A port
+//! that was forwarded is not seen there any more (nft(8) has no words for a key with the port that a connection began with),
+//! so these packets are counted before their destination is translated, where there are forwards.
+//!
+//! What the router itself sends to an elastic IP is counted, *in*; the answers come by no hook that counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -60,16 +63,7 @@ pub(super) fn count(table: &mut Table) {
     }
     let (mut before, mut after) = (Vec::new(), Vec::new());
     if let Some(keys) = keys(table, EIP_TO_VM) {
-        let counted = |key, set: &str| {
-            let look = Statement::InSet {
-                key: vec![key],
-                set: set.to_owned(),
-                negate: false,
-            };
-            rule(vec![look, Statement::Return], "counted: of an elastic IP")
-        };
-        before.push(counted(Field::IpDaddr, EIPS.to));
-        after.push(counted(Field::IpSaddr, EIPS.from));
+        after.extend(of_eips_after_nat());
         add(table, &EIPS, keys);
     }
     let forwards = keys(table, FORWARD).map(|keys| (FORWARDS, keys));
@@ -82,25 +76,40 @@ pub(super) fn count(table: &mut Table) {
             addresses.elements.insert(address, Tuple::default());
         }
         table.sets.insert(FORWARDED.to_owned(), addresses);
-        before.push(of_no_forward(Field::IpDaddr));
-        after.push(of_no_forward(Field::IpSaddr));
+        let of_none = Statement::InSet {
+            key: vec![Field::IpDaddr],
+            set: FORWARDED.to_owned(),
+            negate: true,
+        };
+        before.push(rule(
+            vec![of_none, Statement::Return],
+            "of no forward: not counted here",
+        ));
     }
     for (sets, keys) in forwards {
-        before.push(port(
-            false,
-            &[Field::IpDaddr, Field::L4Proto, Field::ThDport],
+        let counted = |first, key: [Field; 3], set| {
+            let statements = vec![first, look(&key, set), Statement::Return];
+            rule(statements, "counted: of a forward")
+        };
+        // A forward's port may be the source port of a connection that begins at its address: answers to that one are none of
+        // the forward's.
+        before.push(counted(
+            Statement::Direction { reply: false },
+            [Field::IpDaddr, Field::L4Proto, Field::ThDport],
             sets.to,
         ));
-        after.push(port(
-            true,
-            &[Field::IpSaddr, Field::L4Proto, Field::ThSport],
+        let mut answers = counted(
+            Statement::Direction { reply: true },
+            [Field::IpSaddr, Field::L4Proto, Field::ThSport],
             sets.from,
-        ));
+        );
+        answers.statements.insert(0, Statement::DestinationTranslated);
+        after.push(answers);
         add(table, &sets, keys);
     }
     for (name, hook, priority, rules) in [
-        ("count_in", Hook::Prerouting, BEFORE_NAT, before),
-        ("count_out", Hook::Postrouting, AFTER_NAT, after),
+        ("count_before", Hook::Prerouting, BEFORE_NAT, before),
+        ("count", Hook::Postrouting, AFTER_NAT, after),
     ] {
         if !rules.is_empty() {
             let chain = Chain {
@@ -111,6 +120,43 @@ pub(super) fn count(table: &mut Table) {
             };
             table.chains.insert(name.to_owned(), chain);
         }
+    }
+}
+
+/// Of a connection that a VM with an elastic IP began, its source is that; of one to an elastic IP, its destination. Of one
+/// from a VM with an elastic IP to another both: so the first two do not end the chain.
+fn of_eips_after_nat() -> Vec<Rule> {
+    use Statement::{DestinationTranslated, Direction, Return, SourceTranslated};
+    let counted = |translated, reply, key, set: &str, end: Option<Statement>| {
+        let statements = [translated, Direction { reply }, look(&[key], set)];
+        let statements = statements.into_iter().chain(end).collect();
+        rule(statements, "counted: of an elastic IP")
+    };
+    vec![
+        counted(SourceTranslated, false, Field::CtReplyDaddr, EIPS.from, None),
+        counted(SourceTranslated, true, Field::CtReplyDaddr, EIPS.to, None),
+        counted(
+            DestinationTranslated,
+            false,
+            Field::CtOriginalDaddr,
+            EIPS.to,
+            Some(Return),
+        ),
+        counted(
+            DestinationTranslated,
+            true,
+            Field::CtOriginalDaddr,
+            EIPS.from,
+            Some(Return),
+        ),
+    ]
+}
+
+fn look(key: &[Field], set: &str) -> Statement {
+    Statement::InSet {
+        key: key.to_vec(),
+        set: set.to_owned(),
+        negate: false,
     }
 }
 
@@ -126,27 +172,6 @@ fn keys(table: &Table, map: &str) -> Option<Set> {
 fn add(table: &mut Table, sets: &Sets, keys: Set) {
     table.sets.insert(sets.from.to_owned(), keys.clone());
     table.sets.insert(sets.to.to_owned(), keys);
-}
-
-fn of_no_forward(address: Field) -> Rule {
-    let look = Statement::InSet {
-        key: vec![address],
-        set: FORWARDED.to_owned(),
-        negate: true,
-    };
-    rule(vec![look, Statement::Return], "of no forward: not counted")
-}
-
-/// A forward's port may be the source port of a connection that begins at its address: the packets of that one go the other
-/// way.
-fn port(reply: bool, key: &[Field], set: &str) -> Rule {
-    let look = Statement::InSet {
-        key: key.to_vec(),
-        set: set.to_owned(),
-        negate: false,
-    };
-    let statements = vec![Statement::Direction { reply }, look, Statement::Return];
-    rule(statements, "counted: of a forward")
 }
 
 /// What went by one entry since it is there.

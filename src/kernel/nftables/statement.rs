@@ -119,8 +119,8 @@ fn ct_bit(key: u32, bit: u32) -> Vec<Expression> {
     ]
 }
 
-/// `ip saddr`, `ip saddr & 0.0.0.255`, `ip daddr`, `meta l4proto`, `th dport`, `th sport`, `ct reply ip daddr` into the n-th
-/// slot.
+/// `ip saddr`, `ip saddr & 0.0.0.255`, `ip daddr`, `meta l4proto`, `th dport`, `th sport`,
+/// `ct original ip daddr`, `ct reply ip daddr` into the n-th slot.
 fn load(field: Field, position: usize) -> Vec<Expression> {
     let to = slot(position);
     let address = |offset| Expression::Payload {
@@ -157,11 +157,16 @@ fn load(field: Field, position: usize) -> Vec<Expression> {
             length: 2,
             to,
         }],
-        Field::CtReplyDaddr => vec![Expression::Ct {
-            key: ct::KEY_DESTINATION_IP,
-            direction: Some(ct::DIRECTION_REPLY),
-            to,
-        }],
+        Field::CtOriginalDaddr => vec![connection_daddr(ct::DIRECTION_ORIGINAL, to)],
+        Field::CtReplyDaddr => vec![connection_daddr(ct::DIRECTION_REPLY, to)],
+    }
+}
+
+fn connection_daddr(direction: u8, to: u32) -> Expression {
+    Expression::Ct {
+        key: ct::KEY_DESTINATION_IP,
+        direction: Some(direction),
+        to,
     }
 }
 
@@ -315,6 +320,7 @@ fn fields(mut expressions: &[Expression]) -> (Vec<Field>, &[Expression]) {
         Field::L4Proto,
         Field::ThDport,
         Field::ThSport,
+        Field::CtOriginalDaddr,
         Field::CtReplyDaddr,
     ];
     let mut fields = Vec::new();
@@ -386,6 +392,11 @@ mod tests {
                 key: vec![Field::CtReplyDaddr],
                 set: "c".into(),
                 negate: true,
+            },
+            Statement::InSet {
+                key: vec![Field::CtOriginalDaddr],
+                set: "c".into(),
+                negate: false,
             },
             Statement::DestinationTranslated,
             Statement::SourceTranslated,

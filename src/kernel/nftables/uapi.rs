@@ -177,6 +177,8 @@ pub(super) mod expression {
         pub const STATUS_DESTINATION: u32 = 0x20;
         /// `NFT_CT_DST_IP` (Linux 4.17), which libc lacks.
         pub const KEY_DESTINATION_IP: u32 = 20;
+        /// `IP_CT_DIR_ORIGINAL`.
+        pub const DIRECTION_ORIGINAL: u8 = 0;
         /// `IP_CT_DIR_REPLY`.
         pub const DIRECTION_REPLY: u8 = 1;
     }

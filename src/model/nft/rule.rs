@@ -30,6 +30,8 @@ pub enum Field {
     ThDport,
     /// The source port of the transport header.
     ThSport,
+    /// The address that the first packet of the packet's connection was sent to, before any translation.
+    CtOriginalDaddr,
     /// The address that answers of the packet's connection are sent to: what its source is seen as.
     CtReplyDaddr,
 }
@@ -45,6 +47,7 @@ impl Field {
             Self::L4Proto => "meta l4proto",
             Self::ThDport => "th dport",
             Self::ThSport => "th sport",
+            Self::CtOriginalDaddr => "ct original ip daddr",
             Self::CtReplyDaddr => "ct reply ip daddr",
         }
     }

@@ -163,7 +163,7 @@ impl<'t> Translation<'t> {
                 Field::L4Proto => packet.protocol.into(),
                 Field::ThDport => packet.destination_port?.into(),
                 // They decide no translation, and are not told.
-                Field::ThSport | Field::CtReplyDaddr => return None,
+                Field::ThSport | Field::CtOriginalDaddr | Field::CtReplyDaddr => return None,
             };
         }
         if !set.interval {

@@ -135,7 +135,11 @@ fn set_of((key, data, interval): Type) -> impl Strategy<Value = Set> {
 
 fn field_type(field: Field) -> FieldType {
     match field {
-        Field::IpSaddr | Field::IpSaddrLastByte | Field::IpDaddr | Field::CtReplyDaddr => Address,
+        Field::IpSaddr
+        | Field::IpSaddrLastByte
+        | Field::IpDaddr
+        | Field::CtOriginalDaddr
+        | Field::CtReplyDaddr => Address,
         Field::L4Proto => InetProto,
         Field::ThDport | Field::ThSport => InetService,
     }
@@ -164,7 +168,11 @@ fn statements(sets: &BTreeMap<String, Set>, kind: ChainKind, hook: Hook) -> Vec<
         let source = name.len() % 2 == 0;
         let mut key: Vec<_> = set.key.iter().map(|field| field_of(*field, source)).collect();
         if key == [Field::IpSaddr] && set.elements.len() % 3 == 1 && set.data.is_empty() {
-            key = vec![Field::CtReplyDaddr];
+            key = vec![if name.len() == 1 {
+                Field::CtReplyDaddr
+            } else {
+                Field::CtOriginalDaddr
+            }];
         }
         if key == [Field::IpSaddr] && set.elements.len() % 2 == 1 {
             key = vec![Field::IpSaddrLastByte];
