@@ -61,14 +61,19 @@ pub(super) fn count(table: &mut Table) {
             map.counts = true;
         }
     }
-    let (mut before, mut after) = (Vec::new(), Vec::new());
+    let (mut before, mut after, mut last) = (Vec::new(), Vec::new(), Vec::new());
     if let Some(keys) = keys(table, EIP_TO_VM) {
-        after.extend(of_eips_after_nat());
+        (after, last) = of_eips_after_nat();
         add(table, &EIPS, keys);
     }
     let forwards = keys(table, FORWARD).map(|keys| (FORWARDS, keys));
     let ranges = keys(table, FORWARD_RANGE).map(|keys| (RANGES, keys));
     let forwards: Vec<(Sets, Set)> = forwards.into_iter().chain(ranges).collect();
+    let is_forwarded = |key, negate| Statement::InSet {
+        key: vec![key],
+        set: FORWARDED.to_owned(),
+        negate,
+    };
     if !forwards.is_empty() {
         let mut addresses = Set::new(&[FieldType::Ipv4Addr], &[], false);
         for element in forwards.iter().flat_map(|(_, keys)| keys.elements.keys()) {
@@ -76,37 +81,46 @@ pub(super) fn count(table: &mut Table) {
             addresses.elements.insert(address, Tuple::default());
         }
         table.sets.insert(FORWARDED.to_owned(), addresses);
-        let of_none = Statement::InSet {
-            key: vec![Field::IpDaddr],
-            set: FORWARDED.to_owned(),
-            negate: true,
-        };
         before.push(rule(
-            vec![of_none, Statement::Return],
+            vec![is_forwarded(Field::IpDaddr, true), Statement::Return],
             "of no forward: not counted here",
         ));
+        // To look among thousands of elastic IPs in vain costs more than to ask the few addresses of forwards first.
+        if !last.is_empty() {
+            after.push(rule(
+                vec![
+                    Statement::DestinationTranslated,
+                    Statement::Direction { reply: false },
+                    is_forwarded(Field::CtOriginalDaddr, false),
+                    Statement::Return,
+                ],
+                "to a forward: counted before",
+            ));
+        }
     }
     for (sets, keys) in forwards {
-        let counted = |first, key: [Field; 3], set| {
-            let statements = vec![first, look(&key, set), Statement::Return];
-            rule(statements, "counted: of a forward")
-        };
         // A forward's port may be the source port of a connection that begins at its address: answers to that one are none of
         // the forward's.
-        before.push(counted(
+        let key = [Field::IpDaddr, Field::L4Proto, Field::ThDport];
+        let statements = vec![
             Statement::Direction { reply: false },
-            [Field::IpDaddr, Field::L4Proto, Field::ThDport],
-            sets.to,
-        ));
-        let mut answers = counted(
+            look(&key, sets.to),
+            Statement::Return,
+        ];
+        before.push(rule(statements, "counted: to a forward"));
+        let mut statements = vec![
+            Statement::DestinationTranslated,
             Statement::Direction { reply: true },
-            [Field::IpSaddr, Field::L4Proto, Field::ThSport],
-            sets.from,
-        );
-        answers.statements.insert(0, Statement::DestinationTranslated);
-        after.push(answers);
+        ];
+        if !last.is_empty() {
+            statements.push(is_forwarded(Field::CtOriginalDaddr, false));
+        }
+        let key = [Field::IpSaddr, Field::L4Proto, Field::ThSport];
+        statements.extend([look(&key, sets.from), Statement::Return]);
+        after.push(rule(statements, "counted: from a forward"));
         add(table, &sets, keys);
     }
+    after.append(&mut last);
     for (name, hook, priority, rules) in [
         ("count_before", Hook::Prerouting, BEFORE_NAT, before),
         ("count", Hook::Postrouting, AFTER_NAT, after),
@@ -124,32 +138,23 @@ pub(super) fn count(table: &mut Table) {
 }
 
 /// Of a connection that a VM with an elastic IP began, its source is that; of one to an elastic IP, its destination. Of one
-/// from a VM with an elastic IP to another both: so the first two do not end the chain.
-fn of_eips_after_nat() -> Vec<Rule> {
+/// from a VM with an elastic IP to another both, or to a forward: so the first rules do not end the chain.
+fn of_eips_after_nat() -> (Vec<Rule>, Vec<Rule>) {
     use Statement::{DestinationTranslated, Direction, Return, SourceTranslated};
-    let counted = |translated, reply, key, set: &str, end: Option<Statement>| {
-        let statements = [translated, Direction { reply }, look(&[key], set)];
-        let statements = statements.into_iter().chain(end).collect();
+    let source = |reply, set| {
+        let looked = look(&[Field::CtReplyDaddr], set);
+        let statements = vec![SourceTranslated, Direction { reply }, looked];
         rule(statements, "counted: of an elastic IP")
     };
-    vec![
-        counted(SourceTranslated, false, Field::CtReplyDaddr, EIPS.from, None),
-        counted(SourceTranslated, true, Field::CtReplyDaddr, EIPS.to, None),
-        counted(
-            DestinationTranslated,
-            false,
-            Field::CtOriginalDaddr,
-            EIPS.to,
-            Some(Return),
-        ),
-        counted(
-            DestinationTranslated,
-            true,
-            Field::CtOriginalDaddr,
-            EIPS.from,
-            Some(Return),
-        ),
-    ]
+    let destination = |reply, set| {
+        let looked = look(&[Field::CtOriginalDaddr], set);
+        let statements = vec![DestinationTranslated, Direction { reply }, looked, Return];
+        rule(statements, "counted: of an elastic IP")
+    };
+    (
+        vec![source(false, EIPS.from), source(true, EIPS.to)],
+        vec![destination(false, EIPS.to), destination(true, EIPS.from)],
+    )
 }
 
 fn look(key: &[Field], set: &str) -> Statement {
