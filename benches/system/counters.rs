@@ -11,7 +11,6 @@ use crate::result::{Bound, median, short};
 use crate::site::{Site, config, eip_targets, entries, mixed_config, mixed_targets};
 
 const GROUP: &str = "7 counters";
-const ENTRIES: usize = 10_000;
 /// So many flows are sent again and again as known ones.
 const FLOWS: u64 = 100_000;
 
@@ -24,17 +23,17 @@ struct Way {
 }
 
 impl Way {
-    fn new(mixed: bool, counters: bool) -> Self {
+    fn new(count: usize, mixed: bool, counters: bool) -> Self {
         let (text, targets) = if mixed {
-            (mixed_config(ENTRIES), mixed_targets(ENTRIES))
+            (mixed_config(count), mixed_targets(count))
         } else {
-            (config(entries(ENTRIES)), eip_targets(ENTRIES))
+            (config(entries(count)), eip_targets(count))
         };
         let site = Site::new();
         let agent = Agent::new("counters");
         agent.write(&(text + &format!("counters: {counters}\n")));
         run(&site.router, agent.command(&["reload"]));
-        site.set_neighbours(ENTRIES);
+        site.set_neighbours(count);
         let flood = site.flood(targets);
         Self {
             site,
@@ -67,16 +66,18 @@ fn processor_time() -> Duration {
 
 pub fn measure(bench: &mut Bench) {
     let what = [
-        ("10,000 EIPs", false),
-        ("10,000 EIPs, 10,000 forwards, a range", true),
+        ("100 EIPs", 100, false),
+        ("10,000 EIPs", 10_000, false),
+        ("10,000 EIPs, 10,000 forwards, a range", 10_000, true),
     ];
-    let mut ways = what.map(|(_, mixed)| [Way::new(mixed, true), Way::new(mixed, false)]);
+    let mut ways =
+        what.map(|(_, count, mixed)| [true, false].map(|counters| Way::new(count, mixed, counters)));
     // One for nothing: caches, and what the kernel makes at first use.
     for _ in 0..=bench.settings.flood_rounds * 3 {
         ways.iter_mut().flatten().for_each(Way::measure);
     }
     let show = |rate: f64| format!("{} k packets/s of processor time", short(rate / 1e3));
-    for ((what, _), [counted, uncounted]) in what.iter().zip(&ways) {
+    for ((what, ..), [counted, uncounted]) in what.iter().zip(&ways) {
         let lines = [
             ("first packets", &counted.first, &uncounted.first),
             ("later packets", &counted.later, &uncounted.later),

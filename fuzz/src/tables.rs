@@ -70,9 +70,6 @@ fn set(bytes: &mut Unstructured<'_>) -> Result<Set> {
         &[Ipv4Addr, InetService],
         &[Ipv4Addr, InetProto, InetService],
     ])?;
-    if bytes.ratio(1, 8)? {
-        return Ok(Set::counting(key));
-    }
     let data = *bytes.choose(&[&[][..], &[Ipv4Addr], &[InetService], &[Ipv4Addr, InetService]])?;
     let mut set = Set::new(key, data, bytes.arbitrary()?);
     set.counts = bytes.arbitrary()?;

@@ -157,13 +157,39 @@ pub fn what_goes_and_comes_again_starts_at_nothing() {
 }
 
 pub fn a_long_range_is_counted_as_one() {
-    let vpc = vpc_with(&full());
-    let range = "port_forward_list[3]";
+    // Of tcp it is alone on its address; of udp a second one is beside it, and another forward.
+    let beside = "
+  - {eip: 10.90.2.252, protocol: udp, port: 1000, end_port: 1999, vm-port: 1000, vm-ip: 192.168.101.10}
+  - {eip: 10.90.2.252, protocol: udp, port: 3000, end_port: 3999, vm-port: 3000, vm-ip: 192.168.101.11}
+  - {eip: 10.90.2.248, protocol: udp, port: 4000, end_port: 4999, vm-port: 4000, vm-ip: 192.168.101.11}
+  - {eip: 10.90.2.248, protocol: tcp, port: 22, vm-port: 2222, vm-ip: 192.168.101.11}
+  - {eip: 10.90.2.249, protocol: udp, port: 5000, end_port: 5999, vm-port: 5000, vm-ip: 192.168.101.11}
+";
+    let vpc = vpc_with(&(full() + beside));
+    let forward = |number: usize| format!("port_forward_list[{number}]");
+    let send = |to: &str, port: u16, times: u64| {
+        for _ in 0..times {
+            let outcome = vpc.probe(&vpc.client, Udp, &format!("{to}:{port}"), &[port]);
+            assert!(outcome.to_string().contains("sees"), "{to}:{port}: {outcome}");
+        }
+    };
+    let first = 6;
+    send("10.90.2.252", 1000, 1);
+    send("10.90.2.252", 1500, 1);
+    send("10.90.2.252", 3999, 3);
+    send("10.90.2.248", 4321, 4);
+    send("10.90.2.249", 5999, 5);
+    let expected = [2, 3, 4, 0, 5];
+    for (number, packets) in expected.into_iter().enumerate() {
+        let counted = counts(&vpc, &forward(first + number));
+        assert_eq!(counted, [packets, packets, packets, 0], "{number}");
+    }
+    let range = forward(3);
     for port in [20_000, 25_000, 39_999] {
         let outcome = vpc.probe(&vpc.client, Tcp, &format!("10.90.2.253:{port}"), &[port]);
         assert!(outcome.to_string().contains("sees"), "{outcome}");
     }
-    let [packets_in, packets_out, connections, out] = counts(&vpc, range);
+    let [packets_in, packets_out, connections, out] = counts(&vpc, &range);
     assert_eq!((connections, out), (3, 0));
     // A handshake, a word each way and the end of it: at least four each way a connection.
     assert!(packets_in >= 12 && packets_out >= 9, "{packets_in} {packets_out}");

@@ -11,7 +11,7 @@
 //! After all translation, what is tracked of a connection says by which address it goes, in both directions: a packet is
 //! looked up there only if its connection is translated, and where it then is to be found: most cost one look-up. A port
 //! that was forwarded is not seen there any more (nft(8) has no words for a key with the port that a connection began with),
-//! so these packets are counted before their destination is translated, where there are forwards.
+//! so these packets are counted before their destination is translated, where there are such forwards.
 //!
 //! What the router itself sends to an elastic IP is counted, *in*; the answers come by no hook that counts.
 
@@ -42,10 +42,15 @@ const FORWARDS: Sets = Sets {
     to: "count_forward_in",
     from: "count_forward_out",
 };
-/// Long ranges of them.
+/// Long ranges of them that are alone: by address and protocol.
 const RANGES: Sets = Sets {
     to: "count_range_in",
     from: "count_range_out",
+};
+/// Long ranges beside others: by their ports.
+const SHARED_RANGES: Sets = Sets {
+    to: "count_shared_range_in",
+    from: "count_shared_range_out",
 };
 
 /// The sets that count what one map knows.
@@ -67,8 +72,9 @@ pub(super) fn count(table: &mut Table) {
         add(table, &EIPS, keys);
     }
     let forwards = keys(table, FORWARD).map(|keys| (FORWARDS, keys));
-    let ranges = keys(table, FORWARD_RANGE).map(|keys| (RANGES, keys));
-    let forwards: Vec<(Sets, Set)> = forwards.into_iter().chain(ranges).collect();
+    let (alone, shared) = ranges(table);
+    let shared = (!shared.elements.is_empty()).then_some((SHARED_RANGES, shared));
+    let forwards: Vec<(Sets, Set)> = forwards.into_iter().chain(shared).collect();
     let is_forwarded = |key, negate| Statement::InSet {
         key: vec![key],
         set: FORWARDED.to_owned(),
@@ -121,6 +127,19 @@ pub(super) fn count(table: &mut Table) {
         add(table, &sets, keys);
     }
     after.append(&mut last);
+    if !alone.elements.is_empty() {
+        for (reply, set) in [(false, RANGES.to), (true, RANGES.from)] {
+            let key = [Field::CtOriginalDaddr, Field::L4Proto];
+            let statements = vec![
+                Statement::DestinationTranslated,
+                Statement::Direction { reply },
+                look(&key, set),
+                Statement::Return,
+            ];
+            after.push(rule(statements, "counted: of a long range"));
+        }
+        add(table, &RANGES, alone);
+    }
     for (name, hook, priority, rules) in [
         ("count_before", Hook::Prerouting, BEFORE_NAT, before),
         ("count", Hook::Postrouting, AFTER_NAT, after),
@@ -174,6 +193,36 @@ fn keys(table: &Table, map: &str) -> Option<Set> {
     Some(keys)
 }
 
+/// The keys of long ranges. Nothing else is forwarded of the address and protocol of the first ones, so what is translated
+/// there is theirs, whatever its port: no look-up among ranges is needed, which costs several times one in a hash.
+fn ranges(table: &Table) -> (Set, Set) {
+    use FieldType::{InetProto, InetService, Ipv4Addr};
+    let mut alone = Set::new(&[Ipv4Addr, InetProto], &[], false).counting();
+    let mut shared = Set::new(&[Ipv4Addr, InetProto, InetService], &[], true).counting();
+    let elements = |map: &str| {
+        let map = table.sets.get(map).into_iter();
+        map.flat_map(|map| map.elements.keys().copied())
+    };
+    let forwarded: BTreeSet<u32> = elements(FORWARD).map(|element| element.first.0[0]).collect();
+    let mut number: BTreeMap<Tuple, u32> = BTreeMap::new();
+    for element in elements(FORWARD_RANGE) {
+        *number.entry(address_and_protocol(element.first)).or_default() += 1;
+    }
+    for element in elements(FORWARD_RANGE) {
+        let key = address_and_protocol(element.first);
+        if number[&key] == 1 && !forwarded.contains(&element.first.0[0]) {
+            alone.elements.insert(Element::key(key), Tuple::default());
+        } else {
+            shared.elements.insert(element, Tuple::default());
+        }
+    }
+    (alone, shared)
+}
+
+fn address_and_protocol(Tuple([address, protocol, _]): Tuple) -> Tuple {
+    Tuple([address, protocol, 0])
+}
+
 fn add(table: &mut Table, sets: &Sets, keys: Set) {
     table.sets.insert(sets.from.to_owned(), keys.clone());
     table.sets.insert(sets.to.to_owned(), keys);
@@ -217,8 +266,17 @@ pub fn of_eips(counts: &Counts, entries: &[Eip]) -> Vec<Traffic> {
 pub fn of_forward(counts: &Counts, entry: &Forward) -> Traffic {
     let key = |port| super::outside(entry, port);
     if super::is_long_range(entry) {
-        // One element, told by its first key.
-        traffic(counts, FORWARD_RANGE, &RANGES, key(entry.port), key(entry.port))
+        // One element, told by its first key, and one of both kinds of sets.
+        let (first, pair) = (key(entry.port), address_and_protocol(key(entry.port)));
+        let alone = traffic(counts, FORWARD_RANGE, &RANGES, pair, pair);
+        let shared = traffic(counts, FORWARD_RANGE, &SHARED_RANGES, first, first);
+        Traffic {
+            packets_in: alone.packets_in + shared.packets_in,
+            bytes_in: alone.bytes_in + shared.bytes_in,
+            packets_out: alone.packets_out + shared.packets_out,
+            bytes_out: alone.bytes_out + shared.bytes_out,
+            ..shared
+        }
     } else {
         traffic(counts, FORWARD, &FORWARDS, key(entry.port), key(entry.end_port))
     }
