@@ -10,7 +10,7 @@ use crate::command::{Agent, run};
 use crate::result::{Bound, median, short};
 use crate::site::{Site, config, eip_targets, entries, mixed_config, mixed_targets};
 
-const GROUP: &str = "7 counters";
+const GROUP: &str = "8 counters";
 /// So many flows are sent again and again as known ones.
 const FLOWS: u64 = 100_000;
 

@@ -369,7 +369,9 @@ fn each_table_line(change: &TableChange, see: Sight<'_>) {
                 gone.iter().for_each(|text| push(Delete, format_args!("{text}")));
                 come.iter().for_each(|text| push(Add, format_args!("{text}")));
             }
-            for (name, edit) in elements.iter().filter(|(_, edit)| edit.set.is_counter()) {
+            // What counts follows the maps, and is told only where it alone is not as it should be.
+            let is_alone = elements.values().all(|edit| edit.set.is_counter());
+            for (name, edit) in elements.iter().filter(|_| is_alone) {
                 let (gone, come) = (edit.remove.len(), edit.add.len());
                 push(Change, format_args!("counters {name}: {come} come, {gone} go"));
             }

@@ -3,7 +3,7 @@
 use lab::{Namespace, Tcp, Udp, Vpc};
 use serde_json::Value;
 
-use crate::configs::{full, vpc_with};
+use crate::configs::{expect, full, vpc_with};
 
 /// `packets_in packets_out connections_in connections_out` of an entry.
 type Counts = [u64; 4];
@@ -204,6 +204,21 @@ pub fn counters_can_be_turned_off() {
     vpc.reload_ok(&full());
     ping(&vpc.client, "10.90.2.250", 2);
     assert_eq!(counts(&vpc, EIP), [2, 2, 1, 0]);
+}
+
+pub fn a_counter_that_is_gone_is_put_back() {
+    let vpc = vpc_with(&full());
+    ping(&vpc.client, "10.90.2.250", 2);
+    vpc.router
+        .nft("delete element ip kylin_vr count_in { 10.90.2.250 }");
+    let status = vpc.kylin_vr(&["status"]);
+    expect(&status, 1, "DRIFT: ");
+    expect(&status, 1, "~ nft      counters count_in: 1 come, 0 go");
+    let plan = vpc.kylin_vr(&["plan"]);
+    expect(&plan, 0, "counters count_in");
+    vpc.reload_ok(&full());
+    ping(&vpc.client, "10.90.2.250", 1);
+    assert_eq!(counts(&vpc, EIP), [1, 3, 2, 0]);
 }
 
 pub fn a_table_that_is_replaced_keeps_what_was_counted() {

@@ -146,6 +146,7 @@ fn main() -> ExitCode {
               what_goes_and_comes_again_starts_at_nothing,
               a_long_range_is_counted_as_one,
               counters_can_be_turned_off,
+              a_counter_that_is_gone_is_put_back,
               a_table_that_is_replaced_keeps_what_was_counted,
               what_the_router_sends_to_an_elastic_ip_is_counted_in;
         confirm: what_is_confirmed_in_time_stays,
