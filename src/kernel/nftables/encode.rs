@@ -8,7 +8,7 @@ use nftnl::{ChainType, Policy, ProtoFamily};
 use nix::libc;
 
 use super::decode::FOREIGN_PRIORITY;
-use super::elements::{self, Direction};
+use super::elements::{self, Direction, Start, Starts};
 use super::expression::c_string;
 use super::flowtable;
 use super::message::Messages;
@@ -18,8 +18,8 @@ use super::types;
 use super::uapi::{LIST_ELEMENT, element, rule, set, table};
 use crate::kernel::error::Error;
 use crate::model::nft::{
-    Chain, ChainEdit, ChainKind, Counts, Element, FieldType, Flowtable, FlowtableEdit, Hook, NatTarget, Rule,
-    Set, SetEdit, Statement, Table, TableChange, Tuple,
+    Chain, ChainEdit, ChainKind, Element, FieldType, Flowtable, FlowtableEdit, Hook, NatTarget, Rule, Set,
+    SetEdit, Statement, Table, TableChange, Tuple,
 };
 use crate::owned::NFT_TABLE;
 
@@ -41,8 +41,7 @@ pub(super) struct Batch {
     writer: shim::Writer,
     table: nftnl::Table,
     name: String,
-    /// What elements that it makes counted before.
-    counts: Counts,
+    starts: Starts,
 }
 
 /// What the kernel must have for a message.
@@ -62,18 +61,18 @@ enum Need {
 
 impl Batch {
     /// The batch that carries out `change`, if the ruleset still is of this generation; its messages are
-    /// numbered from `first`. Elements that it makes begin at these counts. `None` if there is nothing to do.
+    /// numbered from `first`. `None` if there is nothing to do.
     ///
     /// # Errors
     /// If a name cannot be written.
     pub(super) fn new(
         change: &TableChange,
-        counts: Counts,
+        starts: Starts,
         generation: u32,
         first: u32,
     ) -> Result<Option<Self>, Error> {
         let mut batch = Self::begin(NFT_TABLE, generation, first)?;
-        batch.counts = counts;
+        batch.starts = starts;
         batch.change(change)?;
         if batch.count == 1 {
             return Ok(None);
@@ -96,7 +95,7 @@ impl Batch {
             writer: shim::Writer::new(),
             table: nftnl::Table::new(c_string(name)?, ProtoFamily::Ipv4),
             name: name.to_owned(),
-            counts: Counts::new(),
+            starts: Starts::default(),
         };
         // nftnl's own batch has no generation: the kernel would take it whatever came in between.
         let sequence = batch.next();
@@ -383,7 +382,9 @@ impl Batch {
                     }
                 });
                 if set.counts {
-                    message.nested(set::EXPRESSION, |counter| elements::put_counter(counter, None));
+                    message.nested(set::EXPRESSION, |counter| {
+                        elements::put_counter(counter, Start::Zero)
+                    });
                 }
             });
         if concatenated_ranges {
@@ -403,15 +404,8 @@ impl Batch {
         let mut elements = elements.peekable();
         while elements.peek().is_some() {
             let sequence = self.next();
-            let counted = self.counts.get(set.0);
-            elements::put(
-                &mut self.messages,
-                sequence,
-                direction,
-                set,
-                &mut elements,
-                counted,
-            );
+            let messages = &mut self.messages;
+            elements::put(messages, sequence, direction, set, &mut elements, &self.starts);
             self.needs.insert(sequence, Need::Elements);
         }
     }

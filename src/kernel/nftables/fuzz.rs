@@ -10,7 +10,7 @@ use super::listing::Listing;
 use super::message::{Answer, Attributes, Content, answers, attributes};
 use super::uapi::{element, flowtable};
 use crate::kernel::error::Error;
-use crate::model::nft::{Counts, Table, TableChange};
+use crate::model::nft::{Table, TableChange};
 use crate::owned::NFT_TABLE;
 
 /// The table that these answers tell of, whatever their order; `None` if they are not whole. Messages that add objects
@@ -66,7 +66,8 @@ pub fn read(bytes: &[u8]) -> Result<Option<Table>, String> {
 /// # Errors
 /// If a name cannot be written.
 pub fn write(change: &TableChange) -> Result<Vec<u8>, Error> {
-    Ok(Batch::new(change, Counts::new(), 1, 1)?.map_or_else(Vec::new, |batch| batch.bytes().to_vec()))
+    Ok(Batch::new(change, elements::Starts::default(), 1, 1)?
+        .map_or_else(Vec::new, |batch| batch.bytes().to_vec()))
 }
 
 /// Whether a datagram has a well-formed message about our table, read as a look reads it.

@@ -30,11 +30,13 @@ use std::time::Duration;
 
 use nix::libc;
 
+use self::elements::Starts;
 use self::encode::Batch;
 use self::listing::Listing;
 use super::error::Error;
 use super::netfilter::message::{self, Attributes};
 use super::netfilter::socket::{Answers, NetfilterSocket, Request, Subsystem};
+use super::sysctl;
 use crate::model::nft::{Counts, Set, Table, TableChange};
 use crate::owned::NFT_TABLE;
 
@@ -146,7 +148,9 @@ impl Nftables {
             tracing::warn!(%error, "what was counted until now is lost");
             Counts::new()
         });
-        let mut result = self.try_to_commit(change, &counts, generation);
+        let all = sysctl::release() < (5, 13);
+        let starts = Starts { counts, all };
+        let mut result = self.try_to_commit(change, &starts, generation);
         // Between the look and the batch are other operations and writes to the disk: a program that changes
         // nftables without pause would come in between every time. From a look of its own to the batch is a moment.
         for _ in 0..TRIES {
@@ -159,7 +163,7 @@ impl Nftables {
                 Some(now) => generation = now,
                 None => break,
             }
-            result = self.try_to_commit(change, &counts, generation);
+            result = self.try_to_commit(change, &starts, generation);
         }
         self.seen = None;
         if matches!(result, Err(Error::Interrupted)) {
@@ -169,9 +173,9 @@ impl Nftables {
     }
 
     /// Carries out a change of a ruleset of this generation.
-    fn try_to_commit(&mut self, change: &TableChange, counts: &Counts, generation: u32) -> Result<(), Error> {
+    fn try_to_commit(&mut self, change: &TableChange, starts: &Starts, generation: u32) -> Result<(), Error> {
         let first = self.socket.numbers(0);
-        let Some(batch) = Batch::new(change, counts.clone(), generation, first)? else {
+        let Some(batch) = Batch::new(change, starts.clone(), generation, first)? else {
             return Ok(());
         };
         self.socket.numbers(batch.count());
@@ -247,7 +251,7 @@ impl Nftables {
     /// # Errors
     /// If a name cannot be written.
     pub(super) fn encode(change: &TableChange) -> Result<Vec<u8>, Error> {
-        let batch = Batch::new(change, Counts::new(), 0, 1)?;
+        let batch = Batch::new(change, Starts::default(), 0, 1)?;
         Ok(batch.map_or_else(Vec::new, |batch| batch.bytes().to_vec()))
     }
 

@@ -233,7 +233,7 @@ fn tens_of_thousands_of_elements_are_one_batch() {
             let table = eips(count);
             nftables.observe().unwrap();
             let create = TableChange::Create(table.clone());
-            let (encode, _) = timed(|| super::super::encode::Batch::new(&create, Counts::new(), 1, 1));
+            let (encode, _) = timed(|| super::super::encode::Batch::new(&create, Default::default(), 1, 1));
             let (commit, result) = timed(|| nftables.commit(&create));
             result.unwrap();
             let (observe, seen) = timed(|| nftables.observe().unwrap());

@@ -14,8 +14,8 @@ use nix::sched::{CloneFlags, unshare};
 
 use super::Nftables;
 use crate::model::nft::{
-    Chain, ChainKind, Counts, Element, Field, FieldType, Hook, NatTarget, Rule, Set, Statement, Table,
-    TableChange, Tuple,
+    Chain, ChainKind, Element, Field, FieldType, Hook, NatTarget, Rule, Set, Statement, Table, TableChange,
+    Tuple,
 };
 
 use FieldType::{InetProto, InetService, Ipv4Addr as Address};
