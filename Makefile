@@ -157,7 +157,7 @@ COMMAND := $(or $(BINARY),$(TARGET)/release/kylin-vr)
 install: $(if $(BINARY),,build) docs
 	install -D -m 0755 $(COMMAND) $(DESTDIR)$(SBIN)/kylin-vr
 	install -d -m 0755 $(DESTDIR)$(LIB)/systemd/system/qemu-guest-agent.service.d $(DESTDIR)$(LIB)/udev/rules.d
-	for unit in systemd/*.service; do \
+	for unit in systemd/*.service systemd/*.socket; do \
 		sed 's|/usr/sbin/kylin-vr|$(SBIN)/kylin-vr|' $$unit >$(DESTDIR)$(LIB)/systemd/system/$${unit##*/} || exit 1; \
 		chmod 0644 $(DESTDIR)$(LIB)/systemd/system/$${unit##*/}; \
 	done
@@ -189,7 +189,7 @@ install: $(if $(BINARY),,build) docs
 # The configuration stays, as it does when a package is removed.
 uninstall:
 	rm -f $(DESTDIR)$(SBIN)/kylin-vr
-	cd $(DESTDIR)$(LIB) && rm -f systemd/system/kylin-vr.service systemd/system/kylin-vr-monitor.service \
+	cd $(DESTDIR)$(LIB) && rm -f systemd/system/kylin-vr.service systemd/system/kylin-vr-monitor.service systemd/system/kylin-vr-metrics.socket \
 		systemd/system/kylin-vr-reload@.service systemd/system/qemu-guest-agent.service.d/kylin-vr.conf \
 		systemd/system-preset/80-kylin-vr.preset tmpfiles.d/kylin-vr.conf udev/rules.d/80-kylin-vr.rules \
 		sysctl.d/50-kylin-vr.conf

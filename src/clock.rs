@@ -46,6 +46,29 @@ pub fn wall() -> Duration {
         .unwrap_or_default()
 }
 
+/// The time since 1970 that [`utc`] wrote; `None`: it did not. Pure.
+#[must_use]
+pub fn from_utc(text: &str) -> Option<Duration> {
+    let (date, of_day) = text.strip_suffix('Z')?.split_once('T')?;
+    let numbers = |text: &str, mark| -> Option<[u64; 3]> {
+        let parts: Option<Vec<u64>> = text.split(mark).map(|part| part.parse().ok()).collect();
+        parts?.try_into().ok()
+    };
+    let ([year, month, day], [hour, minute, second]) = (numbers(date, '-')?, numbers(of_day, ':')?);
+    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // The way back of `utc`.
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, of_era) = (year / 400, year % 400);
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
+    (hour < 24 && minute < 60 && second < 60).then(|| {
+        let of_day = (hour * 60 + minute) * 60 + second;
+        Duration::from_secs(days * 86_400 + of_day)
+    })
+}
+
 /// A time since 1970 as RFC 3339 writes it, in UTC: `2026-11-21T09:36:00Z`. Pure.
 #[must_use]
 pub fn utc(since_1970: Duration) -> String {
@@ -82,6 +105,22 @@ mod tests {
             (4_107_542_400, "2100-03-01T00:00:00Z"),
         ] {
             assert_eq!(utc(Duration::from_secs(seconds)), text);
+            assert_eq!(from_utc(text), Some(Duration::from_secs(seconds)));
+        }
+    }
+
+    #[test]
+    fn what_utc_did_not_write_is_no_time() {
+        for text in [
+            "",
+            "2026-11-21",
+            "2026-13-01T00:00:00Z",
+            "2026-11-21T24:00:00Z",
+            "2026-11-21T00:00:00",
+            "1-1-1T0:0:0Z",
+            "x-y-zT0:0:0Z",
+        ] {
+            assert_eq!(from_utc(text), None, "{text}");
         }
     }
 

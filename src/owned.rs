@@ -39,6 +39,9 @@ pub struct Owned {
     /// Whether the kernel was asked for flowtables and has none: to ask takes it tens of milliseconds.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub lacks_flowtables: bool,
+    /// The same of counters in the elements of sets.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub lacks_counters: bool,
     /// Changes of the table whose flows were not looked at yet, oldest first: those of the run that is at work, and of
     /// runs that were killed.
     #[serde(skip_serializing_if = "Vec::is_empty")]

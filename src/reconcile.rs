@@ -90,7 +90,7 @@ pub fn reconcile_from(
     owned: Owned,
     mut record: impl FnMut(&Owned) -> std::io::Result<()>,
 ) -> Result<Reconciled, Error> {
-    let before = kernel.with_flowtables(before, desired, &owned)?;
+    let before = kernel.with_abilities(before, desired, &owned)?;
     possible(desired, &before)?;
     let mut now = before.clone();
     let mut ours = owned.clone();
@@ -130,6 +130,9 @@ pub fn reconcile_from(
             }
             let mut ours = ours.clone().with(desired, &now).only(desired, &now);
             ours.lacks_flowtables = desired.fast_path.is_some() && now.flowtables == Some(false);
+            if desired.table.is_some() {
+                ours.lacks_counters = now.counters == Some(false);
+            }
             ours.unsettled.clear();
             if let Err(error) = record(&ours) {
                 failed = vec![not_recorded(&error)];

@@ -7,6 +7,7 @@
 
 mod changing;
 mod command;
+mod counters;
 mod first_packets;
 mod held;
 mod lean;
@@ -37,8 +38,9 @@ struct Bench {
 type Measure = fn(&mut Bench);
 
 /// The groups, by the names that they are asked for.
-const GROUPS: [(&str, Measure); 6] = [
+const GROUPS: [(&str, Measure); 7] = [
     ("first-packets", first_packets::measure),
+    ("counters", counters::measure),
     ("loading", loading::measure),
     ("changing", changing::measure),
     ("lean", lean::measure),
@@ -47,7 +49,7 @@ const GROUPS: [(&str, Measure); 6] = [
 ];
 
 /// Those that put millions of flows into a router.
-const NEED_ROOM: [&str; 2] = ["first-packets", "held"];
+const NEED_ROOM: [&str; 3] = ["first-packets", "counters", "held"];
 
 fn main() -> ExitCode {
     // Cargo says `--bench`.

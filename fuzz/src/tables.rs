@@ -73,6 +73,7 @@ fn set(bytes: &mut Unstructured<'_>) -> Result<Set> {
     ])?;
     let data = *bytes.choose(&[&[][..], &[Ipv4Addr], &[InetService], &[Ipv4Addr, InetService]])?;
     let mut set = Set::new(key, data, bytes.arbitrary()?);
+    set.counts = bytes.arbitrary()?;
     let count = bytes.int_in_range(0..=12)?;
     let mut keys = BTreeSet::new();
     for _ in 0..count {
@@ -150,9 +151,9 @@ fn flowtable(bytes: &mut Unstructured<'_>) -> Result<Flowtable> {
 }
 
 fn statement(bytes: &mut Unstructured<'_>) -> Result<Statement> {
-    Ok(match bytes.int_in_range(0..=8)? {
+    Ok(match bytes.int_in_range(0..=11)? {
         0 => Statement::InSet {
-            field: field(bytes)?,
+            key: key(bytes)?,
             set: name(bytes)?,
             negate: bytes.arbitrary()?,
         },
@@ -165,8 +166,13 @@ fn statement(bytes: &mut Unstructured<'_>) -> Result<Statement> {
             subnet: Ipv4Net::new_assert(bytes.arbitrary::<u32>()?.into(), bytes.int_in_range(0..=32)?).trunc(),
             negate: bytes.arbitrary()?,
         },
-        6 => Statement::Established,
-        7 => Statement::FlowAdd("fast_path".to_owned()),
+        10 => Statement::Direction {
+            reply: bytes.arbitrary()?,
+        },
+        6 => Statement::SourceTranslated,
+        9 => Statement::DestinationTranslated,
+        7 => Statement::Established,
+        8 => Statement::FlowAdd("fast_path".to_owned()),
         _ => Statement::Return,
     })
 }
@@ -175,25 +181,32 @@ fn target(bytes: &mut Unstructured<'_>) -> Result<NatTarget> {
     if bytes.arbitrary()? {
         return Ok(NatTarget::Address(bytes.arbitrary::<u32>()?.into()));
     }
+    Ok(NatTarget::Map {
+        key: key(bytes)?,
+        map: name(bytes)?,
+        port: bytes.arbitrary()?,
+    })
+}
+
+fn key(bytes: &mut Unstructured<'_>) -> Result<Vec<Field>> {
     let mut key = Vec::new();
     for _ in 0..bytes.int_in_range(1..=Tuple::MAX)? {
         key.push(field(bytes)?);
     }
-    Ok(NatTarget::Map {
-        key,
-        map: name(bytes)?,
-        port: bytes.arbitrary()?,
-    })
+    Ok(key)
 }
 
 fn field(bytes: &mut Unstructured<'_>) -> Result<Field> {
     bytes
         .choose(&[
             Field::IpSaddr,
-            Field::IpSaddrLastByte,
             Field::IpDaddr,
             Field::L4Proto,
             Field::ThDport,
+            Field::ThSport,
+            Field::IpSaddrLastByte,
+            Field::CtOriginalDaddr,
+            Field::CtReplyDaddr,
         ])
         .copied()
 }

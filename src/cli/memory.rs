@@ -14,6 +14,7 @@ use crate::features;
 use crate::intake::{Stamp, Standing};
 use crate::kernel::{Error, Incomplete, Kernel};
 use crate::lock::Lock;
+use crate::model::nft::Counts;
 use crate::model::{Desired, Flow, LinkId, LinkIndex, Observed};
 use crate::plan::{Announcement, Operation, diff};
 
@@ -158,8 +159,16 @@ impl Kernel for Rest<'_> {
         self.kernel.has_flowtables()
     }
 
+    fn has_counters(&mut self) -> Result<bool, Error> {
+        self.kernel.has_counters()
+    }
+
     fn read_flows(&mut self, see: &mut dyn FnMut(Option<&Flow>)) -> Result<(), Error> {
         self.kernel.read_flows(see)
+    }
+
+    fn counts(&mut self) -> Result<Counts, Error> {
+        self.kernel.counts()
     }
 
     fn announce(&mut self, announcements: &[Announcement]) -> Result<(), Error> {

@@ -10,6 +10,7 @@ mod edit;
 mod history;
 mod layout;
 mod memory;
+mod metrics;
 mod monitor;
 mod plan;
 mod probe;
@@ -24,6 +25,7 @@ mod schema;
 mod start;
 mod status;
 mod table;
+mod terminal;
 mod trace;
 mod window;
 
@@ -136,8 +138,10 @@ enum Command {
     Check(Given),
     /// Show what a reload would change, and change nothing
     Plan(Given),
-    /// Show what is configured, what the kernel has, and what is pending or wrong
-    Status,
+    /// Show how things are: what is configured, what goes by it, what is pending or wrong and what to do
+    Status(status::Options),
+    /// Print how things are for Prometheus: entries, counters, health, connection tracking, what the monitor did
+    Metrics,
     /// Say what becomes of a packet, and which entries of the file decide it
     Trace(trace::Options),
     /// Add, delete or list elastic IPs of the installed file, and apply it
@@ -266,12 +270,13 @@ pub fn main_with(
         Command::Check(given) => check::run(&context, &given),
         Command::Plan(given) => plan::run(&context, &given),
         Command::Reset { all } => reset::run(&context, all),
+        Command::Status(options) => return status::run(&context, &options),
+        Command::Metrics => return metrics::run(&context),
         Command::Eip(command) => return edit::eip(&context, &command),
         Command::Forward(command) => return edit::forward(&context, &command),
         Command::Network(command) => return edit::network(&context, &command),
         Command::Diagram(options) => return diagram::run(&context, &options),
         Command::Schema => return schema::run(),
-        Command::Status => return status::run(&context),
         Command::Trace(options) => return trace::run(&context, &options),
         Command::Monitor => return monitor::run(context),
         Command::Push(options) => return push::run(&context, &options),

@@ -1,15 +1,17 @@
 //! `kylin-vr monitor`: stays, and reconciles to what was accepted last whenever something comes, goes or is changed.
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::memory::Memory;
 use super::report::{Outcome, Report, count};
-use super::{Context, exit, window};
+use super::{Context, exit, metrics, window};
+use crate::clock::wall;
 use crate::intake::UNCONFIRMED;
 use crate::lock;
-use crate::monitor::{self, Cause, Look};
+use crate::monitor::{self, Cause, Look, Server, Tally};
 use crate::plan::Line;
+use crate::words::plain;
 
 const COMMAND: &str = "monitor";
 
@@ -36,12 +38,52 @@ pub(super) fn run(mut context: Context) -> ExitCode {
     // Nobody reads what it prints.
     context.json = true;
     let directory = context.state.lasting().to_owned();
-    let mut memory = Memory::default();
-    match monitor::run(&directory, UNCONFIRMED, |cause| {
-        look(&context, &mut memory, cause)
-    }) {
+    let server = match Server::from_environment(metrics::CONTENT_TYPE) {
+        Ok(server) => server,
+        Err(error) => {
+            // The router's work is more than its being watched.
+            tracing::warn!(
+                error = plain(&error),
+                "serve metrics on the sockets that were handed over"
+            );
+            None
+        }
+    };
+    let mut work = Work {
+        context,
+        memory: Memory::default(),
+        tally: Tally::new(wall()),
+    };
+    match monitor::run(&directory, UNCONFIRMED, server, &mut work) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(error.to_string()),
+    }
+}
+
+/// What is done for the monitor, and what came of it so far.
+struct Work {
+    context: Context,
+    memory: Memory,
+    tally: Tally,
+}
+
+impl monitor::Work for Work {
+    fn look(&mut self, cause: Cause) -> Look {
+        let (begin, is_first) = (Instant::now(), self.tally.looks() == 0);
+        let seen = look(&self.context, &mut self.memory, cause);
+        self.tally
+            .add(cause, seen.outcome, seen.repaired.len(), begin.elapsed());
+        // Read by `kylin-vr metrics`: nothing depends on it.
+        if let Err(error) = self.context.state.keep_tally(&self.tally)
+            && is_first
+        {
+            tracing::warn!(error = plain(&error), "keep what the monitor did");
+        }
+        seen
+    }
+
+    fn metrics(&mut self) -> Result<String, String> {
+        metrics::text(&self.context, Some(&self.tally))
     }
 }
 

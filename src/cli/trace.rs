@@ -289,7 +289,7 @@ fn examine(
         let owned = run::owned(context, || Ok(observed.table.is_some())).map_err(Failure::Other)?;
         let desired = features::desired(&judged.config);
         let observed = (context.open)()
-            .and_then(|mut kernel| kernel.with_flowtables(observed.clone(), &desired, &owned))
+            .and_then(|mut kernel| kernel.with_abilities(observed.clone(), &desired, &owned))
             .map_err(other)?;
         let plan = diff(&desired, &observed, &owned);
         plan.operations

@@ -21,6 +21,7 @@ pub(super) const ROOT: &[&str] = &[
     "snat_pool",
     "ipv6",
     "conntrack",
+    "counters",
     "conntrack_max",
     "fast_path",
     "generation",
@@ -79,12 +80,16 @@ pub(super) fn check(reader: &mut Reader<'_>, root: &Located<'_>, mut lists: List
             lists.push(reader, list, item);
         }
     }
-    let expected = "true or false";
-    let ipv6 = fields.optional(reader, "ipv6", expected, |text| match text {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err(expected.to_owned()),
-    });
+    let mut flag = |key| {
+        let expected = "true or false";
+        fields.optional(reader, key, expected, |text| match text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(expected.to_owned()),
+        })
+    };
+    let ipv6 = flag("ipv6");
+    let counters = flag("counters");
 
     let expected = "delete or keep";
     let conntrack = fields.optional(reader, "conntrack", expected, |text| match text {
@@ -139,6 +144,7 @@ pub(super) fn check(reader: &mut Reader<'_>, root: &Located<'_>, mut lists: List
         forwards: forwards.into_values(),
         snat_pool: snat_pool.into_values(),
         ipv6: ipv6.is_some_and(|ipv6| ipv6.value),
+        is_uncounted: counters.is_some_and(|counters| !counters.value),
         conntrack: conntrack.map(|conntrack| conntrack.value).unwrap_or_default(),
         conntrack_max: conntrack_max.map(|most| most.value).unwrap_or_default(),
         fast_path: fast_path.map(|mode| mode.value).unwrap_or_default(),

@@ -42,6 +42,8 @@ pub struct Config {
     snat_pool: Vec<SnatPool>,
     ipv6: bool,
     conntrack: Conntrack,
+    /// So that the default, an empty file's, counts.
+    is_uncounted: bool,
     conntrack_max: ConntrackMax,
     fast_path: FastPathMode,
     generation: Option<Generation>,
@@ -260,6 +262,12 @@ impl Config {
         self.conntrack
     }
 
+    /// Whether packets, bytes and connections are counted by elastic IP and forward.
+    #[must_use]
+    pub fn counters(&self) -> bool {
+        !self.is_uncounted
+    }
+
     /// How many flows the kernel may track.
     #[must_use]
     pub fn conntrack_max(&self) -> ConntrackMax {
@@ -305,6 +313,18 @@ impl Config {
         self.interfaces
             .iter()
             .find(|interface| interface.gateway.is_some())
+    }
+
+    /// What VMs without an elastic IP are seen as outside: the addresses of the pool, or the router's external one. Empty:
+    /// nothing is masqueraded.
+    #[must_use]
+    pub fn masquerade(&self) -> Vec<Ipv4Addr> {
+        let pool: Vec<_> = self.snat_pool.iter().flat_map(SnatPool::addresses).collect();
+        if !pool.is_empty() {
+            return pool;
+        }
+        let external = self.external().map(|external| external.address.addr());
+        external.into_iter().collect()
     }
 
     /// The interfaces that are gateways of VPC subnets.

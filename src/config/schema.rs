@@ -83,6 +83,10 @@ fn property(key: &str) -> Option<Value> {
             "false (the default) turns IPv6 off, true leaves it as it is",
             json!([{ "type": "boolean" }, { "enum": ["true", "false"] }]),
         ),
+        "counters" => described(
+            "true (the default) counts packets, bytes and connections by elastic IP and by forward, false counts nothing",
+            json!([{ "type": "boolean" }, { "enum": ["true", "false"] }]),
+        ),
         "conntrack" => described(
             "delete (the default) ends the flows whose translation changes, keep lets them go on",
             json!([{ "enum": ["delete", "keep"] }]),

@@ -40,6 +40,7 @@ fn the_example_of_the_note_is_read_as_it_is() {
     );
     assert_eq!(forward.place, Place { line: 17, column: 5 });
     assert!(!config.ipv6());
+    assert!(config.counters());
     assert_eq!(config.conntrack(), crate::model::Conntrack::Delete);
     assert_eq!(config.fast_path(), crate::config::FastPathMode::Auto);
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::store::{Staged, holds, remove, replace, stage};
+use crate::monitor::Tally;
 use crate::owned::Owned;
 
 /// Where the firmware tells which VM this is (Documentation/ABI/testing/sysfs-firmware-dmi-tables).
@@ -178,6 +179,23 @@ impl State {
         replace(&self.owned_path(), &serde_json::to_vec(owned)?)
     }
 
+    /// What the monitor did since it began; `None`: it did not tell.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn tally(&self) -> io::Result<Option<Tally>> {
+        let text = super::read_if_there(&self.tally_path())?;
+        Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
+    }
+
+    /// Keeps what the monitor did.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn keep_tally(&self, tally: &Tally) -> io::Result<()> {
+        replace(&self.tally_path(), &serde_json::to_vec(tally)?)
+    }
+
     pub(super) fn is_this_machine(&self) -> io::Result<bool> {
         Ok(super::read_if_there(&self.machine_path())?.as_deref() == Some(self.machine.as_bytes()))
     }
@@ -188,6 +206,10 @@ impl State {
 
     fn machine_path(&self) -> PathBuf {
         self.lasting.join("machine")
+    }
+
+    fn tally_path(&self) -> PathBuf {
+        self.runtime.join("tally.json")
     }
 
     fn owned_path(&self) -> PathBuf {

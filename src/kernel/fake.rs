@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Error, Failure, Incomplete, Kernel};
-use crate::model::nft::{Table, TableChange};
+use crate::model::nft::{Counts, Set, Table, TableChange};
 use crate::model::{Flow, LinkIndex, LinkName, LinkSysctl, Observed, RouteKind, Sysctl};
 use crate::plan::{Announcement, Operation};
 
@@ -17,6 +17,8 @@ pub struct Fake {
     pub flows: Vec<Flow>,
     /// How many operations (the ending of flows is one, too) succeed before one fails with this error number; `None`: none fails.
     pub fail_after: Option<(usize, i32)>,
+    /// What elements of its sets counted: of those that count, and as a test says.
+    pub counts: Counts,
     /// What was announced.
     pub announced: Vec<Announcement>,
 }
@@ -48,10 +50,13 @@ impl Fake {
         let state = &mut self.state;
         match operation {
             Operation::Table(change) => {
-                let mut table = state.table.clone();
+                let (mut table, mut counts) = (state.table.clone(), self.counts.clone());
                 apply_table(&mut table, change)?;
+                let moved: BTreeSet<&str> = change.recounted().into_iter().map(|(name, _)| name).collect();
+                keep_counts(&mut counts, state.table.as_deref(), table.as_deref(), &moved);
                 check_flowtables(state, table.as_deref())?;
                 state.table = table;
+                self.counts = counts;
             }
             Operation::SetLink { link, up } => {
                 let found = state.links.iter_mut().find(|found| found.index == link.index);
@@ -175,6 +180,28 @@ fn apply_table(table: &mut Option<Arc<Table>>, change: &TableChange) -> Result<(
     Ok(())
 }
 
+/// An element that goes takes its count along, and one that is made anew has it only where it was given on.
+fn keep_counts(counts: &mut Counts, before: Option<&Table>, after: Option<&Table>, moved: &BTreeSet<&str>) {
+    counts.retain(|name, counted| {
+        let set = |table: Option<&'_ Table>| table.and_then(|table| table.sets.get(name)).cloned();
+        let (before, after) = (set(before), set(after));
+        let (Some(before), Some(after)) = (before, after.filter(|set| set.counts)) else {
+            return false;
+        };
+        counted.retain(|key, _| {
+            let of = |set: &Set| {
+                let mut elements = set.elements.iter();
+                elements
+                    .find(|(element, _)| element.first == *key)
+                    .map(|(_, value)| *value)
+            };
+            let value = of(&after);
+            value.is_some() && (moved.contains(name.as_str()) || value == of(&before))
+        });
+        true
+    });
+}
+
 /// The kernel takes no flowtable on a link that is not there, or if it has none at all.
 fn check_flowtables(state: &Observed, table: Option<&Table>) -> Result<(), Error> {
     let mut flowtables = table
@@ -200,6 +227,10 @@ impl Kernel for Fake {
         Ok(self.state.flowtables == Some(true))
     }
 
+    fn has_counters(&mut self) -> Result<bool, Error> {
+        Ok(self.state.counters != Some(false))
+    }
+
     fn apply(&mut self, operations: &[Operation]) -> Result<(), Incomplete> {
         for (index, operation) in operations.iter().enumerate() {
             if let Err(error) = self.apply_one(operation) {
@@ -217,6 +248,10 @@ impl Kernel for Fake {
         let before = self.flows.len();
         self.flows.retain(|flow| !is_stale(flow));
         Ok(before - self.flows.len())
+    }
+
+    fn counts(&mut self) -> Result<Counts, Error> {
+        Ok(self.counts.clone())
     }
 
     fn read_flows(&mut self, see: &mut dyn FnMut(Option<&Flow>)) -> Result<(), Error> {

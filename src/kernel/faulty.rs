@@ -9,7 +9,7 @@ use nix::libc::{ENODEV, ERESTART};
 
 use super::linux::go_together;
 use super::{Error, Failure, Incomplete, Kernel};
-use crate::model::nft::TableChange;
+use crate::model::nft::{Counts, TableChange};
 use crate::model::{Flow, Observed};
 use crate::plan::{Announcement, Operation};
 
@@ -81,7 +81,8 @@ pub struct Faulty<K, F> {
 }
 
 impl<K: Kernel, F: FnMut(&'static str, Option<Fate>)> Faulty<K, F> {
-    /// `tell` hears of every step before it: its kind ([`kind`], `observe`, `announce`, `end-flows`), and what will happen to it.
+    /// `tell` hears of every step before it: its kind ([`kind`], `observe`, `counts`, `announce`,
+    /// `end-flows`), and what will happen to it.
     pub fn new(kernel: K, faults: Vec<Fault>, tell: F) -> Self {
         Self {
             kernel,
@@ -179,6 +180,10 @@ impl<K: Kernel, F: FnMut(&'static str, Option<Fate>) + Send> Kernel for Faulty<K
         self.kernel.has_flowtables()
     }
 
+    fn has_counters(&mut self) -> Result<bool, Error> {
+        self.kernel.has_counters()
+    }
+
     /// One by one; but what goes in one system call on Linux is carried out to the end of that, as it is there.
     fn apply(&mut self, operations: &[Operation]) -> Result<(), Incomplete> {
         let mut failures = Vec::new();
@@ -215,6 +220,10 @@ impl<K: Kernel, F: FnMut(&'static str, Option<Fate>) + Send> Kernel for Faulty<K
             begun: operations.len(),
             failures,
         })
+    }
+
+    fn counts(&mut self) -> Result<Counts, Error> {
+        self.step("counts", K::counts)
     }
 
     fn announce(&mut self, announcements: &[Announcement]) -> Result<(), Error> {

@@ -9,7 +9,7 @@ use super::nftables::Nftables;
 use super::rtnetlink::{Routes, Rtnetlink};
 use super::watch::OwnRoutes;
 use super::{Error, Failure, Incomplete, Kernel, announce, sysctl};
-use crate::model::nft::{Chain, ChainKind, Flowtable, Hook, Rule, Statement, Table, TableChange};
+use crate::model::nft::{Chain, ChainKind, Counts, Flowtable, Hook, Rule, Statement, Table, TableChange};
 use crate::model::{Flow, LinkIndex, LinkName, Observed, Route, TABLE_MAIN};
 use crate::plan::{Announcement, Operation};
 use crate::timing::timed;
@@ -28,6 +28,8 @@ pub struct Linux {
     main_routes: Option<Vec<Route<LinkIndex>>>,
     /// Whether the kernel has flowtables, once it was asked.
     has_flowtables: Option<bool>,
+    /// The same of counters.
+    has_counters: Option<bool>,
 }
 
 impl Linux {
@@ -44,6 +46,7 @@ impl Linux {
             is_quiet: false,
             main_routes: None,
             has_flowtables: None,
+            has_counters: None,
         })
     }
 
@@ -262,6 +265,16 @@ impl Kernel for Linux {
         Ok(has)
     }
 
+    fn has_counters(&mut self) -> Result<bool, Error> {
+        if let Some(has) = self.has_counters {
+            return Ok(has);
+        }
+        // Later kernels have them all; some earlier ones (RHEL 8) were given them.
+        let has = sysctl::release() >= (5, 7) || timed("try a counter", || self.nftables.knows_counters())?;
+        self.has_counters = Some(has);
+        Ok(has)
+    }
+
     fn apply(&mut self, operations: &[Operation]) -> Result<(), Incomplete> {
         let mut index = 0;
         while let Some(operation) = operations.get(index) {
@@ -316,6 +329,10 @@ impl Kernel for Linux {
 
     fn read_flows(&mut self, see: &mut dyn FnMut(Option<&Flow>)) -> Result<(), Error> {
         self.conntrack()?.read_flows(see)
+    }
+
+    fn counts(&mut self) -> Result<Counts, Error> {
+        self.nftables.counts()
     }
 
     fn announce(&mut self, announcements: &[Announcement]) -> Result<(), Error> {

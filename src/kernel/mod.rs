@@ -11,6 +11,7 @@ mod faulty;
 mod follow;
 mod inspect;
 mod linux;
+mod neighbours;
 mod netfilter;
 mod nftables;
 mod nic;
@@ -29,11 +30,12 @@ pub use faulty::{Fate, Fault, Faulty, kind};
 pub use follow::Follower;
 pub use inspect::{Inspector, Observer};
 pub use linux::{Linux, encode};
+pub use neighbours::{Neighbour, neighbours};
 pub use nic::{Events as NicEvents, is_first_namespace, rescan_pci};
 pub use probe::{connect, ping};
 pub use watch::Watch;
 
-use crate::model::nft::Table;
+use crate::model::nft::{Counts, Table};
 use crate::model::{Desired, Flow, Observed};
 use crate::owned::Owned;
 use crate::plan::{Announcement, Operation};
@@ -87,21 +89,27 @@ pub trait Kernel: Send {
     /// If it cannot be asked.
     fn has_flowtables(&mut self) -> Result<bool, Error>;
 
-    /// What it has now, with what `desired` needs to know of it beside ([`Kernel::with_flowtables`]).
+    /// Whether elements of its sets can count ([`Set::counts`](crate::model::nft::Set::counts)).
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    fn has_counters(&mut self) -> Result<bool, Error>;
+
+    /// What it has now, with what `desired` needs to know of it beside ([`Kernel::with_abilities`]).
     ///
     /// # Errors
     /// As of both.
     fn observe_for(&mut self, desired: &Desired, owned: &Owned) -> Result<Observed, Error> {
         let observed = self.observe()?;
-        self.with_flowtables(observed, desired, owned)
+        self.with_abilities(observed, desired, owned)
     }
 
-    /// Adds whether it has flowtables to what was seen. It is asked only if they are wanted, none of ours is there, and it
-    /// did not say no since the boot (unless it must).
+    /// Adds whether it has flowtables and counters to what was seen. It is asked only if they are wanted, none of ours is
+    /// there, and it did not say no since the boot (unless it must).
     ///
     /// # Errors
     /// If it cannot be asked.
-    fn with_flowtables(
+    fn with_abilities(
         &mut self,
         mut observed: Observed,
         desired: &Desired,
@@ -113,6 +121,12 @@ pub trait Kernel: Send {
             let has = observed.table.as_ref().is_some_and(is_there)
                 || (!is_known_to_lack && self.has_flowtables()?);
             observed.flowtables = Some(has);
+        }
+        let counts = |table: &Table| table.counting().next().is_some();
+        if desired.table.as_ref().is_some_and(counts) && observed.counters.is_none() {
+            let is_there = observed.table.as_deref().is_some_and(counts);
+            let has = is_there || (!owned.lacks_counters && self.has_counters()?);
+            observed.counters = Some(has);
         }
         Ok(observed)
     }
@@ -133,6 +147,12 @@ pub trait Kernel: Send {
     /// # Errors
     /// [`Error::Unsupported`] if it cannot be asked for its flows; else if it refuses, and some may have ended then.
     fn end_flows(&mut self, is_stale: &mut dyn FnMut(&Flow) -> bool) -> Result<usize, Error>;
+
+    /// What the elements of the table that was seen by the last [`Kernel::observe`] counted; nothing where there is none.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn counts(&mut self) -> Result<Counts, Error>;
 
     /// Shows every tracked IPv4 flow to `see`. `None` comes before the first one, and again where the reading begins anew:
     /// what was seen until then does not count.

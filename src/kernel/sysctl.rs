@@ -48,12 +48,16 @@ pub(super) fn conntrack_memory() -> Option<u64> {
 /// only a try can tell.
 pub(super) fn lacks_flowtables() -> bool {
     let is_there = |name| Path::new(ROOT).join("netfilter").join(name).exists();
+    release() >= (5, 14) && is_there("nf_conntrack_max") && !is_there("nf_flowtable_tcp_timeout")
+}
+
+/// The first two numbers of the kernel's release; zeros if it has none.
+pub(super) fn release() -> (u32, u32) {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut numbers = release
         .split(['.', '-'])
         .map_while(|part| part.trim().parse::<u32>().ok());
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    version >= (5, 14) && is_there("nf_conntrack_max") && !is_there("nf_flowtable_tcp_timeout")
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 /// A parameter's value; `None` if there is no such parameter (any more).

@@ -65,6 +65,10 @@ pub struct FastPath {
     pub devices: BTreeSet<LinkId>,
     /// The chain.
     pub chain: nft::Chain,
+    /// What comes before its rules where packets are counted: flows that are take the slow way.
+    pub counted: Vec<nft::Rule>,
+    /// The sets that these rules name.
+    pub counted_sets: BTreeMap<String, nft::Set>,
     /// Whether a kernel without flowtables will not do.
     pub is_required: bool,
 }

@@ -28,6 +28,8 @@ pub struct Observed {
     pub table: Option<Arc<nft::Table>>,
     /// Whether the kernel has flowtables; `None`: it was not asked.
     pub flowtables: Option<bool>,
+    /// Whether elements of its sets can count; `None`: it was not asked.
+    pub counters: Option<bool>,
 }
 
 /// Why a desired link cannot be pointed at.

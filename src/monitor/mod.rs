@@ -4,7 +4,10 @@
 //! which order, or that one is lost. It listens before its first look. One thread, which sleeps in poll(2).
 
 mod file;
+mod request;
 mod schedule;
+mod serve;
+mod tally;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -23,6 +26,8 @@ use crate::words::{plain, printable};
 use file::FileEvents;
 use schedule::Schedule;
 pub use schedule::{Cause, Outcome};
+pub use serve::Server;
+pub use tally::Tally;
 
 /// Why the monitor cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -58,12 +63,30 @@ pub struct Look {
     pub next: Option<Duration>,
 }
 
-/// Waits for events until SIGTERM or SIGINT, and has `look` look: once at the beginning, soon after events, and on
-/// SIGHUP, when a file named `file` in `directory` is replaced or removed, and when a look said. `look` must come back within a third of the watchdog's time ([`slice`]).
+/// What the monitor does for others.
+pub trait Work {
+    /// Looks at the kernel, and puts right what is to be.
+    fn look(&mut self, cause: Cause) -> Look;
+
+    /// How things are, for a [`Server`].
+    ///
+    /// # Errors
+    /// Why that cannot be told, in words.
+    fn metrics(&mut self) -> Result<String, String>;
+}
+
+/// Waits for events until SIGTERM or SIGINT, and has `work` look: once at the beginning, soon after events, and on
+/// SIGHUP, when a file named `file` in `directory` is replaced or removed, and when a look said. What `work` does must come
+/// back within a third of the watchdog's time ([`slice`]).
 ///
 /// # Errors
 /// If there are no events to be had.
-pub fn run(directory: &Path, file: &'static str, mut look: impl FnMut(Cause) -> Look) -> Result<(), Error> {
+pub fn run(
+    directory: &Path,
+    file: &'static str,
+    mut server: Option<Server>,
+    work: &mut impl Work,
+) -> Result<(), Error> {
     let mut mask = SigSet::empty();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         mask.add(signal);
@@ -82,7 +105,7 @@ pub fn run(directory: &Path, file: &'static str, mut look: impl FnMut(Cause) -> 
     loop {
         let now = Instant::now();
         if let Some(cause) = schedule.begin(now) {
-            let seen = look(cause);
+            let seen = work.look(cause);
             let spent = schedule.ended(Instant::now(), cause, seen.outcome, seen.repaired);
             if !spent.is_empty() {
                 tracing::warn!(
@@ -104,7 +127,8 @@ pub fn run(directory: &Path, file: &'static str, mut look: impl FnMut(Cause) -> 
             notify(&states);
             continue;
         }
-        let (due, ping) = (schedule.due(), slice());
+        let waits = server.as_ref().and_then(Server::due);
+        let (due, ping) = (schedule.due().into_iter().chain(waits).min(), slice());
         let until_due = due.map(|due| due.saturating_duration_since(now));
         let timeout = until_due.into_iter().chain(ping).min();
         let timeout = timeout.map_or(PollTimeout::NONE, |timeout| {
@@ -113,7 +137,9 @@ pub fn run(directory: &Path, file: &'static str, mut look: impl FnMut(Cause) -> 
         });
         let [route, nftables] = watch.fds();
         let fds = [nics.as_fd(), route, nftables, signals.as_fd(), file.as_fd()];
-        let mut fds = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let mut fds: Vec<PollFd<'_>> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).into();
+        let served = server.as_ref().map_or_else(Vec::new, Server::fds);
+        fds.extend(served.into_iter().map(|(fd, flags)| PollFd::new(fd, flags)));
         match poll(&mut fds, timeout) {
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(error) => return Err(system("wait for events")(error.into())),
@@ -122,6 +148,9 @@ pub fn run(directory: &Path, file: &'static str, mut look: impl FnMut(Cause) -> 
             notify(&[NotifyState::Watchdog]);
         }
         let now = Instant::now();
+        if let Some(server) = &mut server {
+            server.turn(now, || work.metrics());
+        }
         let events = nics.drain();
         if !events.is_empty() {
             tracing::debug!(events = &*printable(&events.join(", ")), "NIC");

@@ -41,6 +41,22 @@ pub enum Outcome {
     Busy,
 }
 
+impl Outcome {
+    /// All of them, in their order.
+    pub const ALL: [Self; 4] = [Self::Nothing, Self::Changed, Self::Failed, Self::Busy];
+
+    /// In a word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "unchanged",
+            Self::Changed => "changed",
+            Self::Failed => "failed",
+            Self::Busy => "busy",
+        }
+    }
+}
+
 /// When the next look is due.
 #[derive(Debug)]
 pub struct Schedule {

@@ -10,33 +10,48 @@ use crate::owned::Owned;
 const LACKING: &str = "this kernel has no nftables flowtables (CONFIG_NF_FLOW_TABLE and CONFIG_NFT_FLOW_OFFLOAD, modules \
                        nf_flow_table and nft_flow_offload)";
 
-/// The desired table, with the flowtable and its chain where the kernel has flowtables and any NIC is there. What is to be
-/// said is said once, not by runs that find it in the record.
+/// What is said of a kernel whose elements do not count.
+pub(crate) const UNCOUNTED: &str = "packets and connections are not counted: this kernel has no counters in the elements of \
+                                    nftables sets (Linux 5.7 and later have them)";
+
+/// The desired table, with the flowtable and its chain where the kernel has flowtables and any NIC is there, and without
+/// what counts where its elements do not. What is to be said is said once, not by runs that find it in the record.
 pub(super) fn table<'d>(
     desired: &'d Desired,
     observed: &Observed,
     owned: &Owned,
     notes: &mut Vec<String>,
 ) -> Option<Cow<'d, Table>> {
-    let table = desired.table.as_ref()?;
+    let mut table = Cow::Borrowed(desired.table.as_ref()?);
+    if observed.counters == Some(false) {
+        if !owned.lacks_counters {
+            notes.push(UNCOUNTED.to_owned());
+        }
+        table = Cow::Owned(table.without_counters());
+    }
     let Some(wanted) = &desired.fast_path else {
-        return Some(Cow::Borrowed(table));
+        return Some(table);
     };
     if observed.flowtables != Some(true) {
         if observed.flowtables == Some(false) && !owned.lacks_flowtables {
             notes.push(format!("established flows go the slow path: {LACKING}"));
         }
-        return Some(Cow::Borrowed(table));
+        return Some(table);
     }
     let there = wanted.devices.iter().filter_map(|id| observed.find(*id).ok());
     let mut flowtable = wanted.flowtable.clone();
     flowtable.devices = there.map(|link| link.name.clone()).collect();
     if flowtable.devices.is_empty() {
-        return Some(Cow::Borrowed(table));
+        return Some(table);
     }
-    let mut table = table.clone();
+    let mut chain = wanted.chain.clone();
+    let mut table = table.into_owned();
+    if table.counting().next().is_some() {
+        chain.rules.splice(0..0, wanted.counted.iter().cloned());
+        table.sets.extend(wanted.counted_sets.clone());
+    }
     table.flowtables.insert(wanted.name.clone(), flowtable);
-    table.chains.insert(wanted.name.clone(), wanted.chain.clone());
+    table.chains.insert(wanted.name.clone(), chain);
     Some(Cow::Owned(table))
 }
 
@@ -157,5 +172,62 @@ mod tests {
             wanted(&desired("auto"), &kernel(None, &[("eth0", 1)])),
             (None, Vec::new())
         );
+    }
+
+    #[test]
+    fn what_is_counted_stays_off_it() {
+        let both = kernel(Some(true), &[("eth0", 1), ("b", 2)]);
+        let chain = |file: &str, observed: &Observed| {
+            let text = format!("{file}{FILE}eip_list: [{{eip: 10.0.0.9, vm-ip: 10.0.1.9}}]\n");
+            let desired = features::desired(&Config::parse(text.as_bytes()).config.unwrap());
+            let table = table(&desired, observed, &Owned::default(), &mut Vec::new()).unwrap();
+            let rules = &table.chains["fast_path"].rules;
+            let rules: Vec<String> = rules
+                .iter()
+                .map(|rule| rule.to_string().split(" comment").next().unwrap().to_owned())
+                .collect();
+            let masquerade = table.sets.get("masquerade").map(|set| set.elements.len());
+            (rules, masquerade)
+        };
+        let all = "ct state established flow add @fast_path";
+        let spared = [
+            "ct status dnat return",
+            "ct status snat ct reply ip daddr != @masquerade return",
+            all,
+        ];
+        assert_eq!(chain("", &both), (spared.map(str::to_owned).into(), Some(1)));
+        let pool = "snat_pool: [10.0.0.20-10.0.0.22]\n";
+        assert_eq!(chain(pool, &both), (spared.map(str::to_owned).into(), Some(3)));
+        let uncounted = (vec![all.to_owned()], None);
+        assert_eq!(chain("counters: false\n", &both), uncounted);
+        let old = Observed {
+            counters: Some(false),
+            ..both
+        };
+        assert_eq!(chain("", &old), uncounted);
+    }
+
+    #[test]
+    fn a_kernel_that_cannot_count_is_told_of_once_and_has_the_rest() {
+        let observed = Observed {
+            counters: Some(false),
+            ..kernel(None, &[])
+        };
+        let text = format!("fast_path: off\n{FILE}eip_list: [{{eip: 10.0.0.9, vm-ip: 10.0.1.9}}]\n");
+        let of = |counters: &str, owned: &Owned| {
+            let text = format!("counters: {counters}\n{text}");
+            let desired = features::desired(&Config::parse(text.as_bytes()).config.unwrap());
+            let mut notes = Vec::new();
+            let table = table(&desired, &observed, owned, &mut notes).unwrap();
+            (table.into_owned(), notes)
+        };
+        let known = Owned {
+            lacks_counters: true,
+            ..Owned::default()
+        };
+        let (uncounted, _) = of("false", &known);
+        let first = of("true", &Owned::default());
+        assert_eq!(first, (uncounted.clone(), vec![UNCOUNTED.to_owned()]));
+        assert_eq!(of("true", &known), (uncounted, Vec::new()));
     }
 }

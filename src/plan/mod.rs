@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::model::{LinkId, LinkName};
 
 pub use diff::diff;
+pub(crate) use fast_path::UNCOUNTED;
 pub use operation::{Action, Line, LinkRef, Operation, Sight};
 
 /// What a run would do.

@@ -303,7 +303,8 @@ fn each_table_line(change: &TableChange, see: Sight<'_>) {
                     push(Add, format_args!("rule {name}: {rule}"));
                 }
             }
-            for (name, set) in &table.sets {
+            // Those that are there to count have the keys of others.
+            for (name, set) in table.sets.iter().filter(|(_, set)| !set.is_counter()) {
                 for (element, value) in &set.elements {
                     push(
                         Add,
@@ -373,13 +374,19 @@ fn each_table_line(change: &TableChange, see: Sight<'_>) {
                 gone.iter().for_each(|text| push(Delete, format_args!("{text}")));
                 come.iter().for_each(|text| push(Add, format_args!("{text}")));
             }
+            // What counts follows the maps, and is told only where it alone is not as it should be.
+            let is_alone = elements.values().all(|edit| edit.set.is_counter());
+            for (name, edit) in elements.iter().filter(|_| is_alone) {
+                let (gone, come) = (edit.remove.len(), edit.add.len());
+                push(Change, format_args!("counters {name}: {come} come, {gone} go"));
+            }
             let mut element = |action, name: &str, set: &Set, (element, value)| {
                 push(
                     action,
                     format_args!("element {name} {{ {} }}", set.show(element, value)),
                 );
             };
-            for (name, edit) in elements {
+            for (name, edit) in elements.iter().filter(|(_, edit)| !edit.set.is_counter()) {
                 edit.remove
                     .iter()
                     .for_each(|pair| element(Delete, name, &edit.set, *pair));
@@ -390,7 +397,8 @@ fn each_table_line(change: &TableChange, see: Sight<'_>) {
             for (action, sets) in [(Delete, remove_sets), (Add, add_sets)] {
                 for (name, set) in sets {
                     push(action, format_args!("{} {name}", set.kind()));
-                    for (key, value) in &set.elements {
+                    let told = (!set.is_counter()).then_some(&set.elements);
+                    for (key, value) in told.into_iter().flatten() {
                         push(
                             action,
                             format_args!("element {name} {{ {} }}", set.show(*key, *value)),

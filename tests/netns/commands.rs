@@ -55,8 +55,7 @@ pub fn status_tells_ok_pending_and_missing() {
     vpc.reload_ok(&full());
     let status = vpc.kylin_vr(&["status"]);
     for words in [
-        "ok: the kernel has what is configured",
-        "1 NIC pending",
+        "PENDING: NIC 52:54:84:11:00:04 (if_list[2], 192.168.101.254/24): ",
         "52:54:84:00:08:45  wan7  10.90.3.37/24       10.90.3.1  outside  ok",
         "52:54:84:11:00:04  -     192.168.101.254/24  -          inside   pending",
         "10.90.2.250  192.168.100.190  ok",
@@ -69,7 +68,11 @@ pub fn status_tells_ok_pending_and_missing() {
         .nft("delete element ip kylin_vr forward { 10.90.2.254 . tcp . 11 }");
     vpc.router.ip("route del local 10.90.2.251 dev lo table local");
     let status = vpc.kylin_vr(&["status"]);
-    expect(&status, 1, "NOT OK: the kernel differs in 2 places");
+    expect(
+        &status,
+        1,
+        "DRIFT: the kernel differs from what is configured in 2 places",
+    );
     expect(&status, 1, "10.90.2.251  192.168.100.191  MISSING");
     expect(&status, 1, "10-12        192.168.100.192  100-102      MISSING");
     expect(&status, 1, "+ route    local 10.90.2.251 dev lo");

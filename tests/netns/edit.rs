@@ -18,7 +18,7 @@ fn expect_settled(vpc: &Vpc) {
     expect(
         &vpc.kylin_vr(&["status"]),
         0,
-        "ok: the kernel has what is configured",
+        "OK: the kernel has what is configured",
     );
 }
 

@@ -109,7 +109,10 @@ pub fn source_ports_run_out_and_status_says_so_and_a_pool_of_two_is_enough() {
     assert_eq!((arrived(&vpc), counter(&vpc, "insert_failed")), (MOST, 0));
     let (said, text) = status(&vpc);
     assert_eq!(said["source_ports"][0]["in_use"], MOST);
-    assert!(text.contains("FEW SOURCE PORTS LEFT: 10.90.3.37"), "{text}");
+    assert!(
+        text.starts_with("ERROR: few source ports are left: 10.90.3.37 has"),
+        "{text}"
+    );
 
     // The ports of both are the same: each flow of the second one needs another port than its own.
     let mut lost = Vec::new();

@@ -9,6 +9,7 @@ mod configs;
 mod confirm;
 mod conntrack;
 mod conntrack_cases;
+mod counters;
 mod counts;
 mod diagnosis;
 mod disks;
@@ -26,11 +27,13 @@ mod rights;
 mod rollback;
 mod rows;
 mod scale;
+mod serving;
 mod streams;
 mod survival;
 mod table;
 mod tracked;
 mod unchanged;
+mod watching;
 
 use std::process::ExitCode;
 
@@ -133,6 +136,19 @@ fn main() -> ExitCode {
               start_waits_for_a_nic_and_then_goes_on,
               an_older_generation_is_refused;
         counts: what_a_change_writes_does_not_grow_with_the_file;
+        serving: metrics_are_served_on_a_socket_whoever_else_is_connected;
+        watching: metrics_are_what_prometheus_reads_and_what_was_sent,
+              the_dashboard_and_the_alerts_ask_for_metrics_that_there_are,
+              status_names_what_is_wrong_and_what_to_do,
+              status_shows_what_is_asked_for_in_the_width_that_there_is,
+              status_is_refreshed_in_place_and_leaves_the_terminal_as_it_was;
+        counters: known_traffic_is_counted_to_the_packet_before_and_after_reloads,
+              what_goes_and_comes_again_starts_at_nothing,
+              a_long_range_is_counted_as_one,
+              counters_can_be_turned_off,
+              a_counter_that_is_gone_is_put_back,
+              a_table_that_is_replaced_keeps_what_was_counted,
+              what_the_router_sends_to_an_elastic_ip_is_counted_in;
         confirm: what_is_confirmed_in_time_stays,
               what_is_not_confirmed_is_taken_back,
               an_installed_file_that_is_not_confirmed_goes_back_as_well,

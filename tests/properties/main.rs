@@ -32,11 +32,11 @@ fn config() -> impl Strategy<Value = String> {
     let forward = (1..8u16, 0..3u16, 0..600u16, any::<bool>(), 1..20u8);
     let forwards = proptest::collection::vec(forward, 0..6);
     let gateway = 1..4u8;
-    let rest = (any::<bool>(), any::<bool>(), pool(), conntrack_max());
+    let rest = (any::<[bool; 3]>(), pool(), conntrack_max());
     (nics, 1..4u8, gateway, eips, forwards, rest).prop_map(
-        |(nics, host, gateway, eips, forwards, (ipv6, fast, pool, conntrack_max))| {
+        |(nics, host, gateway, eips, forwards, ([ipv6, fast, counters], pool, conntrack_max))| {
             let fast = if fast { "auto" } else { "off" };
-            let mut text = format!("ipv6: {ipv6}\nfast_path: {fast}\nsnat_pool: [{pool}]\nconntrack_max: {conntrack_max}\nif_list:\n");
+            let mut text = format!("ipv6: {ipv6}\ncounters: {counters}\nfast_path: {fast}\nsnat_pool: [{pool}]\nconntrack_max: {conntrack_max}\nif_list:\n");
             for nic in nics {
                 let (subnet, host) = if nic == 0 { ("10.90.3".to_owned(), 10 + host) } else { (format!("192.168.{nic}"), 250 + host) };
                 text += &format!("  - {{ipaddr: {subnet}.{host}, prefix: 24, mac: {}", mac(nic));

@@ -129,7 +129,8 @@ pub fn established_flows_take_it_and_end_with_their_entry(bench: &Bench) {
 }
 
 pub fn check(vpc: &Vpc, machine: &Machine) {
-    let file = both_subnets();
+    // What is counted takes no fast path; here all are to.
+    let file = format!("counters: false\n{}", both_subnets());
     configure(machine, &file);
     assert_eq!(devices(machine).split(", ").count(), 3, "{}", devices(machine));
     let again = machine.sh("kylin-vr reload");
@@ -250,12 +251,84 @@ pub fn check(vpc: &Vpc, machine: &Machine) {
     );
 }
 
+/// What `status` says was counted of the entry at this path: packets in and out.
+fn packets(machine: &Machine, list: &str, path: &str) -> [u64; 2] {
+    let status = machine.sh("kylin-vr status --json");
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let entries = status[list].as_array().unwrap();
+    let entry = entries.iter().find(|one| one["path"] == path).unwrap();
+    ["packets_in", "packets_out"].map(|name| entry["traffic"][name].as_u64().unwrap())
+}
+
+pub fn what_is_counted_stays_off_it_and_is_right_to_the_packet(bench: &Bench) {
+    const PACKETS: u64 = 50;
+    let vpc = Vpc::without_router();
+    let machine = bench.booted(&vpc);
+    let file = both_subnets();
+    configure(&machine, &file);
+    assert_eq!(devices(&machine).split(", ").count(), 3, "{}", devices(&machine));
+    let again = machine.sh("kylin-vr reload");
+    assert!(again.starts_with("nothing changed"), "{again}");
+
+    // A packet each way is one each way: nothing acknowledges it.
+    let dns = vpc.udp_flow(&vpc.client, "10.90.2.254:53", &[5353]);
+    let counted: Flows = vec![
+        (MOVES_UDP, 5301, udp_flow(&vpc, &vpc.client, "10.90.2.250", 5301)),
+        (
+            "out, as an elastic IP, UDP",
+            5302,
+            udp_flow(&vpc, &vpc.a1, "198.51.100.10", 5302),
+        ),
+        (
+            "to an elastic IP, from inside, UDP",
+            5303,
+            udp_flow(&vpc, &vpc.a3, "10.90.2.250", 5303),
+        ),
+        (
+            "from outside to a forward, UDP",
+            5353,
+            Flow::Udp(dns.unwrap_or_else(|outcome| panic!("{outcome}"))),
+        ),
+    ];
+    let others: Flows = vec![
+        (
+            "out, as the router, UDP",
+            5304,
+            udp_flow(&vpc, &vpc.a3, "198.51.100.10", 5304),
+        ),
+        (
+            "to another subnet, UDP",
+            5305,
+            udp_flow(&vpc, &vpc.a1, "192.168.101.10", 5305),
+        ),
+    ];
+    are_fast(&machine, &others);
+    let eip = || packets(&machine, "elastic_ips", "eip_list[0]");
+    let forward = || packets(&machine, "forwards", "port_forward_list[2]");
+    let (eip_before, forward_before) = (eip(), forward());
+    watch(&machine, counted.iter().map(|(_, port, _)| *port));
+    for _ in 0..PACKETS {
+        for (name, _, flow) in &counted {
+            assert!(flow.passes(), "{name}");
+        }
+    }
+    assert_eq!(forwarded(&machine), 2 * PACKETS * counted.len() as u64);
+    assert_eq!(eip(), eip_before.map(|before| before + 3 * PACKETS));
+    assert_eq!(forward(), forward_before.map(|before| before + PACKETS));
+
+    // Not counted: all of them take it, and none is cut.
+    configure(&machine, &format!("counters: false\n{file}"));
+    are_fast(&machine, &counted);
+    are_fast(&machine, &others);
+}
+
 const ROUNDS: usize = 5;
-const PACKETS: u32 = 100_000;
-const WAYS: [(&str, &str); 4] = [
+const FLOOD: u32 = 100_000;
+const WAYS: [(&str, &str); 5] = [
     ("none", "sent, and dropped at once"),
     ("plain", "forwarded, no netfilter"),
     ("off", "translated"),
+    ("counted", "translated, counted"),
     ("on", "translated, fast path"),
 ];
 
@@ -271,8 +344,8 @@ pub fn what_a_packet_of_an_established_flow_costs(bench: &Bench) {
         rounds.push(WAYS.map(|(way, _)| {
             machine.sh(&format!("sh /run/measure.sh set-up {way}"));
             let before = machine.processor_time();
-            machine.sh(&format!("sh /run/measure.sh flood {way} {PACKETS}"));
-            (machine.processor_time() - before).as_secs_f64() * 1e6 / f64::from(PACKETS)
+            machine.sh(&format!("sh /run/measure.sh flood {way} {FLOOD}"));
+            (machine.processor_time() - before).as_secs_f64() * 1e6 / f64::from(FLOOD)
         }));
     }
     let release = machine.sh("uname -r");
@@ -288,7 +361,7 @@ pub fn what_a_packet_of_an_established_flow_costs(bench: &Bench) {
         let (least, most) = (costs[0], costs[ROUNDS - 1]);
         println!("  {name:<26} {:>6.2} us ({least:.2} to {most:.2})", medians[way]);
     }
-    let [none, plain, off, on] = medians;
+    let [none, plain, off, _, on] = medians;
     let share = |one: f64, other: f64| (one - none) / (other - none);
     println!(
         "  fast path beside translated: {:.2} times the packets; of the router's share alone {:.2}",

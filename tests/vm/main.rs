@@ -46,7 +46,8 @@ fn main() -> ExitCode {
               a_storm_of_nics_ends_right,
               the_udev_rule_alone_sets_a_nic_up,
               a_nic_that_the_guest_does_not_see_is_found_by_a_rescan;
-        fast_path: what_a_packet_of_an_established_flow_costs;
+        fast_path: what_a_packet_of_an_established_flow_costs,
+              what_is_counted_stays_off_it_and_is_right_to_the_packet;
         confirm: what_is_not_confirmed_is_taken_back_after_a_power_cut;
         drift: what_others_undo_is_put_right,
               two_quarrelling_programs_do_not_spin;

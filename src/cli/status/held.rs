@@ -5,7 +5,8 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::super::table;
-use crate::config::{Config, SnatPool};
+use super::Health;
+use crate::config::Config;
 use crate::flows::ports::{Destination, FEW_LEFT, SOURCE_PORTS, SourcePorts};
 use crate::kernel::{ConntrackUsage, Error, Kernel};
 
@@ -14,12 +15,12 @@ const SHOWN: usize = 8;
 
 /// The source ports of one address that VMs without an elastic IP are seen as.
 #[derive(Debug, Serialize)]
-pub(super) struct PortsStatus {
-    address: String,
+pub(in crate::cli) struct PortsStatus {
+    pub(in crate::cli) address: String,
     /// How many flows it has to the destination that most of them go to: each takes a port.
-    in_use: u32,
+    pub(in crate::cli) in_use: u32,
     /// How many there are towards one destination.
-    of: u32,
+    pub(in crate::cli) of: u32,
     /// That destination, `tcp 198.51.100.10:443`; `None`: it has no flows.
     towards: Option<String>,
 }
@@ -29,10 +30,7 @@ pub(super) struct PortsStatus {
 /// # Errors
 /// If it cannot be asked for them.
 pub(super) fn source_ports(config: &Config, kernel: &mut dyn Kernel) -> Result<Vec<PortsStatus>, Error> {
-    let mut addresses: Vec<_> = config.snat_pool().iter().flat_map(SnatPool::addresses).collect();
-    if addresses.is_empty() {
-        addresses.extend(config.external().map(|external| external.address.addr()));
-    }
+    let addresses = config.masquerade();
     if addresses.is_empty() {
         return Ok(Vec::new());
     }
@@ -50,34 +48,29 @@ pub(super) fn source_ports(config: &Config, kernel: &mut dyn Kernel) -> Result<V
     Ok(ports.busiest().into_iter().map(status).collect())
 }
 
-/// What is about to run out, each in a sentence with its remedy.
-pub(super) fn warnings(usage: &ConntrackUsage, ports: &[PortsStatus]) -> Vec<String> {
-    let mut warnings = Vec::new();
+/// Addresses that have few source ports left: one fault for the worst, since with a pool they fill up together.
+pub(super) fn judge(ports: &[PortsStatus], fault: &mut impl FnMut(Health, &'static str, String, String)) {
     let few_left = ports.iter().filter(|one| one.in_use >= FEW_LEFT);
-    // One sentence for the worst: with a pool they fill up together.
-    if let Some(worst) = few_left.clone().max_by_key(|one| one.in_use) {
-        let others = match few_left.count() - 1 {
-            0 => String::new(),
-            others => format!(" (and {others} more addresses have few left)"),
-        };
-        warnings.push(format!(
-            "FEW SOURCE PORTS LEFT: {} has {} of {} in use to {}{others}: new connections of VMs without an elastic IP to \
-             there are slow, or fail; give them more addresses: `snat_pool` in the file",
+    let Some(worst) = few_left.clone().max_by_key(|one| one.in_use) else {
+        return;
+    };
+    let others = match few_left.count() - 1 {
+        0 => String::new(),
+        others => format!(" (and {others} more addresses have few left)"),
+    };
+    fault(
+        Health::Error,
+        "source-ports-few",
+        format!(
+            "few source ports are left: {} has {} of {} in use to {}{others}; new connections of VMs without an elastic \
+             IP to there are slow, or fail",
             worst.address,
             worst.in_use,
             worst.of,
             worst.towards.as_deref().unwrap_or("nowhere")
-        ));
-    }
-    if let (Some(count), Some(max)) = (usage.count, usage.max)
-        && count >= max / 10 * 9
-    {
-        warnings.push(format!(
-            "CONNECTION TABLE FULL: {count} of {max} flows are tracked; beyond that every new connection is dropped: raise \
-             `conntrack_max` in the file, or give the VM more memory"
-        ));
-    }
-    warnings
+        ),
+        "give them more addresses: `snat_pool` in the file".to_owned(),
+    );
 }
 
 /// The section of the text.
@@ -133,33 +126,27 @@ mod tests {
 
     #[test]
     fn what_runs_out_is_said_before_it_is_gone_and_not_earlier() {
-        let usage = |count| ConntrackUsage {
-            count: Some(count),
-            max: Some(1000),
-            ..ConntrackUsage::default()
-        };
-        let said = |count, in_use: &[u32]| {
+        let said = |in_use: &[u32]| {
             let ports: Vec<_> = in_use
                 .iter()
                 .map(|in_use| ports("10.90.2.240", *in_use))
                 .collect();
-            warnings(&usage(count), &ports)
+            let mut said = Vec::new();
+            judge(&ports, &mut |_, _, what, remedy| {
+                said.push(format!("{what}: {remedy}"))
+            });
+            said
         };
-        assert_eq!(said(899, &[FEW_LEFT - 1, 0]), Vec::<String>::new());
-        assert_eq!(warnings(&ConntrackUsage::default(), &[]), Vec::<String>::new());
-        let [ref full, ref ports] = said(900, &[FEW_LEFT])[..] else {
-            panic!("two warnings")
+        assert_eq!(said(&[FEW_LEFT - 1, 0]), Vec::<String>::new());
+        let [ref few] = said(&[FEW_LEFT])[..] else {
+            panic!("one fault")
         };
         assert!(
-            full.contains("10.90.2.240 has") && full.contains("`snat_pool`"),
-            "{full}"
+            few.contains("10.90.2.240 has") && few.contains("`snat_pool`"),
+            "{few}"
         );
-        assert!(
-            ports.contains("900 of 1000") && ports.contains("`conntrack_max`"),
-            "{ports}"
-        );
-        let [ref both] = said(0, &[FEW_LEFT, 64_000, 5])[..] else {
-            panic!("one warning")
+        let [ref both] = said(&[FEW_LEFT, 64_000, 5])[..] else {
+            panic!("one fault")
         };
         assert!(
             both.contains("has 64000 of") && both.contains("and 1 more"),

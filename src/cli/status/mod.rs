@@ -1,56 +1,100 @@
-//! `kylin-vr status`: what is configured, what the kernel has, and what is pending or wrong.
+//! `kylin-vr status`: what is configured, what the kernel has, what goes by it, and what is pending or wrong.
 
+mod entries;
+mod faults;
 mod held;
 mod text;
+mod watch;
 
 use std::collections::BTreeMap;
+use std::io;
+use std::net::Ipv4Addr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde::Serialize;
 
-use super::report::count;
+use super::duration::seconds;
+use super::terminal::{Colour, Terminal};
+use super::{Context, complain, exit, print, run, window};
+use crate::config::{Config, Problem};
+use crate::features;
+use crate::intake::{Kept, accept, fingerprint};
+use crate::kernel::{self, ConntrackUsage, Neighbour};
+use crate::lock::{self, Holder};
+use crate::plan::{Line, Operation, Pending, UNCOUNTED, diff};
+use crate::words::plain;
+
+pub(super) use entries::{EipStatus, ForwardStatus, InterfaceStatus, State};
+pub(super) use faults::{Fault, Health};
 use held::PortsStatus;
 
-use super::{Context, complain, exit, print, run, say, window};
-use crate::config::{Config, Forward, Interface, Problem};
-use crate::features::{self, nat};
-use crate::intake::{accept, fingerprint};
-use crate::kernel::{self, ConntrackUsage};
-use crate::lock::{self, Holder};
-use crate::model::{LinkId, Missing, Observed, RouteKind};
-use crate::plan::{Line, Operation, Pending, diff};
-use crate::words::plain;
+/// So many of the newest entries of the history are shown.
+const NEWEST: usize = 5;
+
+/// What to show of it, and how.
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// Only what is of this elastic IP, or of forwards of this address
+    #[arg(long, value_name = "ADDRESS")]
+    eip: Option<Ipv4Addr>,
+    /// Only what leads to this VM
+    #[arg(long, value_name = "ADDRESS")]
+    vm_ip: Option<Ipv4Addr>,
+    /// Only what is wrong or pending
+    #[arg(long)]
+    problems: bool,
+    /// Stay, and show it anew every so many seconds, until Ctrl-C
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = seconds,
+          conflicts_with = "json")]
+    watch: Option<Duration>,
+    /// When to use colours
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    color: Colour,
+}
 
 /// One document, of which the text is a view.
 #[derive(Debug, Serialize)]
-struct Status {
+pub(super) struct Status {
+    /// How things are, in a word.
+    pub(super) health: Health,
     /// Whether the kernel has what the last accepted configuration says.
-    agrees: bool,
-    exit_code: u8,
+    pub(super) agrees: bool,
+    pub(super) exit_code: u8,
     /// What to know first.
     summary: Vec<String>,
+    /// What is wrong, the worst first, each with its remedy.
+    pub(super) faults: Vec<Fault>,
     /// The installed file, and whether it is what is in effect.
     config: String,
     file: FileState,
     /// What is in effect: the SHA-256 of its text, and its generation.
-    configuration: Option<String>,
-    generation: Option<u64>,
+    pub(super) configuration: Option<String>,
+    pub(super) generation: Option<u64>,
     /// When what is in effect is taken back unless it is confirmed, in UTC; `None`: nothing waits.
     unconfirmed_until: Option<String>,
     /// The monitor that runs.
-    monitor: Option<Holder>,
-    interfaces: Vec<InterfaceStatus>,
-    elastic_ips: Vec<EipStatus>,
-    forwards: Vec<ForwardStatus>,
+    pub(super) monitor: Option<Holder>,
+    pub(super) interfaces: Vec<InterfaceStatus>,
+    pub(super) elastic_ips: Vec<EipStatus>,
+    pub(super) forwards: Vec<ForwardStatus>,
     /// The kernel's table of tracked flows.
-    conntrack: ConntrackUsage,
+    pub(super) conntrack: ConntrackUsage,
     /// Of the addresses that VMs without an elastic IP are seen as.
-    source_ports: Vec<PortsStatus>,
-    pending: Vec<Pending>,
+    pub(super) source_ports: Vec<PortsStatus>,
+    pub(super) pending: Vec<Pending>,
     /// What a reload of what is in effect would change.
-    differences: Vec<Line>,
+    pub(super) differences: Vec<Line>,
+    /// The newest entries of the history, the newest first.
+    pub(super) history: Vec<Kept>,
     notes: Vec<String>,
     problems: Vec<Problem>,
+    /// The neighbours that packets were for.
+    #[serde(skip)]
+    pub(super) neighbours: BTreeMap<Ipv4Addr, Neighbour>,
+    /// Whether something is configured.
+    #[serde(skip)]
+    is_configured: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -64,87 +108,20 @@ enum FileState {
     Invalid,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum State {
-    /// The kernel has it.
-    Ok,
-    /// It waits for a NIC.
-    Pending,
-    /// The kernel does not have it, or not whole.
-    Missing,
-    /// Another entry decides in its place.
-    Shadowed,
-}
-
-impl State {
-    fn of(is_there: bool) -> Self {
-        if is_there { Self::Ok } else { Self::Missing }
+pub(super) fn run(context: &Context, options: &Options) -> ExitCode {
+    if let Some(period) = options.watch {
+        return watch::run(context, options, period);
     }
-
-    /// Whole in the kernel, but of no use yet.
-    fn or_pending(self, waits: bool) -> Self {
-        if self == Self::Ok && waits {
-            Self::Pending
-        } else {
-            self
-        }
-    }
-
-    fn text(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Pending => "pending",
-            Self::Missing => "MISSING",
-            Self::Shadowed => "no effect (eip_list has the address)",
-        }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct InterfaceStatus {
-    path: String,
-    mac: String,
-    link: Option<String>,
-    up: bool,
-    address: String,
-    gateway: Option<String>,
-    external: bool,
-    state: State,
-}
-
-#[derive(Debug, Serialize)]
-struct EipStatus {
-    path: String,
-    eip: String,
-    #[serde(rename = "vm-ip")]
-    vm: String,
-    state: State,
-}
-
-#[derive(Debug, Serialize)]
-struct ForwardStatus {
-    path: String,
-    eip: String,
-    protocol: String,
-    ports: String,
-    #[serde(rename = "vm-ip")]
-    vm: String,
-    #[serde(rename = "vm-ports")]
-    vm_ports: String,
-    state: State,
-}
-
-pub(super) fn run(context: &Context) -> ExitCode {
-    match look(context) {
-        Ok(status) => {
+    match look(context, None) {
+        Ok(mut status) => {
+            status.keep(options);
             if context.json {
                 match serde_json::to_string_pretty(&status) {
                     Ok(text) => print(&(text + "\n")),
                     Err(error) => tracing::error!(%error, "status"),
                 }
             } else {
-                say(&status.text());
+                print(&status.page(options, Terminal::now(options.color)));
             }
             ExitCode::from(status.exit_code)
         }
@@ -161,10 +138,14 @@ pub(super) fn run(context: &Context) -> ExitCode {
     }
 }
 
-fn look(context: &Context) -> Result<Status, String> {
+/// Looks at everything. Source ports are counted only if no more than `most` flows are tracked: all have to be read for that.
+///
+/// # Errors
+/// What cannot be looked at, in words.
+pub(super) fn look(context: &Context, most: Option<u64>) -> Result<Status, String> {
     let installed = run::read(context, None)
         .map_err(|error| format!("read {}: {}", run::name(context, None), plain(&error)))?;
-    let state = |error: std::io::Error| format!("read the state: {}", plain(&error));
+    let state = |error: io::Error| format!("read the state: {}", plain(&error));
     let accepted = context.state.accepted().map_err(state)?;
     let config = accepted
         .as_deref()
@@ -186,12 +167,29 @@ fn look(context: &Context) -> Result<Status, String> {
     let observed = kernel
         .observe_for(&desired, &owned)
         .map_err(|error| error.to_string())?;
-    let source_ports = held::source_ports(&config, kernel.as_mut());
-    let plan = diff(&desired, &observed, &owned);
+    let is_counted = observed
+        .table
+        .as_ref()
+        .is_some_and(|table| table.counting().next().is_some());
+    let counts = kernel.counts().map_err(|error| error.to_string())?;
+    let counts = is_counted.then_some(&counts);
+    let conntrack = kernel::conntrack_usage();
+    let is_cheap = most.is_none_or(|most| conntrack.count.is_none_or(|count| count <= most));
+    let source_ports = if is_cheap {
+        held::source_ports(&config, kernel.as_mut())
+    } else {
+        Ok(Vec::new())
+    };
+    drop(kernel);
+    let mut plan = diff(&desired, &observed, &owned);
+    if config.counters() && owned.lacks_counters {
+        plan.notes.push(UNCOUNTED.to_owned());
+    }
     let differences: Vec<Line> = plan.operations.iter().flat_map(Operation::lines).collect();
 
     let agrees = differences.is_empty();
     let mut status = Status {
+        health: Health::Ok,
         agrees,
         exit_code: match (agrees, file) {
             (true, FileState::InEffect) => 0,
@@ -199,27 +197,35 @@ fn look(context: &Context) -> Result<Status, String> {
             _ => exit::OTHER,
         },
         summary: Vec::new(),
+        faults: Vec::new(),
         config: run::name(context, None),
         file,
         configuration: accepted.as_deref().map(fingerprint),
         generation: config.generation().map(|generation| generation.number),
         unconfirmed_until: None,
         monitor: lock::present(context.state.runtime(), lock::MONITOR),
-        interfaces: interfaces(&config, &observed),
-        elastic_ips: eips(&config, &observed),
-        forwards: forwards(&config, &observed),
-        conntrack: kernel::conntrack_usage(),
+        interfaces: entries::interfaces(&config, &observed),
+        elastic_ips: entries::eips(&config, &observed, counts),
+        forwards: entries::forwards(&config, &observed, counts),
+        conntrack,
         source_ports: Vec::new(),
         pending: plan.pending,
         differences,
+        history: Vec::new(),
         notes: plan.notes,
         problems,
+        neighbours: kernel::neighbours(),
+        is_configured: !config.is_empty(),
     };
     match source_ports {
         Ok(source_ports) => status.source_ports = source_ports,
         Err(error) => status
             .notes
             .push(format!("how many source ports are in use is not known: {error}")),
+    }
+    match context.state.history() {
+        Ok(history) => status.history = history.entries.into_iter().take(NEWEST).collect(),
+        Err(error) => status.notes.push(format!("read the history: {}", plain(&error))),
     }
     match window::look(context) {
         Ok(None) => {}
@@ -234,154 +240,32 @@ fn look(context: &Context) -> Result<Status, String> {
         }
         Err(error) => status.notes.push(error),
     }
-    status.summarise(config.is_empty());
-    let warnings = held::warnings(&status.conntrack, &status.source_ports);
-    status.summary.extend(warnings);
+    status.judge();
     Ok(status)
 }
 
-fn interfaces(config: &Config, observed: &Observed) -> Vec<InterfaceStatus> {
-    let status = |(index, interface): (usize, &Interface)| {
-        let found = observed.find(LinkId::Mac(interface.mac));
-        let has_address = found.as_ref().is_ok_and(|link| {
-            link.up
-                && observed
-                    .addresses
-                    .get(&link.index)
-                    .is_some_and(|all| all.contains(&interface.address))
-        });
-        InterfaceStatus {
-            path: format!("if_list[{index}]"),
-            mac: interface.mac.to_string(),
-            link: match &found {
-                Ok(link) | Err(Missing::UdevPending(link)) => Some(link.name.to_string()),
-                Err(Missing::Absent) => None,
-                Err(Missing::Ambiguous(links)) => Some(
-                    links
-                        .iter()
-                        .map(|link| link.name.to_string())
-                        .collect::<Vec<_>>()
-                        .join("|"),
-                ),
-            },
-            up: found.as_ref().is_ok_and(|link| link.up),
-            address: interface.address.to_string(),
-            gateway: interface.gateway.map(|gateway| gateway.to_string()),
-            external: interface.gateway.is_some(),
-            state: if found.is_err() {
-                State::Pending
-            } else {
-                State::of(has_address)
-            },
-        }
-    };
-    config.interfaces().iter().enumerate().map(status).collect()
-}
-
-/// Whether the router takes packets to an address for its own.
-fn answers(config: &Config, observed: &Observed) -> impl Fn(std::net::Ipv4Addr) -> bool + use<> {
-    let mut local: Vec<_> = observed
-        .routes
-        .iter()
-        .filter(|route| route.kind == RouteKind::Local)
-        .map(|route| route.destination.addr())
-        .chain(
-            config
-                .interfaces()
-                .iter()
-                .map(|interface| interface.address.addr()),
-        )
-        .collect();
-    local.sort_unstable();
-    move |address| local.binary_search(&address).is_ok()
-}
-
-/// Whether a VM, or the outside, cannot be reached because a NIC is missing.
-fn waits(config: &Config, observed: &Observed) -> impl Fn(std::net::Ipv4Addr) -> bool + use<> {
-    let missing: Vec<_> = config
-        .interfaces()
-        .iter()
-        .filter(|interface| observed.find(LinkId::Mac(interface.mac)).is_err())
-        .map(|interface| (interface.address, interface.gateway.is_some()))
-        .collect();
-    move |vm| {
-        missing
-            .iter()
-            .any(|(net, external)| *external || net.contains(&vm))
-    }
-}
-
-fn eips(config: &Config, observed: &Observed) -> Vec<EipStatus> {
-    let answers = answers(config, observed);
-    let waits = waits(config, observed);
-    let entries = config.eips().iter().enumerate();
-    entries
-        .map(|(index, entry)| EipStatus {
-            path: format!("eip_list[{index}]"),
-            eip: entry.eip.to_string(),
-            vm: entry.vm.to_string(),
-            state: State::of(answers(entry.eip) && nat::holds_eip(observed, entry))
-                .or_pending(waits(entry.vm)),
-        })
-        .collect()
-}
-
-fn forwards(config: &Config, observed: &Observed) -> Vec<ForwardStatus> {
-    let answers = answers(config, observed);
-    let waits = waits(config, observed);
-    let mapped: BTreeMap<_, _> = config.eips().iter().map(|entry| (entry.eip, entry.vm)).collect();
-    let range = |first: u16, last: u16| {
-        if first == last {
-            first.to_string()
-        } else {
-            format!("{first}-{last}")
-        }
-    };
-    let state = |entry: &Forward| {
-        if mapped.contains_key(&entry.eip) {
-            State::Shadowed
-        } else {
-            State::of(answers(entry.eip) && nat::holds_forward(observed, entry)).or_pending(waits(entry.vm))
-        }
-    };
-    let entries = config.forwards().iter().enumerate();
-    entries
-        .map(|(index, entry)| ForwardStatus {
-            path: format!("port_forward_list[{index}]"),
-            eip: entry.eip.to_string(),
-            protocol: entry.protocol.to_string(),
-            ports: range(entry.port, entry.end_port),
-            vm: entry.vm.to_string(),
-            vm_ports: range(entry.vm_port, entry.vm_end_port()),
-            state: state(entry),
-        })
-        .collect()
-}
-
 impl Status {
-    fn summarise(&mut self, nothing_configured: bool) {
-        let mut say = |text: String| self.summary.push(text);
-        match (self.agrees, nothing_configured) {
-            (true, true) => say("nothing is configured, and the kernel has nothing of ours".to_owned()),
-            (true, false) => say("ok: the kernel has what is configured".to_owned()),
-            (false, _) => say(format!(
-                "NOT OK: the kernel differs in {} (below); `kylin-vr reload` puts that right",
-                count(self.differences.len(), "place")
-            )),
-        }
-        if !self.pending.is_empty() {
-            say(format!("{} pending", count(self.pending.len(), "NIC")));
-        }
-        match self.file {
-            FileState::InEffect => {}
-            FileState::Changed => say(format!(
-                "{} was changed and is not in effect yet: `kylin-vr plan` shows what it would change",
-                self.config
-            )),
-            FileState::Invalid => say(format!(
-                "{} was changed and would be REFUSED: it is not in effect",
-                self.config
-            )),
+    /// Leaves out the entries that were not asked for.
+    fn keep(&mut self, options: &Options) {
+        let is =
+            |asked: Option<Ipv4Addr>, address: &str| asked.is_none_or(|asked| asked.to_string() == address);
+        let is_wrong = |state: State| !options.problems || state != State::Ok;
+        let one = options.eip.is_some() || options.vm_ip.is_some();
+        self.elastic_ips
+            .retain(|one| is(options.eip, &one.eip) && is(options.vm_ip, &one.vm) && is_wrong(one.state));
+        self.forwards
+            .retain(|one| is(options.eip, &one.eip) && is(options.vm_ip, &one.vm) && is_wrong(one.state));
+        self.interfaces.retain(|one_of| !one && is_wrong(one_of.state));
+        if one && !options.problems && self.elastic_ips.is_empty() && self.forwards.is_empty() {
+            let asked = [("eip", options.eip), ("vm-ip", options.vm_ip)];
+            let asked: Vec<String> = asked
+                .iter()
+                .filter_map(|(key, address)| Some(format!("{key} {}", (*address)?)))
+                .collect();
+            self.notes.push(format!(
+                "no entry of what is in effect has {}: without it, `kylin-vr status` lists all",
+                asked.join(" and ")
+            ));
         }
     }
 }

@@ -11,7 +11,7 @@ use super::expression::Expression;
 use super::message::{Attributes, attributes};
 use super::statement::decompile;
 use super::types;
-use super::uapi::{chain, rule, set, table};
+use super::uapi::{COUNTER, chain, rule, set, table};
 use crate::model::nft::{Chain, ChainKind, Hook, Rule, Set, Statement};
 
 /// The priority of a chain or flowtable that is not as one of ours could be: no desired one has it.
@@ -85,11 +85,17 @@ pub(super) fn set(message: &[u8]) -> Result<(String, String, Option<Set>), Strin
     }
     let (interval, map) = (libc::NFT_SET_INTERVAL as u32, libc::NFT_SET_MAP as u32);
     let description = Attributes::<4>::read(message.get(set::DESCRIPTION).unwrap_or_default())?;
-    // A timeout would take elements away.
+    // A timeout would take elements away; what else than a counter an element has could end its rule.
+    let expression = match message.get(set::EXPRESSION) {
+        None => None,
+        Some(expression) => Attributes::<3>::read(expression)?.text(rule::EXPRESSION_NAME),
+    };
+    let counts = expression.as_deref() == Some(COUNTER);
     let is_plain = flags & !(interval | map | set::FLAG_CONCATENATION) == 0
-        && ![set::TIMEOUT, set::EXPRESSION, set::EXPRESSIONS]
+        && ![set::TIMEOUT, set::EXPRESSIONS]
             .into_iter()
-            .any(|kind| message.has(kind));
+            .any(|kind| message.has(kind))
+        && counts == message.has(set::EXPRESSION);
     let fields = |kind, length| types::fields(message.number(kind)?, message.number(length)?);
     let data = match flags & map {
         0 => Some(Vec::new()),
@@ -98,6 +104,7 @@ pub(super) fn set(message: &[u8]) -> Result<(String, String, Option<Set>), Strin
     let read = match (fields(set::KEY_TYPE, set::KEY_LENGTH), data) {
         (Some(key), Some(data)) if is_plain => Set {
             size: description.number(set::DESCRIPTION_SIZE).unwrap_or(0),
+            counts,
             ..Set::new(&key, &data, flags & interval != 0)
         },
         _ => foreign_set(),

@@ -8,18 +8,18 @@ use nftnl::{ChainType, Policy, ProtoFamily};
 use nix::libc;
 
 use super::decode::FOREIGN_PRIORITY;
-use super::elements::{self, Direction};
+use super::elements::{self, Direction, Start, Starts};
 use super::expression::c_string;
 use super::flowtable;
 use super::message::Messages;
 use super::shim;
 use super::statement::compile;
 use super::types;
-use super::uapi::{rule, set, table};
+use super::uapi::{LIST_ELEMENT, element, rule, set, table};
 use crate::kernel::error::Error;
 use crate::model::nft::{
-    Chain, ChainEdit, ChainKind, Element, Flowtable, FlowtableEdit, Hook, NatTarget, Rule, Set, SetEdit,
-    Statement, Table, TableChange, Tuple,
+    Chain, ChainEdit, ChainKind, Element, FieldType, Flowtable, FlowtableEdit, Hook, NatTarget, Rule, Set,
+    SetEdit, Statement, Table, TableChange, Tuple,
 };
 use crate::owned::NFT_TABLE;
 
@@ -41,6 +41,7 @@ pub(super) struct Batch {
     writer: shim::Writer,
     table: nftnl::Table,
     name: String,
+    starts: Starts,
 }
 
 /// What the kernel must have for a message.
@@ -54,6 +55,8 @@ enum Need {
     Elements,
     /// The devices of a flowtable.
     Devices,
+    /// Elements that count.
+    Counters,
 }
 
 impl Batch {
@@ -62,8 +65,14 @@ impl Batch {
     ///
     /// # Errors
     /// If a name cannot be written.
-    pub(super) fn new(change: &TableChange, generation: u32, first: u32) -> Result<Option<Self>, Error> {
+    pub(super) fn new(
+        change: &TableChange,
+        starts: Starts,
+        generation: u32,
+        first: u32,
+    ) -> Result<Option<Self>, Error> {
         let mut batch = Self::begin(NFT_TABLE, generation, first)?;
+        batch.starts = starts;
         batch.change(change)?;
         if batch.count == 1 {
             return Ok(None);
@@ -86,6 +95,7 @@ impl Batch {
             writer: shim::Writer::new(),
             table: nftnl::Table::new(c_string(name)?, ProtoFamily::Ipv4),
             name: name.to_owned(),
+            starts: Starts::default(),
         };
         // nftnl's own batch has no generation: the kernel would take it whatever came in between.
         let sequence = batch.next();
@@ -122,6 +132,10 @@ impl Batch {
                 feature: "nftables chains of type nat",
                 remedy: "load the module nft_chain_nat (nft_chain_nat_ipv4 before Linux 5.1), or use a kernel \
                          with CONFIG_NFT_NAT",
+            },
+            (libc::ENOENT | libc::EOPNOTSUPP, Some(Need::Counters)) => Error::Unsupported {
+                feature: "counters in the elements of nftables sets",
+                remedy: "load the module nft_counter, or set `counters: false` in the file",
             },
             // A NIC went since it was seen, or has another name. (That the kernel has flowtables was asked before.)
             (libc::ENOENT, Some(Need::Devices)) => Error::Interrupted,
@@ -162,6 +176,41 @@ impl Batch {
     pub(super) fn rehearsal(name: &str, table: &Table, generation: u32, first: u32) -> Result<Self, Error> {
         let mut batch = Self::begin(name, generation, first)?;
         batch.create(table)?;
+        batch.messages.acknowledge_last();
+        Ok(batch)
+    }
+
+    /// A batch that cannot be carried out, and of which a kernel that knows nothing of expressions of elements says that it
+    /// could: one of these is none (Linux 5.7 came with them; others pass over what they do not know). It has no end, as
+    /// [`Self::rehearsal`].
+    ///
+    /// # Errors
+    /// If a name cannot be written.
+    pub(super) fn impossible(name: &str, generation: u32, first: u32) -> Result<Self, Error> {
+        const SET: &str = "set";
+        let mut batch = Self::begin(name, generation, first)?;
+        batch.create(&Table::default())?;
+        let set = Set::new(&[FieldType::Ipv4Addr], &[], false);
+        batch.add_set(SET, &set)?;
+        let sequence = batch.next();
+        let flags = libc::NLM_F_REQUEST | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+        batch
+            .messages
+            .message(libc::NFT_MSG_NEWSETELEM, flags, sequence, |message| {
+                message.text(element::TABLE, name);
+                message.text(element::SET, SET);
+                message.nested(element::ELEMENTS, |list| {
+                    list.nested(LIST_ELEMENT, |entry| {
+                        entry.nested(element::KEY, |data| {
+                            data.attribute(element::DATA_VALUE, &[10, 0, 0, 1])
+                        });
+                        // What an expression without a name is, the kernel does not look for.
+                        entry.nested(element::EXPRESSION, |expression| {
+                            expression.nested(rule::EXPRESSION_DATA, |_| ());
+                        });
+                    });
+                });
+            });
         batch.messages.acknowledge_last();
         Ok(batch)
     }
@@ -288,9 +337,10 @@ impl Batch {
         Ok(foreign)
     }
 
-    /// `add set ip kylin_vr NAME { type ipv4_addr . inet_proto . inet_service : ipv4_addr; flags interval; }`
+    /// `add set ip kylin_vr NAME { type ipv4_addr . inet_proto . inet_service : ipv4_addr; flags interval; counter; }`
     fn add_set(&mut self, name: &str, set: &Set) -> Result<(), Error> {
-        let size = |fields: &[_]| (types::type_number(fields), types::length(fields) as u32);
+        // Whether it can be a name.
+        c_string(name)?;
         let concatenated_ranges = set.interval && set.key.len() > 1;
         let mut flags = 0;
         if set.interval {
@@ -299,25 +349,48 @@ impl Batch {
         if !set.data.is_empty() {
             flags |= libc::NFT_SET_MAP as u32;
         }
-        let mut fields = Vec::new();
         if concatenated_ranges {
-            // Without the length of each field the kernel would compare the key as a whole.
             flags |= set::FLAG_CONCATENATION;
-            fields.extend(set.key.iter().map(|field| types::width(*field) as u8));
         }
-        let message = self.writer.add(&shim::Set {
-            table: c_string(NFT_TABLE)?,
-            name: c_string(name)?,
-            id: self.count,
-            flags,
-            key: size(&set.key),
-            data: (!set.data.is_empty()).then(|| size(&set.data)),
-            size: room(set),
-            fields,
-        });
-        let sequence = self.written(&message);
+        let (id, sequence) = (self.count, self.next());
+        let create = libc::NLM_F_REQUEST | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+        self.messages
+            .message(libc::NFT_MSG_NEWSET, create, sequence, |message| {
+                message.text(set::TABLE, &self.name);
+                message.text(set::NAME, name);
+                message.number(set::FLAGS, flags);
+                message.number(set::KEY_TYPE, types::type_number(&set.key));
+                message.number(set::KEY_LENGTH, types::length(&set.key) as u32);
+                if !set.data.is_empty() {
+                    message.number(set::DATA_TYPE, types::type_number(&set.data));
+                    message.number(set::DATA_LENGTH, types::length(&set.data) as u32);
+                }
+                message.number(set::ID, id);
+                message.nested(set::DESCRIPTION, |description| {
+                    let room = room(set);
+                    if room > 0 {
+                        description.number(set::DESCRIPTION_SIZE, room);
+                    }
+                    if concatenated_ranges {
+                        // Without the length of each field the kernel would compare the key as a whole.
+                        description.nested(set::DESCRIPTION_CONCATENATION, |fields| {
+                            for field in &set.key {
+                                let length = types::width(*field) as u32;
+                                fields.nested(LIST_ELEMENT, |one| one.number(set::FIELD_LENGTH, length));
+                            }
+                        });
+                    }
+                });
+                if set.counts {
+                    message.nested(set::EXPRESSION, |counter| {
+                        elements::put_counter(counter, Start::Zero)
+                    });
+                }
+            });
         if concatenated_ranges {
             self.needs.insert(sequence, Need::ConcatenatedRanges);
+        } else if set.counts {
+            self.needs.insert(sequence, Need::Counters);
         }
         Ok(())
     }
@@ -331,7 +404,8 @@ impl Batch {
         let mut elements = elements.peekable();
         while elements.peek().is_some() {
             let sequence = self.next();
-            elements::put(&mut self.messages, sequence, direction, set, &mut elements);
+            let messages = &mut self.messages;
+            elements::put(messages, sequence, direction, set, &mut elements, &self.starts);
             self.needs.insert(sequence, Need::Elements);
         }
     }

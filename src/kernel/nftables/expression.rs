@@ -53,8 +53,12 @@ pub(super) enum Expression {
         key: u32,
         from: Register,
     },
-    /// `ct load state => reg 1`
-    CtState { to: Register },
+    /// `ct load state => reg 1`, `ct load dst_ip => reg 1 , dir reply`
+    Ct {
+        key: u32,
+        direction: Option<u8>,
+        to: Register,
+    },
     /// `flow add @FLOWTABLE`
     FlowOffload { flowtable: String },
     /// `lookup reg 1 set SET dreg 1`
@@ -73,6 +77,8 @@ pub(super) enum Expression {
     },
     /// `cmp eq reg 1 0x01000000`
     Equal { from: Register, value: u32 },
+    /// `cmp eq reg 1 0x00`: of one byte
+    EqualByte { from: Register, value: u8 },
     /// `cmp neq reg 1 0x00000000`
     NotEqual { from: Register, value: u32 },
     /// `immediate reg 1 0x0a090909`
@@ -155,11 +161,20 @@ impl Expression {
                     (sys::NFTNL_EXPR_BITWISE_XOR, Data(xor.to_ne_bytes())),
                 ],
             ),
-            Self::CtState { to } => (
-                c"ct",
-                vec![
+            Self::Ct { key, direction, to } => {
+                let mut attributes = vec![
                     (sys::NFTNL_EXPR_CT_DREG, Number(*to)),
-                    (sys::NFTNL_EXPR_CT_KEY, Number(libc::NFT_CT_STATE as u32)),
+                    (sys::NFTNL_EXPR_CT_KEY, Number(*key)),
+                ];
+                attributes.extend(direction.map(|one| (sys::NFTNL_EXPR_CT_DIR, Value::Byte(one))));
+                (c"ct", attributes)
+            }
+            Self::EqualByte { from, value } => (
+                c"cmp",
+                vec![
+                    (sys::NFTNL_EXPR_CMP_SREG, Number(*from)),
+                    (sys::NFTNL_EXPR_CMP_OP, Number(libc::NFT_CMP_EQ as u32)),
+                    (sys::NFTNL_EXPR_CMP_DATA, Value::Byte(*value)),
                 ],
             ),
             Self::FlowOffload { flowtable } => (
@@ -267,8 +282,14 @@ fn read_meta(data: &Data<'_>) -> Option<Expression> {
 }
 
 fn read_ct(data: &Data<'_>) -> Option<Expression> {
-    let is_state = data.number(ct::KEY)? == libc::NFT_CT_STATE as u32 && !data.has(ct::DIRECTION);
-    is_state.then_some(Expression::CtState {
+    let direction = match data.get(ct::DIRECTION) {
+        None => None,
+        Some([direction]) => Some(*direction),
+        Some(_) => return None,
+    };
+    Some(Expression::Ct {
+        key: data.number(ct::KEY)?,
+        direction,
         to: data.number(ct::DREG)?,
     })
 }
@@ -296,13 +317,21 @@ fn read_bitwise(data: &Data<'_>) -> Option<Expression> {
 }
 
 fn read_cmp(data: &Data<'_>) -> Option<Expression> {
-    let value = u32::from_ne_bytes(word(data.get(cmp::DATA))?);
     let from = data.number(cmp::SREG)?;
-    match data.number(cmp::OPERATION)? as i32 {
-        libc::NFT_CMP_EQ => Some(Expression::Equal { from, value }),
-        libc::NFT_CMP_NEQ => Some(Expression::NotEqual { from, value }),
-        _ => None,
+    let is_equal = match data.number(cmp::OPERATION)? as i32 {
+        libc::NFT_CMP_EQ => true,
+        libc::NFT_CMP_NEQ => false,
+        _ => return None,
+    };
+    if let Some(value) = byte(data.get(cmp::DATA)) {
+        return is_equal.then_some(Expression::EqualByte { from, value });
     }
+    let value = u32::from_ne_bytes(word(data.get(cmp::DATA))?);
+    Some(if is_equal {
+        Expression::Equal { from, value }
+    } else {
+        Expression::NotEqual { from, value }
+    })
 }
 
 fn read_immediate(data: &Data<'_>) -> Option<Expression> {
@@ -354,6 +383,15 @@ fn word(data: Option<&[u8]>) -> Option<[u8; 4]> {
         .ok()
 }
 
+/// Data of one byte.
+fn byte(data: Option<&[u8]>) -> Option<u8> {
+    let data = Attributes::<2>::read(data?).ok()?;
+    match data.get(element::DATA_VALUE)? {
+        [byte] => Some(*byte),
+        _ => None,
+    }
+}
+
 /// A name as C has it, of the length that the kernel allows (`NFT_NAME_MAXLEN`, with the terminating zero).
 pub(super) fn c_string(name: &str) -> Result<CString, Error> {
     match CString::new(name) {
@@ -402,10 +440,14 @@ impl fmt::Display for Expression {
                     "bitwise reg {to} = ( reg {from} & 0x{mask:08x} ) ^ 0x{xor:08x}"
                 )
             }
-            Self::CtState { to } => write!(f, "ct load state => reg {to}"),
+            Self::Ct { key, direction, to } => {
+                write!(f, "ct load {} => reg {to}", ct_name(*key))?;
+                direction.map_or(Ok(()), |direction| write!(f, " dir {direction}"))
+            }
             Self::FlowOffload { flowtable } => write!(f, "flow add @{flowtable}"),
             Self::NotEqual { from, value } => write!(f, "cmp neq reg {from} 0x{value:08x}"),
             Self::Equal { from, value } => write!(f, "cmp eq reg {from} 0x{value:08x}"),
+            Self::EqualByte { from, value } => write!(f, "cmp eq reg {from} 0x{value:02x}"),
             Self::Load { to, value } => write!(f, "immediate reg {to} 0x{:08x}", u32::from_be_bytes(*value)),
             Self::Return => f.write_str("return"),
             Self::Nat { kind, address, port } => {
@@ -419,6 +461,15 @@ impl fmt::Display for Expression {
             }
             Self::Other(name) => f.write_str(name),
         }
+    }
+}
+
+fn ct_name(key: u32) -> String {
+    match key as i32 {
+        libc::NFT_CT_STATE => "state".to_owned(),
+        libc::NFT_CT_STATUS => "status".to_owned(),
+        libc::NFT_CT_DIRECTION => "direction".to_owned(),
+        _ => format!("key {key}"),
     }
 }
 

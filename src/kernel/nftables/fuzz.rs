@@ -66,7 +66,8 @@ pub fn read(bytes: &[u8]) -> Result<Option<Table>, String> {
 /// # Errors
 /// If a name cannot be written.
 pub fn write(change: &TableChange) -> Result<Vec<u8>, Error> {
-    Ok(Batch::new(change, 1, 1)?.map_or_else(Vec::new, |batch| batch.bytes().to_vec()))
+    Ok(Batch::new(change, elements::Starts::default(), 1, 1)?
+        .map_or_else(Vec::new, |batch| batch.bytes().to_vec()))
 }
 
 /// Whether a datagram has a well-formed message about our table, read as a look reads it.

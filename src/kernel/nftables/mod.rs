@@ -24,6 +24,7 @@ mod tests;
 mod types;
 mod uapi;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,12 +32,14 @@ use std::time::Duration;
 use nix::libc;
 
 use self::ahead::Ahead;
+use self::elements::Starts;
 use self::encode::Batch;
 use self::listing::Listing;
 use super::error::Error;
 use super::netfilter::message::{self, Attributes};
 use super::netfilter::socket::{Answers, NetfilterSocket, Request, Subsystem};
-use crate::model::nft::{Set, Table, TableChange};
+use super::sysctl;
+use crate::model::nft::{Counts, Set, Table, TableChange};
 use crate::owned::NFT_TABLE;
 
 /// Whom we ask; the table is [`NFT_TABLE`].
@@ -151,7 +154,14 @@ impl Nftables {
             return Err(Error::Interrupted);
         };
         let seen = self.seen.take();
-        let mut result = self.try_to_commit(change, generation);
+        // Packets that go by from here to the batch are not counted.
+        let counts = self.counts_of(change.recounted()).unwrap_or_else(|error| {
+            tracing::warn!(%error, "what was counted until now is lost");
+            Counts::new()
+        });
+        let all = sysctl::release() < (5, 13);
+        let starts = Starts { counts, all };
+        let mut result = self.try_to_commit(change, &starts, generation);
         // Between the look and the batch are other operations and writes to the disk: a program that changes
         // nftables without pause would come in between every time. From a look of its own to the batch is a moment.
         for _ in 0..TRIES {
@@ -164,7 +174,7 @@ impl Nftables {
                 Some(now) => generation = now,
                 None => break,
             }
-            result = self.try_to_commit(change, generation);
+            result = self.try_to_commit(change, &starts, generation);
         }
         self.seen = None;
         if matches!(result, Err(Error::Interrupted)) {
@@ -174,9 +184,9 @@ impl Nftables {
     }
 
     /// Carries out a change of a ruleset of this generation.
-    fn try_to_commit(&mut self, change: &TableChange, generation: u32) -> Result<(), Error> {
+    fn try_to_commit(&mut self, change: &TableChange, starts: &Starts, generation: u32) -> Result<(), Error> {
         let first = self.socket.numbers(0);
-        let Some(batch) = Batch::new(change, generation, first)? else {
+        let Some(batch) = Batch::new(change, starts.clone(), generation, first)? else {
             return Ok(());
         };
         self.socket.numbers(batch.count());
@@ -217,10 +227,24 @@ impl Nftables {
     /// # Errors
     /// [`Error::Interrupted`] if others changed nftables through many tries, [`Error::Refused`] if it will not even try.
     pub(super) fn can_make(&mut self, table: &Table) -> Result<bool, Error> {
+        self.could(|generation, first| Batch::rehearsal(REHEARSAL, table, generation, first))
+    }
+
+    /// Whether the kernel knows that elements can have expressions of their own, such as a counter.
+    ///
+    /// # Errors
+    /// As of [`Self::can_make`].
+    pub(super) fn knows_counters(&mut self) -> Result<bool, Error> {
+        let could = self.could(|generation, first| Batch::impossible(REHEARSAL, generation, first))?;
+        Ok(!could)
+    }
+
+    /// Whether the kernel could carry out a batch that it must not.
+    fn could(&mut self, batch: impl Fn(u32, u32) -> Result<Batch, Error>) -> Result<bool, Error> {
         for _ in 0..TRIES {
             let generation = self.ask_generation()?;
             let first = self.socket.numbers(0);
-            let batch = Batch::rehearsal(REHEARSAL, table, generation, first)?;
+            let batch = batch(generation, first)?;
             self.socket.numbers(batch.count());
             let answers = self.socket.batch(batch.bytes(), |sequence| batch.has(sequence));
             match answers.map_err(not_sent)? {
@@ -238,7 +262,7 @@ impl Nftables {
     /// # Errors
     /// If a name cannot be written.
     pub(super) fn encode(change: &TableChange) -> Result<Vec<u8>, Error> {
-        let batch = Batch::new(change, 0, 1)?;
+        let batch = Batch::new(change, Starts::default(), 0, 1)?;
         Ok(batch.map_or_else(Vec::new, |batch| batch.bytes().to_vec()))
     }
 
@@ -337,6 +361,51 @@ impl Nftables {
             .socket
             .ask(&request, |_, message| read.message(set, message))?;
         Ok(read.fill(set) && whole)
+    }
+
+    /// What the elements of the table that was seen last counted; nothing where there is none.
+    ///
+    /// Not a look at one moment: packets count on meanwhile.
+    ///
+    /// # Errors
+    /// As [`Self::observe`].
+    pub(super) fn counts(&mut self) -> Result<Counts, Error> {
+        match self.seen.clone() {
+            Some(table) => self.counts_of(table.counting()),
+            None => Ok(Counts::new()),
+        }
+    }
+
+    fn counts_of<'s>(&mut self, sets: impl IntoIterator<Item = (&'s str, &'s Set)>) -> Result<Counts, Error> {
+        let mut counts = Counts::new();
+        for (name, set) in sets {
+            let names = [(uapi::element::TABLE, NFT_TABLE), (uapi::element::SET, name)];
+            let request = Request {
+                to: &TO,
+                what: "list the counters of a set",
+                kind: libc::NFT_MSG_GETSETELEM,
+                flags: libc::NLM_F_DUMP,
+                names: &names,
+            };
+            let mut counted = BTreeMap::new();
+            for attempt in 0..TRIES {
+                std::thread::sleep(Duration::from_millis(attempt));
+                // What was told already stays: each further try can only add to it.
+                let told = self.socket.ask(&request, |_, message| {
+                    elements::counts(set, message, &mut counted)
+                });
+                match told {
+                    Ok(true) => break,
+                    // Somebody else's change of nftables came in between.
+                    Ok(false) => {}
+                    // The set went meanwhile: with the next reload, or somebody's `nft flush ruleset`.
+                    Err(error) if errno(&error) == Some(libc::ENOENT) => break,
+                    Err(error) => return Err(error),
+                }
+            }
+            counts.insert(name.to_owned(), counted);
+        }
+        Ok(counts)
     }
 
     fn look_at_flowtables(&mut self, listing: &mut Listing) -> Result<bool, Error> {

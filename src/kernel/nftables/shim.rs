@@ -1,5 +1,5 @@
-//! What nftnl's safe interface lacks, and the only unsafe code of the crate: expressions of any kind, sets with
-//! flags and data, and the bytes of a message.
+//! What nftnl's safe interface lacks, and the only unsafe code of the crate: expressions of any kind, and the
+//! bytes of a message.
 //!
 //! It decides nothing: names and attributes come from the encoders. Its promises are checked here.
 
@@ -9,7 +9,7 @@ use std::alloc::{Layout, handle_alloc_error};
 use std::ffi::{CStr, CString, c_void};
 use std::ptr::NonNull;
 
-use nftnl::nftnl_sys::{self as sys, libc};
+use nftnl::nftnl_sys as sys;
 use nftnl::{MsgType, NlMsg, Rule, expr};
 
 /// The value of an attribute, as libnftnl takes it.
@@ -20,6 +20,8 @@ pub(super) enum Value {
     Name(CString),
     /// Data as it is in a register.
     Data([u8; 4]),
+    /// Data of one byte.
+    Byte(u8),
 }
 
 /// An expression of a rule: its name, and its attributes by libnftnl's number (`NFTNL_EXPR_*`).
@@ -50,68 +52,13 @@ impl expr::Expression for Expression {
                             data.len() as u32,
                         );
                     }
+                    Value::Byte(byte) => {
+                        sys::nftnl_expr_set(raw, attribute, std::ptr::from_ref(byte).cast::<c_void>(), 1);
+                    }
                 }
             }
         }
         expression
-    }
-}
-
-/// A set or map that is to be made.
-pub(super) struct Set {
-    pub(super) table: CString,
-    pub(super) name: CString,
-    /// Its number within the batch.
-    pub(super) id: u32,
-    pub(super) flags: u32,
-    /// Type number and length of its keys.
-    pub(super) key: (u32, u32),
-    /// Type number and length of its data, for a map.
-    pub(super) data: Option<(u32, u32)>,
-    /// How many elements it is made for; 0: any number.
-    pub(super) size: u32,
-    /// The length of each field of the key, where keys are ranges of concatenations; empty otherwise.
-    pub(super) fields: Vec<u8>,
-}
-
-// SAFETY: two names of at most 256 bytes (`c_string` sees to that) and some numbers are far below
-// `nft_nlmsg_maxsize()`, and nothing else is written.
-unsafe impl NlMsg for Set {
-    unsafe fn write(&self, buffer: *mut c_void, sequence: u32, message: MsgType) {
-        let (kind, flags) = match message {
-            MsgType::Add => (libc::NFT_MSG_NEWSET, libc::NLM_F_CREATE | libc::NLM_F_EXCL),
-            MsgType::Del => (libc::NFT_MSG_DELSET, 0),
-        };
-        // SAFETY: it has no arguments.
-        let set = present(unsafe { sys::nftnl_set_alloc() });
-        let raw = set.as_ptr();
-        // SAFETY: `raw` was just allocated, is ours alone and is freed once, at the end; names and field
-        // lengths are copied; the caller promises that `buffer` has room for the largest message.
-        unsafe {
-            sys::nftnl_set_set_u32(raw, sys::NFTNL_SET_FAMILY as u16, libc::NFPROTO_IPV4 as u32);
-            sys::nftnl_set_set_str(raw, sys::NFTNL_SET_TABLE as u16, self.table.as_ptr());
-            sys::nftnl_set_set_str(raw, sys::NFTNL_SET_NAME as u16, self.name.as_ptr());
-            sys::nftnl_set_set_u32(raw, sys::NFTNL_SET_ID as u16, self.id);
-            sys::nftnl_set_set_u32(raw, sys::NFTNL_SET_FLAGS as u16, self.flags);
-            sys::nftnl_set_set_u32(raw, sys::NFTNL_SET_KEY_TYPE as u16, self.key.0);
-            sys::nftnl_set_set_u32(raw, sys::NFTNL_SET_KEY_LEN as u16, self.key.1);
-            if let Some((data_type, length)) = self.data {
-                sys::nftnl_set_set_u32(raw, sys::NFTNL_SET_DATA_TYPE as u16, data_type);
-                sys::nftnl_set_set_u32(raw, sys::NFTNL_SET_DATA_LEN as u16, length);
-            }
-            if self.size > 0 {
-                sys::nftnl_set_set_u32(raw, sys::NFTNL_SET_DESC_SIZE as u16, self.size);
-            }
-            if !self.fields.is_empty() {
-                let (fields, length) = (self.fields.as_ptr().cast::<c_void>(), self.fields.len() as u32);
-                sys::nftnl_set_set_data(raw, sys::NFTNL_SET_DESC_CONCAT as u16, fields, length);
-            }
-            let family = libc::NFPROTO_IPV4 as u16;
-            let header =
-                sys::nftnl_nlmsg_build_hdr(buffer.cast(), kind as u16, family, flags as u16, sequence);
-            sys::nftnl_set_nlmsg_build_payload(header, raw);
-            sys::nftnl_set_free(raw);
-        }
     }
 }
 

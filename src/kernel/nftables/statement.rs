@@ -12,9 +12,10 @@ use super::expression::{Expression, slot};
 use super::uapi::expression::ct;
 use crate::model::nft::{Field, NatTarget, Statement};
 
-/// The source and the destination address in an IPv4 header (RFC 791), the destination port in a TCP or UDP one.
+/// The source and the destination address in an IPv4 header (RFC 791), the ports in a TCP or UDP one.
 const OFFSET_SADDR: u32 = 12;
 const OFFSET_DADDR: u32 = 16;
+const OFFSET_SPORT: u32 = 0;
 const OFFSET_DPORT: u32 = 2;
 
 /// The expressions of a statement, none for [`Statement::Foreign`].
@@ -22,9 +23,9 @@ pub(super) fn compile(statement: &Statement) -> Vec<Expression> {
     const MARK: u32 = libc::NFT_META_MARK as u32;
     let register = slot(0);
     match statement {
-        // `ip daddr @SET`, `ip daddr != @SET`
-        Statement::InSet { field, set, negate } => {
-            let mut expressions = load(*field, 0);
+        // `ip daddr @SET`, `ip daddr != @SET`, `ip daddr . meta l4proto . th dport @SET`
+        Statement::InSet { key, set, negate } => {
+            let mut expressions = load_all(key);
             expressions.push(Expression::Lookup {
                 set: set.clone(),
                 from: register,
@@ -97,19 +98,11 @@ pub(super) fn compile(statement: &Statement) -> Vec<Expression> {
             },
         ],
         // `ct state established`
-        Statement::Established => vec![
-            Expression::CtState { to: register },
-            Expression::Bitwise {
-                from: register,
-                to: register,
-                mask: ct::STATE_ESTABLISHED,
-                xor: 0,
-            },
-            Expression::NotEqual {
-                from: register,
-                value: 0,
-            },
-        ],
+        Statement::Established => ct_bit(libc::NFT_CT_STATE as u32, ct::STATE_ESTABLISHED),
+        // `ct status dnat`
+        Statement::DestinationTranslated => ct_bit(libc::NFT_CT_STATUS as u32, ct::STATUS_DESTINATION),
+        // `ct status snat`
+        Statement::SourceTranslated => ct_bit(libc::NFT_CT_STATUS as u32, ct::STATUS_SOURCE),
         // `flow add @FLOWTABLE`
         Statement::FlowAdd(flowtable) => vec![Expression::FlowOffload {
             flowtable: flowtable.clone(),
@@ -118,13 +111,48 @@ pub(super) fn compile(statement: &Statement) -> Vec<Expression> {
         Statement::Dnat(target) => nat(libc::NFT_NAT_DNAT as u32, target),
         // `snat to ..`
         Statement::Snat(target) => nat(libc::NFT_NAT_SNAT as u32, target),
+        // `ct direction original`, `ct direction reply` (`enum ip_conntrack_dir`)
+        Statement::Direction { reply } => vec![
+            Expression::Ct {
+                key: libc::NFT_CT_DIRECTION as u32,
+                direction: None,
+                to: register,
+            },
+            Expression::EqualByte {
+                from: register,
+                value: u8::from(*reply),
+            },
+        ],
         // `return`
         Statement::Return => vec![Expression::Return],
         Statement::Foreign(_) => Vec::new(),
     }
 }
 
-/// `ip saddr`, `ip saddr & 0.0.0.255`, `ip daddr`, `meta l4proto`, `th dport` into the n-th slot.
+/// Whether this bit of what is tracked of the packet's connection is set.
+fn ct_bit(key: u32, bit: u32) -> Vec<Expression> {
+    let register = slot(0);
+    vec![
+        Expression::Ct {
+            key,
+            direction: None,
+            to: register,
+        },
+        Expression::Bitwise {
+            from: register,
+            to: register,
+            mask: bit,
+            xor: 0,
+        },
+        Expression::NotEqual {
+            from: register,
+            value: 0,
+        },
+    ]
+}
+
+/// `ip saddr`, `ip saddr & 0.0.0.255`, `ip daddr`, `meta l4proto`, `th dport`, `th sport`,
+/// `ct original ip daddr`, `ct reply ip daddr` into the n-th slot.
 fn load(field: Field, position: usize) -> Vec<Expression> {
     let to = slot(position);
     let address = |offset| Expression::Payload {
@@ -155,7 +183,30 @@ fn load(field: Field, position: usize) -> Vec<Expression> {
             length: 2,
             to,
         }],
+        Field::ThSport => vec![Expression::Payload {
+            base: libc::NFT_PAYLOAD_TRANSPORT_HEADER as u32,
+            offset: OFFSET_SPORT,
+            length: 2,
+            to,
+        }],
+        Field::CtOriginalDaddr => vec![connection_daddr(ct::DIRECTION_ORIGINAL, to)],
+        Field::CtReplyDaddr => vec![connection_daddr(ct::DIRECTION_REPLY, to)],
     }
+}
+
+fn connection_daddr(direction: u8, to: u32) -> Expression {
+    Expression::Ct {
+        key: ct::KEY_DESTINATION_IP,
+        direction: Some(direction),
+        to,
+    }
+}
+
+fn load_all(key: &[Field]) -> Vec<Expression> {
+    let fields = key.iter().enumerate();
+    fields
+        .flat_map(|(position, field)| load(*field, position))
+        .collect()
 }
 
 fn nat(kind: u32, target: &NatTarget) -> Vec<Expression> {
@@ -175,11 +226,7 @@ fn nat(kind: u32, target: &NatTarget) -> Vec<Expression> {
         ],
         // `ip to ip daddr . meta l4proto . th dport map @MAP`: the map's value takes the slots of the key
         NatTarget::Map { key, map, port } => {
-            let mut expressions: Vec<_> = key
-                .iter()
-                .enumerate()
-                .flat_map(|(position, field)| load(*field, position))
-                .collect();
+            let mut expressions = load_all(key);
             expressions.extend([
                 Expression::Lookup {
                     set: map.clone(),
@@ -228,7 +275,7 @@ fn guess(expressions: &[Expression]) -> Option<Statement> {
     };
     match (fields.as_slice(), rest) {
         (
-            [field],
+            [_, ..],
             [
                 Expression::Lookup {
                     set,
@@ -239,7 +286,7 @@ fn guess(expressions: &[Expression]) -> Option<Statement> {
                 ..,
             ],
         ) => Some(Statement::InSet {
-            field: *field,
+            key: fields,
             set: set.clone(),
             negate: *negate,
         }),
@@ -294,7 +341,16 @@ fn guess(expressions: &[Expression]) -> Option<Statement> {
                 ..,
             ],
         ) => Some(Statement::MarkSet(*xor)),
-        ([], [Expression::CtState { .. }, ..]) => Some(Statement::Established),
+        ([], [Expression::Ct { .. }, Expression::EqualByte { value, .. }, ..]) => {
+            Some(Statement::Direction { reply: *value != 0 })
+        }
+        ([], [Expression::Ct { key, .. }, Expression::Bitwise { mask, .. }, ..]) => {
+            Some(match (*key as i32, *mask) {
+                (libc::NFT_CT_STATE, _) => Statement::Established,
+                (_, ct::STATUS_DESTINATION) => Statement::DestinationTranslated,
+                _ => Statement::SourceTranslated,
+            })
+        }
         ([], [Expression::FlowOffload { flowtable }, ..]) => Some(Statement::FlowAdd(flowtable.clone())),
         ([], [Expression::Return, ..]) => Some(Statement::Return),
         _ => None,
@@ -310,6 +366,9 @@ fn fields(mut expressions: &[Expression]) -> (Vec<Field>, &[Expression]) {
         Field::IpDaddr,
         Field::L4Proto,
         Field::ThDport,
+        Field::ThSport,
+        Field::CtOriginalDaddr,
+        Field::CtReplyDaddr,
     ];
     let mut fields = Vec::new();
     while let Some((field, rest)) = all.into_iter().find_map(|field| {
@@ -330,12 +389,12 @@ mod tests {
         let key = vec![Field::IpDaddr, Field::L4Proto, Field::ThDport];
         vec![
             Statement::InSet {
-                field: Field::IpDaddr,
+                key: vec![Field::IpDaddr],
                 set: "a".into(),
                 negate: false,
             },
             Statement::InSet {
-                field: Field::L4Proto,
+                key: vec![Field::L4Proto],
                 set: "b".into(),
                 negate: true,
             },
@@ -370,7 +429,7 @@ mod tests {
                 port: false,
             }),
             Statement::InSet {
-                field: Field::IpSaddrLastByte,
+                key: vec![Field::IpSaddrLastByte],
                 set: "c".into(),
                 negate: false,
             },
@@ -384,6 +443,25 @@ mod tests {
                 map: "m".into(),
                 port: false,
             }),
+            Statement::Direction { reply: false },
+            Statement::Direction { reply: true },
+            Statement::InSet {
+                key: vec![Field::IpSaddr, Field::L4Proto, Field::ThSport],
+                set: "c".into(),
+                negate: false,
+            },
+            Statement::InSet {
+                key: vec![Field::CtReplyDaddr],
+                set: "c".into(),
+                negate: true,
+            },
+            Statement::InSet {
+                key: vec![Field::CtOriginalDaddr],
+                set: "c".into(),
+                negate: false,
+            },
+            Statement::DestinationTranslated,
+            Statement::SourceTranslated,
             Statement::Established,
             Statement::FlowAdd("f".into()),
             Statement::Return,

@@ -49,10 +49,14 @@ pub(super) mod set {
     pub const DATA_TYPE: u16 = 6;
     pub const DATA_LENGTH: u16 = 7;
     pub const DESCRIPTION: u16 = 9;
+    pub const ID: u16 = 10;
     pub const TIMEOUT: u16 = 11;
     pub const EXPRESSION: u16 = 17;
     pub const EXPRESSIONS: u16 = 18;
     pub const DESCRIPTION_SIZE: u16 = 1;
+    pub const DESCRIPTION_CONCATENATION: u16 = 2;
+    /// `NFTA_SET_FIELD_LEN`.
+    pub const FIELD_LENGTH: u16 = 1;
     /// `NFT_SET_CONCAT` (Linux 5.6): an interval set whose key has several fields.
     pub const FLAG_CONCATENATION: u32 = 0x80;
 }
@@ -83,12 +87,16 @@ pub(super) mod element {
     pub const KEY: u16 = 1;
     pub const DATA: u16 = 2;
     pub const FLAGS: u16 = 3;
+    pub const EXPRESSION: u16 = 7;
     pub const KEY_END: u16 = 10;
     pub const DATA_VALUE: u16 = 1;
     pub const DATA_VERDICT: u16 = 2;
     /// `NFT_SET_ELEM_INTERVAL_END`.
     pub const FLAG_INTERVAL_END: u32 = 1;
 }
+
+/// The expression that counts.
+pub(super) const COUNTER: &str = "counter";
 
 /// `NFTA_LIST_ELEM`.
 pub(super) const LIST_ELEMENT: u16 = 1;
@@ -132,6 +140,11 @@ pub(super) mod expression {
         pub const OPERATION: u16 = 2;
         pub const DATA: u16 = 3;
     }
+    /// `NFTA_COUNTER_*`.
+    pub mod counter {
+        pub const BYTES: u16 = 1;
+        pub const PACKETS: u16 = 2;
+    }
     /// `NFTA_IMMEDIATE_*`, and `NFTA_VERDICT_*` nested in its data.
     pub mod immediate {
         pub const DREG: u16 = 1;
@@ -158,6 +171,16 @@ pub(super) mod expression {
         pub const DIRECTION: u16 = 3;
         /// `NF_CT_STATE_BIT(IP_CT_ESTABLISHED)`, linux/netfilter/nf_conntrack_common.h.
         pub const STATE_ESTABLISHED: u32 = 2;
+        /// `IPS_SRC_NAT`, linux/netfilter/nf_conntrack_common.h.
+        pub const STATUS_SOURCE: u32 = 0x10;
+        /// `IPS_DST_NAT`.
+        pub const STATUS_DESTINATION: u32 = 0x20;
+        /// `NFT_CT_DST_IP` (Linux 4.17), which libc lacks.
+        pub const KEY_DESTINATION_IP: u32 = 20;
+        /// `IP_CT_DIR_ORIGINAL`.
+        pub const DIRECTION_ORIGINAL: u8 = 0;
+        /// `IP_CT_DIR_REPLY`.
+        pub const DIRECTION_REPLY: u8 = 1;
     }
     /// `NFTA_FLOW_*`.
     pub mod flow_offload {

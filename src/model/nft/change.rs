@@ -243,6 +243,7 @@ impl SetEdit {
             key: from.key.clone(),
             data: from.data.clone(),
             interval: from.interval,
+            counts: from.counts,
             size: from.size,
             elements: Elements::default(),
         };

@@ -56,13 +56,16 @@ impl Former {
                 // What is on the fast path was translated before it came there.
                 flowtables: _,
             } => {
-                let elements = elements.iter().map(|(name, edit)| {
+                // What only counts translates nothing.
+                let elements = elements.iter().filter(|(_, edit)| !edit.set.is_counter());
+                let elements = elements.map(|(name, edit)| {
                     let without = edit.add.iter().map(|(element, _)| *element).collect();
                     let with = edit.remove.clone();
                     (name.clone(), FormerSet::Elements { without, with })
                 });
                 let removed = remove_sets
                     .iter()
+                    .filter(|(_, set)| !set.is_counter())
                     .map(|(name, set)| (name.clone(), FormerSet::Whole(set.clone())));
                 let added = add_sets.keys().map(|name| (name.clone(), FormerSet::Absent));
                 Self::Parts {

@@ -4,6 +4,7 @@
 //! the kernel layer knowing what they are for. `Display` writes what `nft -f` reads.
 
 mod change;
+mod count;
 mod flowtable;
 mod former;
 mod held;
@@ -17,6 +18,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use change::{ChainEdit, FlowtableEdit, SetEdit, TableChange};
+pub use count::{Counted, Counts};
 pub use flowtable::Flowtable;
 pub use former::{Former, FormerSet};
 pub use held::Elements;
@@ -124,10 +126,11 @@ impl Hook {
 }
 
 impl Table {
-    /// How many elements all sets hold.
+    /// How many elements all sets hold but those that are there to count.
     #[must_use]
     pub fn elements(&self) -> usize {
-        self.sets.values().map(|set| set.elements.len()).sum()
+        let sets = self.sets.values().filter(|set| !set.is_counter());
+        sets.map(|set| set.elements.len()).sum()
     }
 }
 

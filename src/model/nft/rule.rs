@@ -29,6 +29,12 @@ pub enum Field {
     L4Proto,
     /// The destination port of the transport header.
     ThDport,
+    /// The source port of the transport header.
+    ThSport,
+    /// The address that the first packet of the packet's connection was sent to, before any translation.
+    CtOriginalDaddr,
+    /// The address that answers of the packet's connection are sent to: what its source is seen as.
+    CtReplyDaddr,
 }
 
 impl Field {
@@ -41,6 +47,9 @@ impl Field {
             Self::IpDaddr => "ip daddr",
             Self::L4Proto => "meta l4proto",
             Self::ThDport => "th dport",
+            Self::ThSport => "th sport",
+            Self::CtOriginalDaddr => "ct original ip daddr",
+            Self::CtReplyDaddr => "ct reply ip daddr",
         }
     }
 }
@@ -49,10 +58,11 @@ impl Field {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Statement {
-    /// Goes on if the field is in the set (or is not, where `negate`).
+    /// Goes on if the fields are in the set (or are not, where `negate`). Where its elements count
+    /// ([`super::Set::counts`]), the one that is found counts the packet.
     InSet {
-        /// The field looked up.
-        field: Field,
+        /// The fields that are looked up, together.
+        key: Vec<Field>,
         /// The set's name.
         set: String,
         /// Whether it must not be in the set.
@@ -81,6 +91,15 @@ pub enum Statement {
     Dnat(NatTarget),
     /// Translates the source; goes on to the next rule where the map has no entry.
     Snat(NatTarget),
+    /// Goes on if the packet goes the way that its connection's first one did; or (`reply`) the other way.
+    Direction {
+        /// Whether against the first one.
+        reply: bool,
+    },
+    /// Goes on if the destination of the packet's connection is translated (`IPS_DST_NAT`).
+    DestinationTranslated,
+    /// Goes on if the source of the packet's connection is translated (`IPS_SRC_NAT`).
+    SourceTranslated,
     /// Ends the chain.
     Return,
     /// What somebody else put into the chain: never desired, and so always a difference.
@@ -122,8 +141,8 @@ impl fmt::Display for Rule {
 impl fmt::Display for Statement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::InSet { field, set, negate } => {
-                write!(f, "{} {}@{set}", field.as_str(), if *negate { "!= " } else { "" })
+            Self::InSet { key, set, negate } => {
+                write!(f, "{} {}@{set}", joined(key), if *negate { "!= " } else { "" })
             }
             Self::InSubnet {
                 field,
@@ -143,10 +162,19 @@ impl fmt::Display for Statement {
             Self::FlowAdd(flowtable) => write!(f, "flow add @{flowtable}"),
             Self::Dnat(target) => write!(f, "dnat {target}"),
             Self::Snat(target) => write!(f, "snat {target}"),
+            Self::Direction { reply: false } => f.write_str("ct direction original"),
+            Self::Direction { reply: true } => f.write_str("ct direction reply"),
+            Self::DestinationTranslated => f.write_str("ct status dnat"),
+            Self::SourceTranslated => f.write_str("ct status snat"),
             Self::Return => f.write_str("return"),
             Self::Foreign(expressions) => write!(f, "# not ours: {expressions}"),
         }
     }
+}
+
+fn joined(key: &[Field]) -> String {
+    let words: Vec<_> = key.iter().map(|field| field.as_str()).collect();
+    words.join(" . ")
 }
 
 impl fmt::Display for NatTarget {
@@ -155,11 +183,7 @@ impl fmt::Display for NatTarget {
         match self {
             Self::Address(address) => write!(f, "to {address}"),
             Self::Map { key, map, port } => {
-                let key = key
-                    .iter()
-                    .map(|field| field.as_str())
-                    .collect::<Vec<_>>()
-                    .join(" . ");
+                let key = joined(key);
                 write!(f, "{}to {key} map @{map}", if *port { "ip " } else { "" })
             }
         }

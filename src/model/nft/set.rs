@@ -95,6 +95,10 @@ pub struct Set {
     /// Whether elements are ranges.
     #[serde(default)]
     pub interval: bool,
+    /// Whether each element counts the packets that it is found for, and their bytes (Linux 5.7). How much that is stands
+    /// in [`super::Counts`], and is never part of a difference.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub counts: bool,
     /// How many elements it was made for, as the kernel says; 0: any number, or not made yet. Two sets are equal whatever
     /// they were made for: only whether all elements fit matters.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -112,9 +116,22 @@ impl Set {
             key: key.to_vec(),
             data: data.to_vec(),
             interval,
+            counts: false,
             size: 0,
             elements: Elements::default(),
         }
+    }
+
+    /// The same, with elements that count.
+    #[must_use]
+    pub fn counting(self) -> Self {
+        Self { counts: true, ..self }
+    }
+
+    /// Whether it is there for nothing but to count.
+    #[must_use]
+    pub fn is_counter(&self) -> bool {
+        self.counts && self.data.is_empty()
     }
 
     /// Whether it can become another one by a change of its elements: it has their type, and room for them.
@@ -124,7 +141,8 @@ impl Set {
     }
 
     fn same_type(&self, other: &Self) -> bool {
-        (&self.key, &self.data, self.interval) == (&other.key, &other.data, other.interval)
+        let kind = |set: &Self| (set.interval, set.counts);
+        (&self.key, &self.data, kind(self)) == (&other.key, &other.data, kind(other))
     }
 
     /// `map` or `set`.
@@ -167,6 +185,9 @@ impl Set {
         writeln!(f)?;
         if self.interval {
             writeln!(f, "\t\tflags interval")?;
+        }
+        if self.counts {
+            writeln!(f, "\t\tcounter")?;
         }
         if !self.elements.is_empty() {
             writeln!(f, "\t\telements = {{")?;

@@ -97,10 +97,8 @@ impl<'t> Translation<'t> {
     fn rule(&self, rule: &Rule, walk: &mut Walk) -> Option<End> {
         for statement in &rule.statements {
             match statement {
-                Statement::InSet { field, set, negate } => {
-                    let is_in = self
-                        .look_up(set, std::slice::from_ref(field), walk.packet)
-                        .is_some();
+                Statement::InSet { key, set, negate } => {
+                    let is_in = self.look_up(set, key, walk.packet).is_some();
                     if is_in == *negate {
                         return None;
                     }
@@ -121,6 +119,9 @@ impl<'t> Translation<'t> {
                     }
                 }
                 Statement::MarkSet(bits) => walk.mark |= bits,
+                // Only first packets are asked about.
+                Statement::Direction { reply: false } => {}
+                Statement::Direction { reply: true } => return None,
                 Statement::Return => return Some(End::Returned),
                 Statement::Dnat(target) => {
                     let (address, port) = self.target(target, walk.packet)?;
@@ -135,7 +136,10 @@ impl<'t> Translation<'t> {
                     return Some(End::Translated);
                 }
                 // What is asked about is a flow's first packet.
-                Statement::Established | Statement::Foreign(_) => return None,
+                Statement::Established
+                | Statement::DestinationTranslated
+                | Statement::SourceTranslated
+                | Statement::Foreign(_) => return None,
                 Statement::FlowAdd(_) => {}
             }
         }
@@ -193,6 +197,8 @@ impl Field {
             Self::IpDaddr => packet.destination.into(),
             Self::L4Proto => packet.protocol.into(),
             Self::ThDport => packet.destination_port?.into(),
+            // They decide no translation, and are not told.
+            Self::ThSport | Self::CtOriginalDaddr | Self::CtReplyDaddr => return None,
         })
     }
 }
@@ -391,7 +397,7 @@ mod tests {
             &[([0xc0a8_0000, 0, 0], [0xc0a8_00ff, 0, 0], [0; 3])],
         );
         let in_set = |field, negate| Statement::InSet {
-            field,
+            key: vec![field],
             set: "inside".to_owned(),
             negate,
         };

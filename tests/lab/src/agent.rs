@@ -168,14 +168,22 @@ impl Daemon {
     ///
     /// # Panics
     /// If it cannot be started.
-    pub fn start(router: &Namespace, mut command: Command, directory: &Path) -> Daemon {
+    pub fn start(router: &Namespace, command: Command, directory: &Path) -> Daemon {
+        Self::start_with(router, command, directory, Stdio::null())
+    }
+
+    /// The same, with something to read from.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn start_with(router: &Namespace, mut command: Command, directory: &Path, stdin: Stdio) -> Daemon {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let file = |kind: &str| directory.join(format!("daemon-{count}.{kind}"));
         let (stdout, stderr) = (file("stdout"), file("stderr"));
         let create = |path: &Path| File::create(path).expect("make a log file");
         command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(create(&stdout))
             .stderr(create(&stderr));
         let (started, child) = mpsc::channel();

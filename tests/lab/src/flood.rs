@@ -25,6 +25,8 @@ const FIRST_SOURCE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
 const FIRST_PORT: u16 = 1024;
 const PORTS: u32 = 60_000;
 const ETHERNET: usize = 14;
+/// Where chance begins.
+const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 /// With it a frame has the 60 bytes that are Ethernet's least.
 const PAYLOAD: [u8; 18] = [0; 18];
 
@@ -80,7 +82,7 @@ impl Flood {
             first_source: FIRST_SOURCE,
             frames: vec![frame; AT_ONCE],
             next: 0,
-            random: 0x9e37_79b9_7f4a_7c15,
+            random: SEED,
         }
     }
 
@@ -127,6 +129,12 @@ impl Flood {
             }
         }
         (sent, start.elapsed())
+    }
+
+    /// Begins again: the same frames follow.
+    pub fn rewind(&mut self) {
+        self.next = 0;
+        self.random = SEED;
     }
 
     /// Gives a frame the next source, and a target.

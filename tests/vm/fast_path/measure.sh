@@ -3,7 +3,8 @@
 # of it in namespaces of the guest, so that what the guest's processors spend is what the packets cost.
 #
 # pktgen in "gen" sends UDP packets of eight flows by a veth, the router (kylin-vr in "router") passes them on by another,
-# and "sink" drops them. WAY: on or off (fast_path), plain (no netfilter), or none: dropped where they come to the router.
+# and "sink" drops them. WAY: on or off (fast_path), counted, plain (no netfilter), or none: dropped where they come to the
+# router.
 set -eu
 
 eip=198.18.0.10
@@ -32,13 +33,14 @@ prepare() {
 	echo 1000000 >/proc/sys/net/core/netdev_max_backlog
 }
 
-# The router anew, with or without its fast path.
+# The router anew, with or without its fast path, and with or without counters.
 configure() {
 	in_ns sink nft flush ruleset
 	in_ns router nft flush ruleset
 	in_ns router conntrack -F >/dev/null 2>&1 || true
 	cat >/run/measure/router.yaml <<-END
 		fast_path: $1
+		counters: $2
 		if_list:
 		  - {ipaddr: 198.18.0.1, prefix: 24, mac: 52:54:84:77:00:01, gateway: 198.18.0.2}
 		  - {ipaddr: 192.168.77.254, prefix: 24, mac: 52:54:84:77:00:02}
@@ -94,12 +96,16 @@ bin() {
 set_up() {
 	case $1 in
 	on | off)
-		configure "$1"
+		configure "$1" false
+		establish $eip
+		;;
+	counted)
+		configure auto true
 		establish $eip
 		;;
 	plain | none)
 		# No hook of ours, nothing tracked.
-		configure off
+		configure off false
 		in_ns router nft flush ruleset
 		sleep 1
 		in_ns gen ping -qc1 -W5 $vm >/dev/null
@@ -114,7 +120,7 @@ set_up() {
 # Sends so many, and waits until all have arrived.
 flood() {
 	case $1 in
-	on | off) to=$eip ;;
+	on | off | counted) to=$eip ;;
 	*) to=$vm ;;
 	esac
 	in_ns gen sh -eu -c '

@@ -130,7 +130,7 @@ fn a_refused_batch_leaves_everything_as_it_was() {
         make(nftables, Some(&router()));
         let mut wrong = router();
         let nowhere = Statement::InSet {
-            field: Field::IpDaddr,
+            key: vec![Field::IpDaddr],
             set: "not_there".into(),
             negate: false,
         };
@@ -268,7 +268,7 @@ fn tens_of_thousands_of_elements_are_one_batch() {
             let table = eips(count);
             nftables.observe().unwrap();
             let create = TableChange::Create(table.clone());
-            let (encode, _) = timed(|| super::super::encode::Batch::new(&create, 1, 1));
+            let (encode, _) = timed(|| super::super::encode::Batch::new(&create, Default::default(), 1, 1));
             let (commit, result) = timed(|| nftables.commit(&create));
             result.unwrap();
             let (observe, seen) = timed(|| nftables.observe().unwrap());

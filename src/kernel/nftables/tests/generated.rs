@@ -8,7 +8,7 @@ use proptest::sample::select;
 
 use super::*;
 
-/// The type of a set: key, data, whether of ranges.
+/// The type of a set: key, data, whether of ranges. Elements of some count.
 type Type = (&'static [FieldType], &'static [FieldType], bool);
 
 const TYPES: &[Type] = &[
@@ -69,14 +69,14 @@ fn any_set() -> impl Strategy<Value = Set> {
 
 /// Tables of one set, all of the same type, with other elements each.
 pub(super) fn sets_of_one_type() -> impl Strategy<Value = Vec<Table>> {
-    select(TYPES).prop_flat_map(|kind| {
-        vec(
-            set_of(kind).prop_map(|set| Table {
-                sets: [("a".to_owned(), set)].into(),
-                ..Table::default()
-            }),
-            2..6,
-        )
+    let sets = select(TYPES).prop_flat_map(|kind| vec(set_of(kind), 2..6));
+    sets.prop_map(|sets| {
+        let counts = sets.iter().any(|set| set.counts);
+        let table = |set: Set| Table {
+            sets: [("a".to_owned(), Set { counts, ..set })].into(),
+            ..Table::default()
+        };
+        sets.into_iter().map(table).collect()
     })
 }
 
@@ -120,8 +120,10 @@ fn set_of((key, data, interval): Type) -> impl Strategy<Value = Set> {
                 .boxed()
         }
     };
-    (keys, vec(tuple(data), 20)).prop_map(move |(keys, values)| {
+    (keys, vec(tuple(data), 20), any::<bool>()).prop_map(move |(keys, values, counts)| {
         let mut set = Set::new(key, data, interval);
+        // Ranges of one field have an element of their own for each end, which the model knows nothing of.
+        set.counts = counts && (!interval || key.len() > 1);
         let empty = data.is_empty();
         let values = values
             .into_iter()
@@ -133,9 +135,13 @@ fn set_of((key, data, interval): Type) -> impl Strategy<Value = Set> {
 
 fn field_type(field: Field) -> FieldType {
     match field {
-        Field::IpSaddr | Field::IpSaddrLastByte | Field::IpDaddr => Address,
+        Field::IpSaddr
+        | Field::IpSaddrLastByte
+        | Field::IpDaddr
+        | Field::CtOriginalDaddr
+        | Field::CtReplyDaddr => Address,
         Field::L4Proto => InetProto,
-        Field::ThDport => InetService,
+        Field::ThDport | Field::ThSport => InetService,
     }
 }
 
@@ -153,6 +159,10 @@ fn statements(sets: &BTreeMap<String, Set>, kind: ChainKind, hook: Hook) -> Vec<
         vec![Statement::MarkHas(0x0100_0000), Statement::Return],
         vec![Statement::MarkSet(0x0000_8000)],
         vec![Statement::Return],
+        vec![Statement::SourceTranslated, Statement::Return],
+        vec![Statement::DestinationTranslated, Statement::Established],
+        vec![Statement::Direction { reply: true }, Statement::Return],
+        vec![Statement::Direction { reply: false }, Statement::MarkSet(2)],
     ];
     // Of whole bytes nft(8) makes other expressions (`statement`).
     for (field, subnet) in [(Field::IpSaddr, "10.1.0.0/17"), (Field::IpDaddr, "10.9.9.8/31")] {
@@ -169,13 +179,22 @@ fn statements(sets: &BTreeMap<String, Set>, kind: ChainKind, hook: Hook) -> Vec<
     for (name, set) in sets {
         let source = name.len() % 2 == 0;
         let mut key: Vec<_> = set.key.iter().map(|field| field_of(*field, source)).collect();
+        if key == [Field::IpSaddr] && set.elements.len() % 3 == 1 && set.data.is_empty() {
+            key = vec![if name.len() == 1 {
+                Field::CtReplyDaddr
+            } else {
+                Field::CtOriginalDaddr
+            }];
+        }
         if key == [Field::IpSaddr] && set.elements.len() % 2 == 1 {
             key = vec![Field::IpSaddrLastByte];
         }
-        if let ([field], []) = (&key[..], &set.data[..]) {
+        // nft(8) has no ports without a protocol.
+        let has_protocol = !key.contains(&Field::ThDport) || key.contains(&Field::L4Proto);
+        if set.data.is_empty() && (key.len() == 1 || has_protocol) {
             for negate in [false, true] {
                 let look = Statement::InSet {
-                    field: *field,
+                    key: key.clone(),
                     set: name.clone(),
                     negate,
                 };

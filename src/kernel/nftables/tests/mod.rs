@@ -1,6 +1,7 @@
 //! Against the kernel we run on and nft(8): root only, each test in a network namespace of its own.
 
 mod batch;
+mod count;
 mod drift;
 mod generated;
 mod random;
@@ -130,7 +131,7 @@ fn router() -> Table {
         port,
     };
     let in_subnets = |field, negate| Statement::InSet {
-        field,
+        key: vec![field],
         set: "vpc_subnets".into(),
         negate,
     };

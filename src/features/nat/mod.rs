@@ -12,6 +12,8 @@
 //!   external address. With a pool, it gets the address of the pool that the last byte of its own one stands for: a map
 //!   with an element for each of the 256, so that a VM is always seen as the same one, and anybody can tell as which.
 
+pub mod counters;
+
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -156,6 +158,9 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
             },
         );
     }
+    if config.counters() {
+        counters::count(&mut table);
+    }
     desired.table = Some(table);
 }
 
@@ -202,7 +207,7 @@ impl Inside {
                 })
                 .collect(),
             Self::Many(_) => vec![Statement::InSet {
-                field,
+                key: vec![field],
                 set: VPC_SUBNETS.to_owned(),
                 negate,
             }],
