@@ -3,6 +3,8 @@
 
 use std::io::IsTerminal;
 
+use super::terminal::{Colour, Terminal};
+
 /// Where a column may begin at the latest, to be one that goes on below.
 const LAST_COLUMN: usize = 30;
 
@@ -18,12 +20,10 @@ pub(super) struct Layout {
 impl Layout {
     /// That of an output; `None`: it is no terminal, or its size is not known.
     pub(super) fn of(output: &impl IsTerminal) -> Option<Layout> {
-        let (width, _) = terminal_size::terminal_size().filter(|_| output.is_terminal())?;
-        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let terminal = Terminal::of(output, Colour::Auto);
         Some(Layout {
-            width: width.0.into(),
-            // https://no-color.org
-            has_colours: set("NO_COLOR").is_none() && set("TERM").as_deref() != Some("dumb"),
+            width: terminal.width.filter(|_| output.is_terminal())?,
+            has_colours: terminal.has_colours,
         })
     }
 

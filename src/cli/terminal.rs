@@ -29,7 +29,12 @@ pub(super) struct Terminal {
 impl Terminal {
     /// Standard output as it is now.
     pub(super) fn now(colour: Colour) -> Self {
-        let is_terminal = io::stdout().is_terminal();
+        Self::of(&io::stdout(), colour)
+    }
+
+    /// An output as it is now.
+    pub(super) fn of(output: &impl IsTerminal, colour: Colour) -> Self {
+        let is_terminal = output.is_terminal();
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let size = terminal_size::terminal_size().filter(|_| is_terminal);
         // COLUMNS says how wide text is to be, also into a pipe.

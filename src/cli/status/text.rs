@@ -12,7 +12,15 @@ use crate::intake::{Kept, Standing};
 use crate::words::printable_lines;
 
 /// What goes first where a table is too wide.
-const DISPENSABLE: [&str; 5] = ["CONNECTIONS", "VM-PORTS", "SIDE", "OUT", "IN"];
+const DISPENSABLE: [&str; 7] = [
+    "CONNECTIONS",
+    "VM-PORTS",
+    "SIDE",
+    "GENERATION",
+    "CONFIGURATION",
+    "OUT",
+    "IN",
+];
 
 impl Status {
     /// The whole page, as a terminal shows it.
