@@ -15,7 +15,7 @@ PACKAGES := gcc g++ libc6-dev make pkg-config libmnl-dev libnftnl-dev libudev-de
 # What the guests of the tests need beside these, and the packages.
 VM_PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs
 
-.PHONY: all build packages demo pictures documents bench test test-vm test-arm soak fuzz fuzz-short lint deny docs install uninstall deb rpm test-packages clean help
+.PHONY: all build packages demo pictures documents bench test test-vm test-arm soak fuzz fuzz-short lint deny promtool alerts docs install uninstall deb rpm test-packages clean help
 
 all: build
 
@@ -34,6 +34,7 @@ help:
 	@echo 'make fuzz     fuzz what reads bytes from outside, MINUTES=$(MINUTES) for each target; see fuzz/README.md'
 	@echo 'make lint     formatting and clippy, warnings as errors'
 	@echo 'make documents  write what the command prints into the documents anew, and docs/pictures (make pictures)'
+	@echo 'make alerts   the alert rules for Prometheus, and their tests'
 	@echo 'make deny     licences, duplicates and sources of dependencies'
 
 # Installs only what dpkg does not have: a second run needs neither network nor root.
@@ -77,9 +78,9 @@ bench: packages
 # need namespaces are left out, and counted as ignored or filtered out. The rpm takes the command that the Debian package
 # has: building it once more, from vendored crates, is `make rpm`.
 test: PACKAGES += $(VM_PACKAGES) rpm systemd
-test: packages lint deny deb
+test: packages lint deny alerts deb
 	@$(MAKE) --no-print-directory rpm BINARY=$(TARGET)/release/kylin-vr
-	@failed=; run() { echo "+ $$*"; "$$@" || failed="$$failed ($$*)"; }; \
+	@export PATH="$(CURDIR)/target/tools/bin:$$PATH"; failed=; run() { echo "+ $$*"; "$$@" || failed="$$failed ($$*)"; }; \
 	if [ "$$(id -u)" = 0 ]; then \
 		run $(CARGO) test --workspace --locked --no-fail-fast; \
 		run fuzz/run.sh 10; \
@@ -138,6 +139,19 @@ deny: packages
 		CARGO_PROFILE_DEV_DEBUG=0 $(CARGO) install --quiet --locked --debug --root target/tools cargo-deny@0.20.2
 	$(CARGO) fetch --quiet --locked
 	PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) deny --offline --log-level error check bans licenses sources
+
+# Prometheus' own checker, out of Debian's package, which would also start a server. Kept in target/tools.
+promtool: packages
+	@command -v promtool >/dev/null || [ -x target/tools/bin/promtool ] || { \
+		mkdir -p target/tools/bin target/tools/prometheus && cd target/tools/prometheus && \
+		apt-get update -qq && apt-get download -qq prometheus 2>/dev/null && dpkg-deb -x prometheus_*.deb . && \
+		mv usr/bin/promtool ../bin/ && cd .. && rm -r prometheus; \
+	} || echo 'promtool cannot be had here: alerts and metrics are not checked by it'
+
+# The alert rules, and their tests.
+alerts: promtool
+	@export PATH="$(CURDIR)/target/tools/bin:$$PATH"; ! command -v promtool >/dev/null || { cd packaging/monitoring && \
+		promtool check rules alerts.yaml && promtool test rules test.yaml; }
 
 # Manual pages, completions and the file's schema, from the command's own definition. A program of this machine, also in a cross build.
 docs:

@@ -163,7 +163,8 @@ fn statement(bytes: &mut Unstructured<'_>) -> Result<Statement> {
         4 => Statement::Snat(target(bytes)?),
         5 => Statement::InSubnet {
             field: field(bytes)?,
-            subnet: Ipv4Net::new_assert(bytes.arbitrary::<u32>()?.into(), bytes.int_in_range(0..=32)?).trunc(),
+            subnet: Ipv4Net::new_assert(bytes.arbitrary::<u32>()?.into(), bytes.int_in_range(0..=32)?)
+                .trunc(),
             negate: bytes.arbitrary()?,
         },
         10 => Statement::Direction {
