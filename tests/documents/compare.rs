@@ -19,6 +19,7 @@ static VARIES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"  \d+\.\d\d s$", "  N s"),
         // As many as the memory allows.
         (r"of \d+ flows are tracked", "of N flows are tracked"),
+        (r"of \d+ tracked$", "of N tracked"),
     ];
     let compiled = patterns.map(|(pattern, form)| (Regex::new(pattern).expect("a pattern"), form));
     compiled.into()

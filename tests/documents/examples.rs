@@ -7,13 +7,14 @@ use crate::markdown::{Block, Document};
 use crate::shell::Shell;
 
 /// The documents.
-pub const DOCUMENTS: [&str; 7] = [
+pub const DOCUMENTS: [&str; 8] = [
     "README.md",
     "docs/install.md",
     "docs/tutorial.md",
     "docs/operations.md",
     "docs/reference.md",
     "docs/troubleshooting.md",
+    "docs/faults.md",
     "packaging/README.md",
 ];
 
