@@ -37,10 +37,7 @@ pub(super) fn lost(context: &Context, last: &[u8], new: &Config) -> Option<Strin
     if lost.is_empty() {
         return None;
     }
-    tracing::warn!(
-        changes = lost.join("; "),
-        "a reload undoes what was changed by hand"
-    );
+    tracing::warn!("a reload undoes what was changed by hand: {}", lost.join("; "));
     let named = lost.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
     let more = lost.len().checked_sub(NAMED).filter(|more| *more > 0);
     let more = more.map(|more| format!("; {more} more")).unwrap_or_default();

@@ -27,7 +27,7 @@ pub(super) fn run(context: &Context, text_of: Option<usize>) -> ExitCode {
         if context.json {
             match serde_json::to_string_pretty(&history) {
                 Ok(text) => print(&(text + "\n")),
-                Err(error) => tracing::error!(%error, "history"),
+                Err(error) => tracing::error!("history: {error}"),
             }
         } else {
             print(&text(&history));

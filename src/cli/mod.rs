@@ -288,7 +288,7 @@ pub fn main_with(
             return match kernel::send_announcements(io::stdin().lock()) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
-                    tracing::error!(%error, "gratuitous ARP");
+                    tracing::error!("gratuitous ARP: {error}");
                     ExitCode::from(exit::OTHER)
                 }
             };
@@ -383,7 +383,14 @@ fn log_to_stderr(verbose: u8) {
         .with_ansi(io::stderr().is_terminal())
         .with_target(false);
     if in_journal {
-        builder.without_time().finish().with(filter).init();
+        // With the fields of each event beside its text (`journalctl KYLIN_VR_COMMAND=reload`), and its own level.
+        match tracing_journald::layer() {
+            Ok(journal) => {
+                let journal = journal.with_field_prefix(Some("KYLIN_VR".to_owned()));
+                tracing_subscriber::registry().with(journal).with(filter).init();
+            }
+            Err(_) => builder.without_time().finish().with(filter).init(),
+        }
     } else {
         builder.finish().with(filter).init();
     }

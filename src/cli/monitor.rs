@@ -43,8 +43,8 @@ pub(super) fn run(mut context: Context) -> ExitCode {
         Err(error) => {
             // The router's work is more than its being watched.
             tracing::warn!(
-                error = plain(&error),
-                "serve metrics on the sockets that were handed over"
+                "serve metrics on the sockets that were handed over: {}",
+                plain(&error)
             );
             None
         }
@@ -77,7 +77,7 @@ impl monitor::Work for Work {
         if let Err(error) = self.context.state.keep_tally(&self.tally)
             && is_first
         {
-            tracing::warn!(error = plain(&error), "keep what the monitor did");
+            tracing::warn!("keep what the monitor did: {}", plain(&error));
         }
         seen
     }
@@ -98,7 +98,8 @@ fn look(context: &Context, memory: &mut Memory, cause: Cause) -> Look {
     match (outcome, cause) {
         (monitor::Outcome::Changed, Cause::Drift) => tracing::warn!(
             changes = report.changes.count(),
-            "put right what something else had changed"
+            "put right what something else had changed: {}",
+            count(report.changes.count(), "change")
         ),
         (monitor::Outcome::Failed, _) => tracing::error!("{}", report.message),
         _ => {}

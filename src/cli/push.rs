@@ -149,7 +149,7 @@ pub(super) fn run(context: &Context, options: &Options) -> ExitCode {
     let job = options.job(context, text);
     let mut progress = Progress::new(targets.len(), context.json);
     let outcomes = many::push_all(&targets, &job, options.parallel.into(), &stop, |outcome| {
-        tracing::info!(target = %outcome.target, exit_code = outcome.exit_code(), "pushed");
+        tracing::info!(exit_code = outcome.exit_code(), "pushed to {}", outcome.target);
         progress.ended(outcome);
     });
     progress.clear();
@@ -233,7 +233,7 @@ impl<'o> Entry<'o> {
 fn print_json(entries: &[Entry]) {
     match serde_json::to_string_pretty(entries) {
         Ok(text) => print(&(text + "\n")),
-        Err(error) => tracing::error!(%error, "report"),
+        Err(error) => tracing::error!("report: {error}"),
     }
 }
 

@@ -184,7 +184,7 @@ impl Report {
         if json {
             match serde_json::to_string_pretty(self) {
                 Ok(text) => print(&(text + "\n")),
-                Err(error) => tracing::error!(%error, "report"),
+                Err(error) => tracing::error!("report: {error}"),
             }
         } else {
             complain_report(&self.complaints());

@@ -211,7 +211,7 @@ pub(super) fn apply_on(
     let reconciled = match reconciled {
         Ok(reconciled) => reconciled,
         Err(error) => {
-            tracing::error!(%error, "not applied");
+            tracing::error!(command, "not applied: {error}");
             return match error {
                 reconcile::Error::Failed { failed, left_over } => {
                     record::failed(context, job, &failed);
@@ -262,7 +262,8 @@ pub(super) fn apply_on(
     if report.flows_ended > 0 {
         tracing::info!(
             flows = report.flows_ended,
-            "ended flows whose translation changed"
+            "{} ended, whose translation changed",
+            count(report.flows_ended, "flow")
         );
     }
     if is_changed {
@@ -278,10 +279,10 @@ pub(super) fn apply_on(
         }
         tracing::info!(
             command,
-            source,
             changes,
             pending = report.pending.len(),
-            "applied"
+            "applied {} of {source}{pending}",
+            count(changes, "change")
         );
     }
     let notes = timed("history", || record.end(context, job, &report));

@@ -63,7 +63,7 @@ fn boot(context: &Context, lock: &Lock, wait: Duration) -> Report {
         Some(_) => "the file is refused: the last good configuration of this VM takes its place",
         None => "the file is refused, and there is no earlier one of this VM: nothing was done",
     };
-    tracing::error!(source = name, errors = refusal.problems.len(), note);
+    tracing::error!(errors = refusal.problems.len(), "{name}: {note}");
     let mut report = match config {
         Some(config) => {
             let job = Job {

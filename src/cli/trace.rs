@@ -84,7 +84,7 @@ pub(super) fn run(context: &Context, options: &Options) -> ExitCode {
             if context.json {
                 match serde_json::to_string_pretty(&document) {
                     Ok(text) => print(&(text + "\n")),
-                    Err(error) => tracing::error!(%error, "trace"),
+                    Err(error) => tracing::error!("trace: {error}"),
                 }
             } else {
                 say_report(&document.text());

@@ -159,14 +159,14 @@ pub(super) fn settle(context: &Context, lock: &Lock) -> Option<Report> {
         let report = take_back(context, lock, &open.window);
         match report.exit_code {
             0 => tracing::warn!("{}", report.message),
-            _ => tracing::error!(failed = report.failed.join("; "), "{}", report.message),
+            _ => tracing::error!("{}: {}", report.message, report.failed.join("; ")),
         }
         return Some(report);
     }
     // A monitor waits itself.
     let is_watched = lock::present(context.state.runtime(), lock::MONITOR).is_some();
     if !is_watched && let Err(error) = watch_over(context) {
-        tracing::error!(error = plain(&error), "start the process that takes back");
+        tracing::error!("start the process that takes back: {}", plain(&error));
     }
     None
 }
@@ -305,8 +305,12 @@ pub(super) fn confirm(context: &Context, _lock: &Lock) -> Result<Option<Unconfir
     context.state.close_window().map_err(fail)?;
     if let Err(error) = context.state.settle_history(Standing::Confirmed) {
         // It is confirmed all the same, and the history says so by what is in force.
-        tracing::warn!(error = plain(&error), "the history");
+        tracing::warn!("the history: {}", plain(&error));
     }
-    tracing::info!(configuration = open.window.waiting, "confirmed");
+    tracing::info!(
+        configuration = open.window.waiting,
+        "{} is confirmed",
+        short(&open.window.waiting)
+    );
     Ok(Some(open.window))
 }

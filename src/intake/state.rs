@@ -159,8 +159,8 @@ impl State {
         let owned = serde_json::from_slice(&text);
         if let Err(error) = &owned {
             tracing::warn!(
-                error = &*error.to_string(),
-                "{} is damaged and of no use: links and sysctls that were changed before it was cannot be given back as they were",
+                "{} is damaged and of no use ({error}): links and sysctls that were changed before it was cannot be given back \
+                 as they were",
                 self.owned_path().display()
             );
         }

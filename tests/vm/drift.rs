@@ -47,6 +47,18 @@ pub fn what_others_undo_is_put_right(bench: &Bench) {
     configure(&machine, &full());
     machine.sh("nft flush ruleset");
     agrees(&machine);
+    // By its field, at its level, with a text that says it all.
+    let journal = |filter: &str| machine.sh(&format!("journalctl -b --no-pager -t kylin-vr {filter}"));
+    let applied = journal("KYLIN_VR_COMMAND=monitor");
+    assert!(
+        applied.contains(" of the last accepted configuration"),
+        "{applied}"
+    );
+    let warnings = journal("-p warning");
+    assert!(
+        warnings.contains("put right what something else had changed: ") && !warnings.contains("applied "),
+        "{warnings}"
+    );
     rows::check_briefly(&vpc, &machine);
 }
 

@@ -55,7 +55,7 @@ pub(super) fn run<T: Serialize>(
         };
         match serde_json::to_string_pretty(&listing) {
             Ok(text) => print(&(text + "\n")),
-            Err(error) => tracing::error!(%error, "list"),
+            Err(error) => tracing::error!("list: {error}"),
         }
         return ExitCode::SUCCESS;
     }

@@ -118,7 +118,7 @@ pub(super) fn run(context: &Context, options: &Options) -> ExitCode {
             if context.json {
                 match serde_json::to_string_pretty(&status) {
                     Ok(text) => print(&(text + "\n")),
-                    Err(error) => tracing::error!(%error, "status"),
+                    Err(error) => tracing::error!("status: {error}"),
                 }
             } else {
                 print(&status.page(options, Terminal::now(options.color)));

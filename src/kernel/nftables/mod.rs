@@ -156,7 +156,7 @@ impl Nftables {
         let seen = self.seen.take();
         // Packets that go by from here to the batch are not counted.
         let counts = self.counts_of(change.recounted()).unwrap_or_else(|error| {
-            tracing::warn!(%error, "what was counted until now is lost");
+            tracing::warn!("what was counted until now is lost: {error}");
             Counts::new()
         });
         let all = sysctl::release() < (5, 13);
