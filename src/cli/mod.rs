@@ -37,6 +37,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::format;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -362,6 +363,17 @@ fn directories(variable: impl Fn(&str) -> Option<OsString>) -> (PathBuf, PathBuf
     }
 }
 
+/// Fields that repeat what the text says.
+const TO_FILTER_BY: [&str; 7] = [
+    "changes",
+    "command",
+    "configuration",
+    "errors",
+    "exit_code",
+    "flows",
+    "pending",
+];
+
 /// To the journal under systemd (its stream is standard error) what is done; to people only what is wrong: they
 /// read the report.
 fn log_to_stderr(verbose: u8) {
@@ -381,7 +393,12 @@ fn log_to_stderr(verbose: u8) {
         .with_max_level(LevelFilter::TRACE)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
-        .with_target(false);
+        .with_target(false)
+        .fmt_fields(format::debug_fn(|out, field, value| match field.name() {
+            "message" => write!(out, "{value:?}"),
+            name if TO_FILTER_BY.contains(&name) => Ok(()),
+            name => write!(out, " {name}={value:?}"),
+        }));
     if in_journal {
         // With the fields of each event beside its text (`journalctl KYLIN_VR_COMMAND=reload`), and its own level.
         match tracing_journald::layer() {
