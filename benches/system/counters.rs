@@ -8,7 +8,7 @@ use nix::time::{ClockId, clock_gettime};
 use crate::Bench;
 use crate::command::{Agent, run};
 use crate::result::{Bound, median, short};
-use crate::site::{Site, config, eip_targets, entries, mixed_config, mixed_targets};
+use crate::site::{Site, UNCOUNTED, config, eip_targets, entries, mixed_config, mixed_targets};
 
 const GROUP: &str = "8 counters";
 /// So many flows are sent again and again as known ones.
@@ -31,7 +31,7 @@ impl Way {
         };
         let site = Site::new();
         let agent = Agent::new("counters");
-        agent.write(&(text + &format!("counters: {counters}\n")));
+        agent.write(&text.replace(UNCOUNTED, &format!("counters: {counters}\n")));
         run(&site.router, agent.command(&["reload"]));
         site.set_neighbours(count);
         let flood = site.flood(targets);
