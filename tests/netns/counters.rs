@@ -164,26 +164,37 @@ pub fn a_long_range_is_counted_as_one() {
   - {eip: 10.90.2.248, protocol: udp, port: 4000, end_port: 4999, vm-port: 4000, vm-ip: 192.168.101.11}
   - {eip: 10.90.2.248, protocol: tcp, port: 22, vm-port: 2222, vm-ip: 192.168.101.11}
   - {eip: 10.90.2.249, protocol: udp, port: 5000, end_port: 5999, vm-port: 5000, vm-ip: 192.168.101.11}
+  - {eip: 10.90.2.247, protocol: udp, port: 6000, end_port: 6999, vm-port: 7000, vm-ip: 192.168.101.11}
+  - {eip: 10.90.2.248, protocol: udp, port: 8000, end_port: 8999, vm-port: 9000, vm-ip: 192.168.101.11}
 ";
     let vpc = vpc_with(&(full() + beside));
     let forward = |number: usize| format!("port_forward_list[{number}]");
-    let send = |to: &str, port: u16, times: u64| {
+    let send_shifted = |to: &str, port: u16, by: u16, times: u64| {
         for _ in 0..times {
-            let outcome = vpc.probe(&vpc.client, Udp, &format!("{to}:{port}"), &[port]);
+            let outcome = vpc.probe(&vpc.client, Udp, &format!("{to}:{port}"), &[port + by]);
             assert!(outcome.to_string().contains("sees"), "{to}:{port}: {outcome}");
         }
     };
+    let send = |to, port, times| send_shifted(to, port, 0, times);
     let first = 6;
     send("10.90.2.252", 1000, 1);
     send("10.90.2.252", 1500, 1);
     send("10.90.2.252", 3999, 3);
     send("10.90.2.248", 4321, 4);
     send("10.90.2.249", 5999, 5);
-    let expected = [2, 3, 4, 0, 5];
+    send_shifted("10.90.2.247", 6000, 1000, 1);
+    send_shifted("10.90.2.247", 6999, 1000, 2);
+    send_shifted("10.90.2.248", 8500, 1000, 2);
+    let expected = [2, 3, 4, 0, 5, 3, 2];
     for (number, packets) in expected.into_iter().enumerate() {
         let counted = counts(&vpc, &forward(first + number));
         assert_eq!(counted, [packets, packets, packets, 0], "{number}");
     }
+    // A port that is shifted has an element to be translated by, and none to be counted by.
+    let listed = vpc.router.nft("list table ip kylin_vr");
+    let counted = listed.split("count_forward_in").nth(1).unwrap();
+    let counted = counted.split('}').next().unwrap();
+    assert!(!counted.contains(". 6500"), "{counted}");
     let range = forward(3);
     for port in [20_000, 25_000, 39_999] {
         let outcome = vpc.probe(&vpc.client, Tcp, &format!("10.90.2.253:{port}"), &[port]);

@@ -59,20 +59,21 @@ struct Sets {
     from: &'static str,
 }
 
-/// Adds to the table what counts.
-pub(super) fn count(table: &mut Table) {
+/// Adds to the table what counts. `shifted` are the long ranges whose ports the table has one by one: what counts needs no
+/// element a port, of which each costs the kernel some kilobytes while it tells a monitor of it.
+pub(super) fn count(table: &mut Table, shifted: &[Element]) {
     for map in [EIP_TO_VM, VM_TO_EIP, FORWARD, FORWARD_RANGE] {
         if let Some(map) = table.sets.get_mut(map) {
             map.counts = true;
         }
     }
     let (mut before, mut after, mut last) = (Vec::new(), Vec::new(), Vec::new());
-    if let Some(keys) = keys(table, EIP_TO_VM) {
+    if let Some(keys) = keys(table, EIP_TO_VM, &[]) {
         (after, last) = of_eips_after_nat();
         add(table, &EIPS, keys);
     }
-    let forwards = keys(table, FORWARD).map(|keys| (FORWARDS, keys));
-    let (alone, shared) = ranges(table);
+    let forwards = keys(table, FORWARD, shifted).map(|keys| (FORWARDS, keys));
+    let (alone, shared) = ranges(table, forwards.as_ref().map(|(_, keys)| keys), shifted);
     let shared = (!shared.elements.is_empty()).then_some((SHARED_RANGES, shared));
     let forwards: Vec<(Sets, Set)> = forwards.into_iter().chain(shared).collect();
     let is_forwarded = |key, negate| Statement::InSet {
@@ -184,31 +185,36 @@ fn look(key: &[Field], set: &str) -> Statement {
     }
 }
 
-/// A counting set with the keys of a map; `None` if that has none.
-fn keys(table: &Table, map: &str) -> Option<Set> {
-    let map = table.sets.get(map).filter(|map| !map.elements.is_empty())?;
+/// A counting set with the keys of a map that are in none of these ranges; `None` if there are none.
+fn keys(table: &Table, map: &str, without: &[Element]) -> Option<Set> {
+    let map = table.sets.get(map)?;
+    let without: BTreeMap<Tuple, Tuple> = without.iter().map(|range| (range.first, range.last)).collect();
+    let is_without = |key: Tuple| {
+        let range = without.range(..=key).next_back();
+        range.is_some_and(|(_, last)| key <= *last)
+    };
     let mut keys = Set::new(&map.key, &[], map.interval).counting();
-    let elements = map.elements.keys();
+    let elements = map.elements.keys().filter(|element| !is_without(element.first));
     keys.elements = elements.map(|element| (*element, Tuple::default())).collect();
-    Some(keys)
+    (!keys.elements.is_empty()).then_some(keys)
 }
 
 /// The keys of long ranges. Nothing else is forwarded of the address and protocol of the first ones, so what is translated
 /// there is theirs, whatever its port: no look-up among ranges is needed, which costs several times one in a hash.
-fn ranges(table: &Table) -> (Set, Set) {
+fn ranges(table: &Table, forwards: Option<&Set>, shifted: &[Element]) -> (Set, Set) {
     use FieldType::{InetProto, InetService, Ipv4Addr};
     let mut alone = Set::new(&[Ipv4Addr, InetProto], &[], false).counting();
     let mut shared = Set::new(&[Ipv4Addr, InetProto, InetService], &[], true).counting();
-    let elements = |map: &str| {
-        let map = table.sets.get(map).into_iter();
-        map.flat_map(|map| map.elements.keys().copied())
-    };
-    let forwarded: BTreeSet<u32> = elements(FORWARD).map(|element| element.first.0[0]).collect();
+    let forwarded = forwards.into_iter().flat_map(|set| set.elements.keys());
+    let forwarded: BTreeSet<u32> = forwarded.map(|element| element.first.0[0]).collect();
+    let kept = table.sets.get(FORWARD_RANGE).into_iter();
+    let kept = kept.flat_map(|map| map.elements.keys());
+    let all: Vec<Element> = kept.chain(shifted).copied().collect();
     let mut number: BTreeMap<Tuple, u32> = BTreeMap::new();
-    for element in elements(FORWARD_RANGE) {
+    for element in &all {
         *number.entry(address_and_protocol(element.first)).or_default() += 1;
     }
-    for element in elements(FORWARD_RANGE) {
+    for element in all {
         let key = address_and_protocol(element.first);
         if number[&key] == 1 && !forwarded.contains(&element.first.0[0]) {
             alone.elements.insert(Element::key(key), Tuple::default());
@@ -265,17 +271,23 @@ pub fn of_eips(counts: &Counts, entries: &[Eip]) -> Vec<Traffic> {
 #[must_use]
 pub fn of_forward(counts: &Counts, entry: &Forward) -> Traffic {
     let key = |port| super::outside(entry, port);
-    if super::is_long_range(entry) {
-        // One element, told by its first key, and one of both kinds of sets.
+    if super::is_long(entry) {
+        // One element, told by its first key, of one of both kinds of sets.
         let (first, pair) = (key(entry.port), address_and_protocol(key(entry.port)));
-        let alone = traffic(counts, FORWARD_RANGE, &RANGES, pair, pair);
-        let shared = traffic(counts, FORWARD_RANGE, &SHARED_RANGES, first, first);
+        let (map, last) = if super::is_long_range(entry) {
+            (FORWARD_RANGE, first)
+        } else {
+            (FORWARD, key(entry.end_port))
+        };
+        let alone = traffic(counts, map, &RANGES, pair, pair);
+        let shared = traffic(counts, map, &SHARED_RANGES, first, first);
         Traffic {
             packets_in: alone.packets_in + shared.packets_in,
             bytes_in: alone.bytes_in + shared.bytes_in,
             packets_out: alone.packets_out + shared.packets_out,
             bytes_out: alone.bytes_out + shared.bytes_out,
-            ..shared
+            connections_in: sum(counts, map, first, last).packets,
+            connections_out: 0,
         }
     } else {
         traffic(counts, FORWARD, &FORWARDS, key(entry.port), key(entry.end_port))

@@ -68,12 +68,14 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
         false,
     );
     let mut ranges = Set::new(&[Ipv4Addr, InetProto, InetService], &[Ipv4Addr], true);
+    let mut shifted = Vec::new();
     let is_mapped = |entry: &&Forward| eip_to_vm.elements.contains_key(&Element::key(entry.eip));
     for entry in config.forwards().iter().filter(|entry| !is_mapped(entry)) {
         if is_long_range(entry) {
             ranges.elements.extend([range_element(entry)]);
         } else {
             forward.elements.extend(port_elements(entry));
+            shifted.extend(is_long(entry).then(|| range_element(entry).0));
         }
     }
 
@@ -159,7 +161,7 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
         );
     }
     if config.counters() {
-        counters::count(&mut table);
+        counters::count(&mut table, &shifted);
     }
     desired.table = Some(table);
 }
@@ -247,7 +249,11 @@ fn holds(observed: &Observed, set: &str, element: Element, value: Tuple) -> bool
 }
 
 fn is_long_range(entry: &Forward) -> bool {
-    entry.keeps_ports() && entry.ports() >= LONG_RANGE
+    entry.keeps_ports() && is_long(entry)
+}
+
+fn is_long(entry: &Forward) -> bool {
+    entry.ports() >= LONG_RANGE
 }
 
 fn range_element(entry: &Forward) -> (Element, Tuple) {
