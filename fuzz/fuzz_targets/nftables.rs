@@ -3,11 +3,13 @@
 
 #![no_main]
 
+use std::collections::BTreeSet;
+
 use arbitrary::Unstructured;
 use kylin_vr::kernel::fuzz::nftables;
 use kylin_vr::kernel::{Fake, Kernel};
-use kylin_vr::model::Observed;
 use kylin_vr::model::nft::{Table, TableChange};
+use kylin_vr::model::{Link, LinkIndex, LinkName, Observed};
 use kylin_vr::plan::Operation;
 use kylin_vr_fuzz::{assert_told, tables};
 use libfuzzer_sys::fuzz_target;
@@ -57,7 +59,22 @@ fn round_trip(bytes: &mut Unstructured<'_>) -> arbitrary::Result<()> {
         return Ok(());
     };
     nftables::write(&change).expect("a valid change can be written");
+    // The kernel takes a flowtable only on links that are there.
+    let devices =
+        [&one, &other].map(|table| table.flowtables.values().flat_map(|flowtable| &flowtable.devices));
+    let names: BTreeSet<&LinkName> = devices.into_iter().flatten().collect();
+    let links = names.into_iter().zip(1..).map(|(name, index)| Link {
+        index: LinkIndex(index),
+        name: name.clone(),
+        id: None,
+        up: true,
+        stacked: false,
+        ipv6_in_use: false,
+        udev_pending: false,
+    });
     let mut kernel = Fake::new(Observed {
+        links: links.collect(),
+        flowtables: Some(true),
         table: Some(std::sync::Arc::new(one.clone())),
         ..Observed::default()
     });

@@ -162,7 +162,7 @@ fn statement(bytes: &mut Unstructured<'_>) -> Result<Statement> {
         3 => Statement::Dnat(target(bytes)?),
         4 => Statement::Snat(target(bytes)?),
         5 => Statement::InSubnet {
-            field: field(bytes)?,
+            field: *bytes.choose(&[Field::IpSaddr, Field::IpDaddr])?,
             subnet: Ipv4Net::new_assert(bytes.arbitrary::<u32>()?.into(), bytes.int_in_range(0..=32)?)
                 .trunc(),
             negate: bytes.arbitrary()?,

@@ -144,7 +144,7 @@ pub(super) fn check(reader: &mut Reader<'_>, root: &Located<'_>, mut lists: List
         forwards: forwards.into_values(),
         snat_pool: snat_pool.into_values(),
         ipv6: ipv6.is_some_and(|ipv6| ipv6.value),
-        is_uncounted: counters.is_some_and(|counters| !counters.value),
+        counters: counters.map(|counters| counters.value),
         conntrack: conntrack.map(|conntrack| conntrack.value).unwrap_or_default(),
         conntrack_max: conntrack_max.map(|most| most.value).unwrap_or_default(),
         fast_path: fast_path.map(|mode| mode.value).unwrap_or_default(),

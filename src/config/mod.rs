@@ -43,7 +43,7 @@ pub struct Config {
     ipv6: bool,
     conntrack: Conntrack,
     /// So that the default, an empty file's, counts.
-    is_uncounted: bool,
+    counters: Option<bool>,
     conntrack_max: ConntrackMax,
     fast_path: FastPathMode,
     generation: Option<Generation>,
@@ -195,6 +195,9 @@ impl Parsed {
     }
 }
 
+/// How many elastic IPs and forwards are counted where the file does not say whether any are.
+pub const MOST_COUNTED: usize = 1_024;
+
 impl Config {
     /// Reads and checks a file's text. An empty one is valid.
     #[must_use]
@@ -262,10 +265,19 @@ impl Config {
         self.conntrack
     }
 
-    /// Whether packets, bytes and connections are counted by elastic IP and forward.
+    /// Whether packets, bytes and connections are counted by elastic IP and forward: as the file says, else where it has no
+    /// more than [`MOST_COUNTED`] of these. Each counter is an element more to load and to look at, and the kernel builds a
+    /// message of some kilobytes for each while a monitor listens: with ten thousand, a small VM would have no room for that.
     #[must_use]
     pub fn counters(&self) -> bool {
-        !self.is_uncounted
+        self.counters
+            .unwrap_or(self.eips.len() + self.forwards.len() <= MOST_COUNTED)
+    }
+
+    /// Whether nothing is counted only since there are so many entries.
+    #[must_use]
+    pub fn has_too_many_to_count(&self) -> bool {
+        self.counters.is_none() && !self.counters()
     }
 
     /// How many flows the kernel may track.

@@ -84,7 +84,7 @@ fn property(key: &str) -> Option<Value> {
             json!([{ "type": "boolean" }, { "enum": ["true", "false"] }]),
         ),
         "counters" => described(
-            "true (the default) counts packets, bytes and connections by elastic IP and by forward, false counts nothing",
+            "true counts packets, bytes and connections by elastic IP and by forward, false nothing; by default up to 1,024 of these are counted",
             json!([{ "type": "boolean" }, { "enum": ["true", "false"] }]),
         ),
         "conntrack" => described(

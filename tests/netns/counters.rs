@@ -246,7 +246,11 @@ pub fn a_table_that_is_replaced_keeps_what_was_counted() {
         format!("  - {{eip: 10.91.{high}.{low}, vm-ip: 192.168.101.{low}}}\n")
     };
     let entries: String = (0..5_000).map(entry).collect();
-    let more = full().replace("port_forward_list:", &(entries + "port_forward_list:"));
+    // So many are counted only where the file asks for it.
+    let more = full().replace(
+        "port_forward_list:",
+        &(entries + "counters: true\nport_forward_list:"),
+    );
     vpc.write_config(&more);
     let reload = vpc.kylin_vr(&["reload"]);
     let replaced = "~ nft      table ip kylin_vr (";

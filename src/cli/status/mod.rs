@@ -31,6 +31,8 @@ use held::PortsStatus;
 
 /// So many of the newest entries of the history are shown.
 const NEWEST: usize = 5;
+const TOO_MANY: &str = "packets and connections are not counted: the file has more than 1024 elastic IPs and forwards \
+                        (`counters: true` counts them all the same, `counters: false` ends this note)";
 
 /// What to show of it, and how.
 #[derive(Debug, clap::Args)]
@@ -184,6 +186,9 @@ pub(super) fn look(context: &Context, most: Option<u64>) -> Result<Status, Strin
     let mut plan = diff(&desired, &observed, &owned);
     if config.counters() && owned.lacks_counters {
         plan.notes.push(UNCOUNTED.to_owned());
+    }
+    if config.has_too_many_to_count() {
+        plan.notes.push(TOO_MANY.to_owned());
     }
     let differences: Vec<Line> = plan.operations.iter().flat_map(Operation::lines).collect();
 
