@@ -288,3 +288,25 @@ fn how_many_flows_are_tracked_is_by_the_memory_unless_the_file_says_otherwise() 
         assert_eq!(parse(text).conntrack_max(), expected, "{text}");
     }
 }
+
+#[test]
+fn many_entries_are_counted_only_where_the_file_asks_for_it() {
+    let file = |eips: usize, more: &str| {
+        let entry = |n: usize| {
+            format!(
+                "- {{eip: 10.90.{}.{}, vm-ip: 192.168.{}.{}}}\n",
+                n / 250,
+                n % 250 + 1,
+                n / 250,
+                n % 250 + 1
+            )
+        };
+        let text = format!("{more}eip_list:\n{}", (0..eips).map(entry).collect::<String>());
+        let config = Config::parse(text.as_bytes()).config.unwrap();
+        (config.counters(), config.has_too_many_to_count())
+    };
+    assert_eq!(file(super::MOST_COUNTED, ""), (true, false));
+    assert_eq!(file(super::MOST_COUNTED + 1, ""), (false, true));
+    assert_eq!(file(super::MOST_COUNTED + 1, "counters: true\n"), (true, false));
+    assert_eq!(file(1, "counters: false\n"), (false, false));
+}
