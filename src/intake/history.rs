@@ -114,6 +114,18 @@ pub struct Kept {
     bytes: u64,
 }
 
+#[cfg(test)]
+impl Kept {
+    pub(crate) fn of(file: u64, entry: Entry) -> Self {
+        Self {
+            file,
+            back: None,
+            entry,
+            bytes: 0,
+        }
+    }
+}
+
 /// What is kept, the newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct History {

@@ -141,6 +141,7 @@ fn main() -> ExitCode {
               the_dashboard_and_the_alerts_ask_for_metrics_that_there_are,
               status_names_what_is_wrong_and_what_to_do,
               status_shows_what_is_asked_for_in_the_width_that_there_is,
+              status_says_since_when_each_entry_is_as_it_is,
               status_is_refreshed_in_place_and_leaves_the_terminal_as_it_was;
         counters: known_traffic_is_counted_to_the_packet_before_and_after_reloads,
               what_goes_and_comes_again_starts_at_nothing,

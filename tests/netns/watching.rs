@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use lab::{Nic, Vpc};
 use prometheus_parse::{Sample, Scrape, Value};
@@ -274,6 +276,43 @@ pub fn status_shows_what_is_asked_for_in_the_width_that_there_is() {
             "{width}:\n{text}"
         );
     }
+}
+
+pub fn status_says_since_when_each_entry_is_as_it_is() {
+    let vpc = vpc_with(NOTE);
+    let status = || -> serde_json::Value {
+        let run = vpc.kylin_vr(&["status", "--json"]);
+        serde_json::from_str(&run.stdout).unwrap()
+    };
+    let first = status()["history"][0]["when"].clone();
+    // A second is the least that two of them differ by.
+    thread::sleep(Duration::from_millis(1100));
+    vpc.reload_ok(&NOTE.replace("vm-ip: 192.168.100.190", "vm-ip: 192.168.100.195"));
+    thread::sleep(Duration::from_millis(1100));
+    vpc.reload_ok(&(NOTE.replace("vm-ip: 192.168.100.190", "vm-ip: 192.168.100.195") + "# a word\n"));
+    let document = status();
+    let second = document["history"][1]["when"].clone();
+    let (mut moved, mut others) = (0, 0);
+    for list in ["interfaces", "elastic_ips", "forwards"] {
+        for entry in document[list].as_array().unwrap() {
+            let is_moved = entry["vm-ip"] == "192.168.100.195";
+            let when = if is_moved { &second } else { &first };
+            assert_eq!(entry["changed"]["when"], *when, "{entry}");
+            assert_eq!(entry["changed"]["or_before"], false, "{entry}");
+            *(if is_moved { &mut moved } else { &mut others }) += 1;
+        }
+    }
+    assert!(moved > 0 && others > moved, "{moved} {others}");
+    // In words: the very time that `Last changes` has.
+    let page = vpc.kylin_vr(&["status"]).stdout;
+    let of_vm: Vec<&str> = page
+        .lines()
+        .filter(|line| line.contains(" 192.168.100.195 "))
+        .collect();
+    assert!(
+        !of_vm.is_empty() && of_vm.iter().all(|line| line.ends_with(second.as_str().unwrap())),
+        "{page}"
+    );
 }
 
 pub fn status_is_refreshed_in_place_and_leaves_the_terminal_as_it_was() {

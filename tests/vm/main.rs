@@ -12,6 +12,7 @@ mod configs;
 mod confirm;
 mod drift;
 mod fast_path;
+mod faults;
 mod hotplug;
 mod kernels;
 mod neighbours;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         confirm: what_is_not_confirmed_is_taken_back_after_a_power_cut;
         drift: what_others_undo_is_put_right,
               two_quarrelling_programs_do_not_spin;
+        faults: a_full_table_of_tracked_flows_is_named;
     };
     let on_every_kernel = tests! {
         neighbours: networkd_leaves_configured_nics_alone,

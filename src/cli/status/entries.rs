@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::changed::Changed;
 use crate::config::{Config, Forward, Interface};
 use crate::features::nat;
 use crate::features::nat::counters::{self, Traffic};
@@ -57,6 +58,8 @@ pub(in crate::cli) struct InterfaceStatus {
     pub(in crate::cli) gateway: Option<String>,
     pub(in crate::cli) external: bool,
     pub(in crate::cli) state: State,
+    /// `None`: no configuration that is kept has it.
+    pub(in crate::cli) changed: Option<Changed>,
 }
 
 #[derive(Debug, Serialize)]
@@ -68,6 +71,8 @@ pub(in crate::cli) struct EipStatus {
     pub(in crate::cli) state: State,
     /// `None`: nothing is counted.
     pub(in crate::cli) traffic: Option<Traffic>,
+    /// `None`: no configuration that is kept has it.
+    pub(in crate::cli) changed: Option<Changed>,
 }
 
 #[derive(Debug, Serialize)]
@@ -83,6 +88,8 @@ pub(in crate::cli) struct ForwardStatus {
     pub(in crate::cli) state: State,
     /// `None`: nothing is counted.
     pub(in crate::cli) traffic: Option<Traffic>,
+    /// `None`: no configuration that is kept has it.
+    pub(in crate::cli) changed: Option<Changed>,
 }
 
 pub(super) fn interfaces(config: &Config, observed: &Observed) -> Vec<InterfaceStatus> {
@@ -118,6 +125,7 @@ pub(super) fn interfaces(config: &Config, observed: &Observed) -> Vec<InterfaceS
             } else {
                 State::of(has_address)
             },
+            changed: None,
         }
     };
     config.interfaces().iter().enumerate().map(status).collect()
@@ -169,6 +177,7 @@ pub(super) fn eips(config: &Config, observed: &Observed, counts: Option<&Counts>
             state: State::of(answers(entry.eip) && nat::holds_eip(observed, entry))
                 .or_pending(waits(entry.vm)),
             traffic: traffic.get(index).copied(),
+            changed: None,
         })
         .collect()
 }
@@ -202,6 +211,7 @@ pub(super) fn forwards(config: &Config, observed: &Observed, counts: Option<&Cou
             vm_ports: range(entry.vm_port, entry.vm_end_port()),
             state: state(entry),
             traffic: counts.map(|counts| counters::of_forward(counts, entry)),
+            changed: None,
         })
         .collect()
 }

@@ -287,6 +287,7 @@ mod tests {
                 gateway: Some("10.90.3.1".to_owned()),
                 external: true,
                 state: State::Ok,
+                changed: None,
             }],
             elastic_ips: Vec::new(),
             forwards: Vec::new(),
@@ -299,6 +300,7 @@ mod tests {
             source_ports: Vec::new(),
             neighbours: BTreeMap::new(),
             is_configured: true,
+            items: Vec::new(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! `kylin-vr status`: what is configured, what the kernel has, what goes by it, and what is pending or wrong.
 
+mod changed;
 mod entries;
 mod faults;
 mod held;
@@ -25,6 +26,7 @@ use crate::lock::{self, Holder};
 use crate::plan::{Line, Operation, Pending, UNCOUNTED, diff};
 use crate::words::plain;
 
+use changed::Changed;
 pub(super) use entries::{EipStatus, ForwardStatus, InterfaceStatus, State};
 pub(super) use faults::{Fault, Health};
 use held::PortsStatus;
@@ -97,6 +99,9 @@ pub(super) struct Status {
     /// Whether something is configured.
     #[serde(skip)]
     is_configured: bool,
+    /// The entries of what is in effect, in the order of their lists.
+    #[serde(skip)]
+    items: Vec<changed::Item>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -116,6 +121,7 @@ pub(super) fn run(context: &Context, options: &Options) -> ExitCode {
     }
     match look(context, None) {
         Ok(mut status) => {
+            status.date(context, &mut None);
             status.keep(options);
             if context.json {
                 match serde_json::to_string_pretty(&status) {
@@ -221,6 +227,7 @@ pub(super) fn look(context: &Context, most: Option<u64>) -> Result<Status, Strin
         problems,
         neighbours: kernel::neighbours(),
         is_configured: !config.is_empty(),
+        items: changed::items(&config),
     };
     match source_ports {
         Ok(source_ports) => status.source_ports = source_ports,

@@ -6,13 +6,14 @@ use super::super::report::{count, write_changes};
 use super::super::table;
 use super::super::terminal::{Style, Terminal};
 use super::super::window;
-use super::{EipStatus, ForwardStatus, Health, InterfaceStatus, Options, State, Status, held};
+use super::{Changed, EipStatus, ForwardStatus, Health, InterfaceStatus, Options, State, Status, held};
 use crate::features::nat::counters::Traffic;
 use crate::intake::{Kept, Standing};
 use crate::words::printable_lines;
 
 /// What goes first where a table is too wide.
-const DISPENSABLE: [&str; 7] = [
+const DISPENSABLE: [&str; 8] = [
+    "CHANGED",
     "CONNECTIONS",
     "VM-PORTS",
     "SIDE",
@@ -82,12 +83,12 @@ impl Status {
         };
         section(
             "Interfaces",
-            &["NIC", "LINK", "ADDRESS", "GATEWAY", "SIDE", "STATE"],
+            &["NIC", "LINK", "ADDRESS", "GATEWAY", "SIDE", "STATE", "CHANGED"],
             self.interfaces.iter().map(InterfaceStatus::cells).collect(),
         );
         section(
             "Elastic IPs",
-            &["EIP", "VM", "STATE", "IN", "OUT", "CONNECTIONS"],
+            &["EIP", "VM", "STATE", "IN", "OUT", "CONNECTIONS", "CHANGED"],
             self.elastic_ips.iter().map(EipStatus::cells).collect(),
         );
         section(
@@ -102,6 +103,7 @@ impl Status {
                 "IN",
                 "OUT",
                 "CONNECTIONS",
+                "CHANGED",
             ],
             self.forwards.iter().map(ForwardStatus::cells).collect(),
         );
@@ -237,6 +239,7 @@ impl InterfaceStatus {
             self.gateway.clone().unwrap_or_else(|| "-".to_owned()),
             if self.external { "outside" } else { "inside" }.to_owned(),
             self.state.text().to_owned(),
+            when(self.changed.as_ref()),
         ]
     }
 }
@@ -245,6 +248,7 @@ impl EipStatus {
     fn cells(&self) -> Vec<String> {
         let mut cells = vec![self.eip.clone(), self.vm.clone()];
         cells.extend(state_and_traffic(self.state, self.traffic));
+        cells.push(when(self.changed.as_ref()));
         cells
     }
 }
@@ -259,8 +263,13 @@ impl ForwardStatus {
             self.vm_ports.clone(),
         ];
         cells.extend(state_and_traffic(self.state, self.traffic));
+        cells.push(when(self.changed.as_ref()));
         cells
     }
+}
+
+fn when(changed: Option<&Changed>) -> String {
+    changed.map_or_else(|| "-".to_owned(), Changed::text)
 }
 
 fn state_and_traffic(state: State, traffic: Option<Traffic>) -> [String; 4] {

@@ -45,10 +45,12 @@ pub(super) fn run(context: &Context, options: &Options, period: Duration) -> Exi
     }
     // Not more often than a look takes: the rest of the machine has work to do.
     let period = period.max(Duration::from_millis(200));
+    let mut known = None;
     loop {
         let terminal = Terminal::now(options.color);
         let page = match look(context, None) {
             Ok(mut status) => {
+                status.date(context, &mut known);
                 status.keep(options);
                 status.page(options, terminal)
             }

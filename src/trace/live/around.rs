@@ -15,8 +15,8 @@ impl Look<'_> {
                 let text = format!(
                     "the table of tracked flows is full ({count} of {max}): the first packet of a new flow is dropped"
                 );
-                let remedy = "raise net.netfilter.nf_conntrack_max, and find who opens so many flows with \
-                              `conntrack -L`";
+                let remedy = "raise `conntrack_max` in the file, or give the VM more memory; `conntrack -L | sort` shows \
+                              who opens so many";
                 checks.push(wrong("tracking", text, remedy));
             } else if count >= room / 20 * 19 {
                 let text = format!("the table of tracked flows is nearly full: {count} of {max}");

@@ -105,7 +105,7 @@ fn nothing_is_wrong_with_a_sound_kernel() {
 fn a_full_table_of_tracked_flows_is_the_cause() {
     let full = live_with(|_, inspected| inspected.tracked = Some((1000, 1000)));
     said(&full, false, "the table of tracked flows is full (1000 of 1000)");
-    assert!(full.remedy.unwrap().contains("nf_conntrack_max"));
+    assert!(full.remedy.unwrap().contains("raise `conntrack_max` in the file"));
     said(
         &live_with(|_, inspected| inspected.tracked = Some((1000, 0))),
         true,
