@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use crate::site::{EIPS, VMS, WAN, WAN_ADDRESS, entries, vm};
+use crate::site::{EIPS, RANGE, VMS, WAN, WAN_ADDRESS, entries, vm};
 
 /// A program that loads rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +79,16 @@ pub fn constant_rule() -> String {
     let vm = vm(0);
     format!(
         "table ip floor {{\n chain destination {{\n type nat hook prerouting priority -100\ndnat to {vm}\n}}\n}}\n"
+    )
+}
+
+/// A constant rule for each kind of entry: the translations that elastic IPs, single forwards (each to another port, which
+/// costs the kernel's NAT more than an address alone) and the range ask for, without looking anything up.
+pub fn constant_rule_for_each_kind() -> String {
+    let (vm, range) = (vm(0), RANGE.ip());
+    format!(
+        "table ip floor {{\n chain destination {{\n type nat hook prerouting priority -100\n\
+         ip daddr {EIPS} dnat prefix to {VMS}\nip daddr {range} dnat to {vm}\ndnat to {vm}:2000\n}}\n}}\n"
     )
 }
 

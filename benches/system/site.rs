@@ -25,7 +25,7 @@ pub const VMS: &str = "192.168.0.0/16";
 /// What frames are sent to, of all 65,536 ports.
 const PORT: u16 = 9;
 /// The address whose ports 5000 to 64999 are forwarded.
-const RANGE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 92, 200, 1), 5_000);
+pub const RANGE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 92, 200, 1), 5_000);
 /// How many of its ports.
 const RANGE_PORTS: u16 = 60_000;
 /// Forwarded ports of one address.

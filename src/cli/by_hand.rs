@@ -16,14 +16,15 @@ const NAMED: usize = 4;
 /// A note on what was changed by hand since the last reload and `new`, which replaces `last`, does not have; `None`: nothing
 /// is lost.
 pub(super) fn lost(context: &Context, last: &[u8], new: &Config) -> Option<String> {
-    let history = context.state.history().ok()?;
+    let in_force = fingerprint(last);
+    let history = context.state.history_while(&in_force).ok()?;
     let by_hand = |back: usize| {
         history
             .back(back)
             .filter(|kept| COMMANDS.contains(&kept.entry.command.as_str()))
             .map(|kept| &kept.entry)
     };
-    if by_hand(0)?.sha256 != fingerprint(last) {
+    if by_hand(0)?.sha256 != in_force {
         return None;
     }
     let count = (0..).take_while(|back| by_hand(*back).is_some()).count();

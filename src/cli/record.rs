@@ -10,7 +10,7 @@ use super::report::Report;
 use super::run::Job;
 use super::{Context, window};
 use crate::clock::{utc, wall};
-use crate::intake::{Counts, Entry, Standing, Summary, fingerprint};
+use crate::intake::{Counts, Entry, Standing, State, Summary, fingerprint};
 use crate::plan::Action;
 use crate::words::plain;
 
@@ -25,13 +25,13 @@ pub(super) struct Record {
 
 impl Record {
     /// Whether there is to be an entry, and one for what was in force before, if that has none.
-    pub(super) fn begin(context: &Context, job: &Job<'_>) -> Self {
+    pub(super) fn begin(state: &State, job: &Job<'_>) -> Self {
         let mut record = Self {
-            is_new: is_new(context, job),
+            is_new: is_new(state, job),
             notes: Vec::new(),
         };
         if record.is_new {
-            let added = context.state.add_missing_to_history();
+            let added = state.add_missing_to_history();
             record.notes.extend(added.err().map(|error| not_kept(&error)));
         }
         record
@@ -72,7 +72,7 @@ impl Record {
 
 /// Makes an entry of what could not be applied.
 pub(super) fn failed(context: &Context, job: &Job<'_>, failed: &[String]) {
-    if !is_new(context, job) {
+    if !is_new(&context.state, job) {
         return;
     }
     let summary = Summary {
@@ -87,8 +87,8 @@ pub(super) fn failed(context: &Context, job: &Job<'_>, failed: &[String]) {
     }
 }
 
-fn is_new(context: &Context, job: &Job<'_>) -> bool {
-    job.accept && !context.state.is_accepted(job.text).unwrap_or(false)
+fn is_new(state: &State, job: &Job<'_>) -> bool {
+    job.accept && !state.is_accepted(job.text).unwrap_or(false)
 }
 
 fn not_kept(error: &std::io::Error) -> String {

@@ -107,7 +107,9 @@ pub(super) fn run(
         ends: Standing::Replaced,
     };
     let replaced = last.as_deref().filter(|last| *last != text);
-    let lost = replaced.and_then(|last| by_hand::lost(context, last, &job.config));
+    let lost = timed("by hand", || {
+        replaced.and_then(|last| by_hand::lost(context, last, &job.config))
+    });
     let patience = Patience {
         bound: rescan.unwrap_or_default(),
         rescan: rescan.is_some(),

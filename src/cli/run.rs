@@ -180,7 +180,7 @@ pub(super) fn apply_on(
 
     // Written before the kernel is changed: a full disk is found out while there is nothing to undo yet.
     let staged = match install {
-        Install::Text(text) => Staged::write(&context.config, text).map(Some),
+        Install::Text(text) => Staged::unless_held(&context.config, text),
         Install::Nothing | Install::Remove => Ok(None),
     };
     let staged = match staged {
@@ -196,17 +196,22 @@ pub(super) fn apply_on(
         Err(error) => return fail(error),
     };
     // Before the links come up: who manages NICs otherwise must know that these are not to be touched.
-    let managers = managers::tell(config);
+    let managers = timed("managers", || managers::tell(config));
     let before = owned.clone();
     // The disk takes its time: meanwhile the kernel is changed.
-    let (reconciled, accepted) = thread::scope(|scope| {
+    let (reconciled, (mut record, accepted)) = thread::scope(|scope| {
         let state = &context.state;
-        let staging = accept.then(|| scope.spawn(move || timed("stage", || state.stage(text))));
+        let keeping = scope.spawn(move || {
+            let record = timed("history before", || Record::begin(state, job));
+            (record, accept.then(|| timed("stage", || state.stage(text))))
+        });
         let reconciled = reconcile_from(kernel, looked, desired, owned, |owned| {
             timed("record", || state.record(owned))
         });
-        let staged = staging.map(|one| one.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        (reconciled, staged)
+        (
+            reconciled,
+            keeping.join().unwrap_or_else(|panic| resume_unwind(panic)),
+        )
     });
     let reconciled = match reconciled {
         Ok(reconciled) => reconciled,
@@ -221,7 +226,6 @@ pub(super) fn apply_on(
             };
         }
     };
-    let mut record = Record::begin(context, job);
     let is_removed = matches!(install, Install::Remove);
     let kept = timed("keep", || keep(context, accepted, staged, is_removed));
     if let Err(error) = kept {

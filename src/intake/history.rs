@@ -202,7 +202,10 @@ impl State {
     }
 
     /// The same, while the text of this fingerprint is in force.
-    fn history_while(&self, in_force: &str) -> io::Result<History> {
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn history_while(&self, in_force: &str) -> io::Result<History> {
         let mut history = History::default();
         if !self.is_this_machine()? {
             return Ok(history);
@@ -292,7 +295,8 @@ impl State {
         let Some(text) = self.accepted()? else {
             return Ok(());
         };
-        if self.history()?.back(0).is_some() {
+        let in_force = fingerprint(&text);
+        if self.history_while(&in_force)?.back(0).is_some() {
             return Ok(());
         }
         let since = fs::metadata(self.accepted_path())?.modified()?;
@@ -305,7 +309,7 @@ impl State {
             generation: config
                 .and_then(|config| config.generation())
                 .map(|one| one.number),
-            sha256: fingerprint(&text),
+            sha256: in_force,
             result: Standing::Applied,
             changes: Summary::default(),
         };

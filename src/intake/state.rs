@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::store::{Staged, holds, remove, replace, stage};
+use super::store::{Staged, holds, remove, replace};
 use crate::monitor::Tally;
 use crate::owned::Owned;
 
@@ -108,7 +108,7 @@ impl State {
     /// If it cannot be written; then the one before it is kept.
     pub fn stage(&self, text: &[u8]) -> io::Result<Option<Staged>> {
         if self.is_this_machine()? {
-            stage(&self.accepted_path(), text)
+            Staged::unless_held(&self.accepted_path(), text)
         } else {
             // That of another VM is about to go, even if it is the same.
             Staged::write(&self.accepted_path(), text).map(Some)

@@ -26,6 +26,18 @@ impl Staged {
         Self::write_parts(target, &[text])
     }
 
+    /// The same unless the file has this text already: `None`.
+    ///
+    /// # Errors
+    /// As of [`Self::write`].
+    pub fn unless_held(target: &Path, text: &[u8]) -> io::Result<Option<Self>> {
+        if holds(target, text).unwrap_or(false) {
+            left_over::remove(target);
+            return Ok(None);
+        }
+        Self::write(target, text).map(Some)
+    }
+
     /// The same with a text of several parts.
     ///
     /// # Errors
@@ -102,15 +114,6 @@ fn named(verb: &str, path: &Path, error: &io::Error) -> io::Error {
     )
 }
 
-/// Writes what is to replace a file's text; `None`: it is that already.
-pub(super) fn stage(target: &Path, text: &[u8]) -> io::Result<Option<Staged>> {
-    if holds(target, text).unwrap_or(false) {
-        left_over::remove(target);
-        return Ok(None);
-    }
-    Staged::write(target, text).map(Some)
-}
-
 /// Whether a file has this text. A large one is not read into memory for that.
 ///
 /// # Errors
@@ -136,7 +139,7 @@ const PIECE: usize = 64 << 10;
 
 /// Replaces a file's text, unless it is that already.
 pub(super) fn replace(target: &Path, text: &[u8]) -> io::Result<()> {
-    stage(target, text)?.map_or(Ok(()), Staged::install)
+    Staged::unless_held(target, text)?.map_or(Ok(()), Staged::install)
 }
 
 /// Removes a file; one that is not there is removed already.

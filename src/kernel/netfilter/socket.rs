@@ -102,6 +102,20 @@ impl NetfilterSocket {
         &mut self,
         family: u8,
         request: &Request<'_>,
+        each: impl FnMut(u8, &[u8]) -> Result<(), String>,
+    ) -> Result<bool, Error> {
+        self.ask_for(family, request, |_| (), each)
+    }
+
+    /// The same about something that `write` adds to the names of the request.
+    ///
+    /// # Errors
+    /// As of [`Self::ask`].
+    pub(in crate::kernel) fn ask_for(
+        &mut self,
+        family: u8,
+        request: &Request<'_>,
+        write: impl FnOnce(&mut Messages),
         mut each: impl FnMut(u8, &[u8]) -> Result<(), String>,
     ) -> Result<bool, Error> {
         let sequence = self.numbers(1);
@@ -117,6 +131,7 @@ impl NetfilterSocket {
                 for (kind, name) in request.names {
                     message.text(*kind, name);
                 }
+                write(message);
             },
         );
         let failed = |source| Error::Read {

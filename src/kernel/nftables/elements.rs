@@ -97,6 +97,13 @@ pub(super) fn put<I: Iterator<Item = (Element, Tuple)>>(
     });
 }
 
+/// Adds the question for one element, which is one of the kernel's as well, to a request that names its set.
+pub(super) fn put_question(message: &mut Messages, set: &Set, element: Element) {
+    message.nested(element::ELEMENTS, |list| {
+        put_one(list, Direction::Delete, set, element, Tuple::default(), None);
+    });
+}
+
 fn put_one(
     list: &mut Messages,
     direction: Direction,
@@ -222,6 +229,14 @@ impl Read {
             Told::Foreign => *set = foreign_set(),
         }
         true
+    }
+
+    /// The value of this element, if it is all that was told.
+    pub(super) fn only(&self, element: Element) -> Option<Tuple> {
+        match self.entries[..] {
+            [entry] if !self.foreign && entry.is_start && entry.first == element.first => Some(entry.value),
+            _ => None,
+        }
     }
 
     /// The elements of `set`.

@@ -6,7 +6,8 @@
 //! - `uapi`, `types`: the numbers of the kernel and of nft(8)
 //! - `elements`, `expression`, `statement`, `flowtable`: the parts of a table, each in both directions
 //! - `encode`: a change into a batch, by way of nftnl and (`shim`) what that lacks; `decode`: dumps into a table;
-//!   `listing`: what the dumps of one look add up to; `ahead`: a look before it is asked for
+//!   `listing`: what the dumps of one look add up to; `ahead`: a look before it is asked for; `touched`: a look at no more
+//!   than our own edit touched
 
 mod ahead;
 mod decode;
@@ -21,6 +22,7 @@ mod shim;
 mod statement;
 #[cfg(test)]
 mod tests;
+mod touched;
 mod types;
 mod uapi;
 
@@ -35,6 +37,7 @@ use self::ahead::Ahead;
 use self::elements::Starts;
 use self::encode::Batch;
 use self::listing::Listing;
+use self::touched::Touched;
 use super::error::Error;
 use super::netfilter::message::{self, Attributes};
 use super::netfilter::socket::{Answers, NetfilterSocket, Request, Subsystem};
@@ -65,6 +68,8 @@ pub(super) struct Nftables {
     seen: Option<Arc<Table>>,
     /// A look for the next one who asks.
     ahead: Option<Ahead>,
+    /// What the next look needs to ask for, after an edit of ours.
+    touched: Option<Touched>,
 }
 
 /// What one try to look brought.
@@ -91,6 +96,7 @@ impl Nftables {
             generation: None,
             seen: None,
             ahead: None,
+            touched: None,
         })
     }
 
@@ -106,6 +112,11 @@ impl Nftables {
             self.generation = Some(generation);
             self.seen.clone_from(&table);
             return Ok(table);
+        }
+        if let Some((generation, table)) = self.look_at_touched() {
+            self.generation = Some(generation);
+            self.seen = Some(table.clone());
+            return Ok(Some(table));
         }
         for attempt in 0..TRIES {
             if attempt > 0 {
@@ -134,7 +145,7 @@ impl Nftables {
     /// # Errors
     /// If it cannot be asked.
     pub(super) fn is_as_seen(&mut self) -> Result<bool, Error> {
-        (self.seen, self.ahead) = (None, None);
+        (self.seen, self.ahead, self.touched) = (None, None, None);
         let Some(generation) = self.generation else {
             return Ok(false);
         };
@@ -149,7 +160,7 @@ impl Nftables {
     /// nftables through many tries: nothing was done, or, where the kernel's answer was lost, maybe all.
     /// [`Error::Unsupported`] and [`Error::Refused`] if the kernel cannot or will not: nothing was done.
     pub(super) fn commit(&mut self, change: &TableChange) -> Result<(), Error> {
-        self.ahead = None;
+        (self.ahead, self.touched) = (None, None);
         let Some(mut generation) = self.generation else {
             return Err(Error::Interrupted);
         };
@@ -179,6 +190,9 @@ impl Nftables {
         self.seen = None;
         if matches!(result, Err(Error::Interrupted)) {
             self.generation = None;
+        }
+        if let (Ok(()), Some(generation), Some(before)) = (&result, self.generation, seen) {
+            self.touched = Touched::new(change, before, generation);
         }
         result
     }

@@ -1,16 +1,18 @@
 //! What is written is in the kernel, for us and for nft(8), whole or not at all, however large it is.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::libc;
 
 use super::super::listing::Listing;
 use super::super::message::{Content, answers};
+use super::super::touched::Touched;
 use super::super::uapi;
 use super::*;
 use crate::kernel::error::Error;
 use crate::model::LinkName;
-use crate::model::nft::Flowtable;
+use crate::model::nft::{Element, Flowtable, Tuple};
 
 #[test]
 fn a_table_comes_changes_and_goes() {
@@ -120,6 +122,88 @@ fn a_look_ahead_counts_as_long_as_nobody_changed_anything() {
             let delete = TableChange::Delete(router());
             assert!(matches!(nftables.commit(&delete), Err(Error::Interrupted)));
             expect(nftables, None);
+        },
+    );
+}
+
+#[test]
+fn after_an_edit_of_ours_only_what_it_touched_is_asked_for() {
+    in_namespace(
+        "after_an_edit_of_ours_only_what_it_touched_is_asked_for",
+        |nftables| {
+            make(nftables, Some(&router()));
+            let (mut table, one) = (router(), |n: u32| Element {
+                first: Tuple([n, 0, 0]),
+                last: Tuple([n, 0, 0]),
+            });
+            let (address, other) = (0x0a63_0909, 0x0a63_090a);
+            let mut edit = |nftables: &mut Nftables, vm: Option<u32>| {
+                let map = table.sets.get_mut("eip_to_vm").unwrap();
+                match vm {
+                    Some(vm) => map.elements.insert(one(address), Tuple([vm, 0, 0])),
+                    None => map.elements.remove(&one(address)),
+                };
+                let seen = nftables.observe().unwrap();
+                nftables
+                    .commit(&TableChange::between(seen.as_deref(), Some(&table)).unwrap())
+                    .unwrap();
+                assert!(nftables.touched.is_some());
+                table.clone()
+            };
+            // Comes, changes, goes; and a look at everything, by somebody else, sees the same.
+            for vm in [Some(7), Some(8), None] {
+                let table = edit(nftables, vm);
+                assert!(nftables.look_at_touched().is_some_and(|(_, seen)| *seen == table));
+                expect(nftables, Some(&table));
+                expect(&mut Nftables::open().unwrap(), Some(&table));
+            }
+            // What others do between the edit and the look is seen: to the same element, and to another.
+            for theirs in [
+                "delete element ip kylin_vr eip_to_vm { 10.99.9.9 }",
+                "add element ip kylin_vr eip_to_vm { 10.99.9.10 : 10.0.0.9 }",
+            ] {
+                let mut table = edit(nftables, Some(9));
+                nft(&["-f", "-"], theirs);
+                let elements = &mut table.sets.get_mut("eip_to_vm").unwrap().elements;
+                if theirs.starts_with("delete") {
+                    elements.remove(&one(address));
+                } else {
+                    elements.insert(one(other), Tuple([0x0a00_0009, 0, 0]));
+                }
+                assert!(nftables.touched.is_some());
+                expect(nftables, Some(&table));
+                assert!(nftables.touched.is_none());
+            }
+        },
+    );
+}
+
+#[test]
+fn what_the_kernel_tells_of_an_element_counts_not_what_was_sent() {
+    in_namespace(
+        "what_the_kernel_tells_of_an_element_counts_not_what_was_sent",
+        |nftables| {
+            make(nftables, Some(&router()));
+            let generation = nftables.generation.unwrap();
+            // An edit that was never carried out, though it is said to be: the kernel has the one, and not the other.
+            let mut table = router();
+            let map = &mut table.sets.get_mut("eip_to_vm").unwrap().elements;
+            let (there, _) = map
+                .iter()
+                .next()
+                .map(|(element, value)| (*element, *value))
+                .unwrap();
+            map.remove(&there);
+            let new = Element {
+                first: Tuple([1, 0, 0]),
+                last: Tuple([1, 0, 0]),
+            };
+            map.insert(new, Tuple([2, 0, 0]));
+            let before = Arc::new(router());
+            let change = TableChange::between(Some(&before), Some(&table)).unwrap();
+            nftables.touched = Touched::new(&change, before, generation);
+            assert!(nftables.touched.is_some());
+            expect(nftables, Some(&router()));
         },
     );
 }
