@@ -88,7 +88,7 @@ pub fn constant_rule_for_each_kind() -> String {
     let (vm, range) = (vm(0), RANGE.ip());
     format!(
         "table ip floor {{\n chain destination {{\n type nat hook prerouting priority -100\n\
-         ip daddr {EIPS} dnat prefix to {VMS}\nip daddr {range} dnat to {vm}\ndnat to {vm}:2000\n}}\n}}\n"
+         ip daddr {EIPS} dnat prefix to {VMS}\nip daddr {range} dnat to {vm}\nmeta l4proto udp dnat to {vm}:2000\n}}\n}}\n"
     )
 }
 
