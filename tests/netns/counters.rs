@@ -31,28 +31,10 @@ fn bytes(vpc: &Vpc, path: &str) -> [u64; 2] {
     ["bytes_in", "bytes_out"].map(|name| traffic[name].as_u64().unwrap())
 }
 
-/// So many echo requests of 128 bytes, all answered.
+/// So many echo requests of 128 bytes, answered.
+#[track_caller]
 fn ping(from: &Namespace, to: &str, number: u32) {
-    let mut command = std::process::Command::new("ping");
-    command.args([
-        "-n",
-        "-q",
-        "-i",
-        "0.01",
-        "-W",
-        "2",
-        "-s",
-        "100",
-        "-c",
-        &number.to_string(),
-        to,
-    ]);
-    let output = from.output(command);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stdout)
-    );
+    assert!(from.ping(to, number), "{to} does not answer");
 }
 
 const EIP: &str = "eip_list[0]";

@@ -74,27 +74,9 @@ fn metrics(vpc: &Vpc) -> Vec<Sample> {
     samples(&run.stdout)
 }
 
-fn ping(from: &lab::Namespace, to: &str, number: u32) -> bool {
-    let mut command = Command::new("ping");
-    command.args([
-        "-n",
-        "-q",
-        "-i",
-        "0.01",
-        "-W",
-        "1",
-        "-s",
-        "100",
-        "-c",
-        &number.to_string(),
-        to,
-    ]);
-    from.output(command).status.success()
-}
-
 pub fn metrics_are_what_prometheus_reads_and_what_was_sent() {
     let vpc = vpc_with(&(full() + "generation: 7\n"));
-    assert!(ping(&vpc.client, "10.90.2.250", 6));
+    assert!(vpc.client.ping("10.90.2.250", 6));
     let seen = metrics(&vpc);
     let of = |name: &str, labels: &[(&str, &str)]| {
         value(&seen, name, labels).unwrap_or_else(|| panic!("{name} {labels:?}"))
@@ -121,7 +103,7 @@ pub fn metrics_are_what_prometheus_reads_and_what_was_sent() {
     assert!(of("kylin_vr_conntrack_entries_limit", &[]) > 0.0);
     // A reload that changes something else, and the same one again.
     vpc.reload_ok(&(full().replace("192.168.100.191", "192.168.100.192") + "generation: 8\n"));
-    assert!(ping(&vpc.client, "10.90.2.250", 1));
+    assert!(vpc.client.ping("10.90.2.250", 1));
     let seen = metrics(&vpc);
     let labels = [eip, ("direction", "in")];
     assert_eq!(value(&seen, "kylin_vr_eip_packets_total", &labels), Some(7.0));
@@ -167,7 +149,7 @@ pub fn status_names_what_is_wrong_and_what_to_do() {
 
     // A wrong gateway is told once somebody wants to go outside.
     vpc.reload_ok(&NOTE.replace("gateway: 10.90.3.1", "gateway: 10.90.3.99"));
-    assert!(!ping(&vpc.a1, "198.51.100.10", 1));
+    assert!(!vpc.a1.ping("198.51.100.10", 1));
     expect(
         &status(),
         0,
@@ -178,7 +160,7 @@ pub fn status_names_what_is_wrong_and_what_to_do() {
 
     // A VM that is not there.
     vpc.reload_ok(&NOTE.replace("192.168.100.191", "192.168.100.77"));
-    ping(&vpc.client, "10.90.2.251", 1);
+    vpc.client.ping("10.90.2.251", 1);
     expect(
         &status(),
         0,

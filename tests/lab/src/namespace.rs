@@ -122,6 +122,15 @@ impl Namespace {
         self.run(|| finish(command, ""))
     }
 
+    /// Sends so many echo requests of 128 bytes; whether any was answered in time.
+    pub fn ping(&self, to: &str, number: u32) -> bool {
+        let number = number.to_string();
+        let arguments = [
+            "-n", "-q", "-i", "0.01", "-W", "2", "-s", "100", "-c", &number, to,
+        ];
+        self.output(command("ping", &arguments)).status.success()
+    }
+
     /// Runs `ip ARGUMENTS` (split at white space) and gives its standard output.
     ///
     /// # Panics
