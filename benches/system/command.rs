@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use lab::Namespace;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
 /// kylin-vr with a configuration and state of its own.
@@ -176,4 +177,10 @@ fn end_announcers() {
             let _ = waitpid(pid, None);
         }
     }
+}
+
+/// What this thread has used of the processors so far.
+pub fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a clock of the thread");
+    time.into()
 }

@@ -1,13 +1,10 @@
 //! What counting costs a packet: the same router with counters and without, first packets of flows and later ones.
 
-use std::time::Duration;
-
 use lab::{Extent, Flood};
-use nix::time::{ClockId, clock_gettime};
 
 use crate::Bench;
-use crate::command::{Agent, run};
-use crate::result::{Bound, median, short};
+use crate::command::{Agent, processor_time, run};
+use crate::result::{Bound, median, median_ratio, short};
 use crate::site::{Site, UNCOUNTED, config, eip_targets, entries, mixed_config, mixed_targets};
 
 const GROUP: &str = "8 counters";
@@ -58,12 +55,6 @@ impl Way {
     }
 }
 
-/// What this thread has used so far.
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a clock of the thread");
-    time.into()
-}
-
 pub fn measure(bench: &mut Bench) {
     let what = [
         ("100 EIPs", 100, false),
@@ -83,13 +74,14 @@ pub fn measure(bench: &mut Bench) {
             ("later packets", &counted.later, &uncounted.later),
         ];
         for (packets, counted, uncounted) in lines {
+            let ratio = median_ratio(&counted[1..], &uncounted[1..]);
             let (counted, uncounted) = (median(&counted[1..]), median(&uncounted[1..]));
             bench.results.add(
                 GROUP,
                 &format!("{packets}, with counters beside without ({what})"),
                 show(counted),
                 show(uncounted),
-                counted / uncounted,
+                ratio,
                 Bound::None,
             );
         }

@@ -192,3 +192,12 @@ pub fn median<T: PartialOrd + Copy>(values: &[T]) -> T {
     values.sort_by(|one, other| one.partial_cmp(other).expect("figures can be compared"));
     values[values.len() / 2]
 }
+
+/// The median of the ratios of two things that were measured in turn, round by round: what slows a whole round down is in both.
+///
+/// # Panics
+/// If there is no round.
+pub fn median_ratio(ones: &[f64], others: &[f64]) -> f64 {
+    let ratios: Vec<f64> = ones.iter().zip(others).map(|(one, other)| one / other).collect();
+    median(&ratios)
+}

@@ -44,8 +44,8 @@ impl Settings {
         } else {
             Self {
                 quick,
-                flood_rounds: 5,
-                flood: Duration::from_secs(2),
+                flood_rounds: 11,
+                flood: Duration::from_secs(1),
                 repeats: 15,
                 slow_repeats: 3,
                 rules: &[100, 1_000, 10_000],

@@ -110,8 +110,9 @@ pub struct Kept {
     /// What is known of it.
     #[serde(flatten)]
     pub entry: Entry,
+    /// The size of its file.
     #[serde(skip)]
-    bytes: u64,
+    pub bytes: u64,
 }
 
 #[cfg(test)]

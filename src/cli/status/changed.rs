@@ -54,6 +54,9 @@ pub(super) fn items(config: &Config) -> Vec<Item> {
     interfaces.chain(eips).chain(forwards).collect()
 }
 
+/// So many bytes of texts are read at most, about a tenth of a second's: what did not change in them is told to be older.
+const MOST_TEXTS: u64 = 2 << 20;
+
 /// What was found out, and of which configuration: its texts need not be read again while that is in force.
 #[derive(Debug)]
 pub(super) struct Known {
@@ -104,11 +107,14 @@ fn dates(
     // The first configuration of all is numbered 1: with it, nothing was before.
     let mut is_whole = history.damaged.is_empty() && history.entries.iter().any(|kept| kept.file == 1);
     let held = |kept: &&Kept| kept.entry.result != Standing::Failed;
+    let mut bytes = 0;
     for kept in history.entries.iter().filter(held) {
         if open.is_empty() {
             return dates;
         }
-        let Some(mut then) = read(kept) else {
+        let is_too_much = bytes > 0 && bytes + kept.bytes > MOST_TEXTS;
+        bytes += kept.bytes;
+        let Some(mut then) = (if is_too_much { None } else { read(kept) }) else {
             is_whole = false;
             break;
         };
@@ -202,6 +208,18 @@ mod tests {
         let trimmed = history(&[(9, Standing::Applied), (8, Standing::Applied)]);
         let found = dates(&[eip(1, 1)], &trimmed, |_| Some(vec![eip(1, 1)]));
         assert_eq!(shown(&found), ["before T8"]);
+        // Texts that are too large to be read for this end what is known, but never the first.
+        let mut large = history(&[
+            (3, Standing::Applied),
+            (2, Standing::Applied),
+            (1, Standing::Applied),
+        ]);
+        large
+            .entries
+            .iter_mut()
+            .for_each(|kept| kept.bytes = MOST_TEXTS - 1);
+        let found = dates(&[eip(1, 1)], &large, |_| Some(vec![eip(1, 1)]));
+        assert_eq!(shown(&found), ["before T3"]);
         // A text that cannot be read ends what is known.
         let whole = history(&[(2, Standing::Applied), (1, Standing::Applied)]);
         let found = dates(&[eip(1, 1)], &whole, |kept| {
