@@ -37,19 +37,21 @@ help:
 	@echo 'make alerts   the alert rules for Prometheus, and their tests'
 	@echo 'make deny     licences, duplicates and sources of dependencies'
 
-# Installs only what dpkg does not have: a second run needs neither network nor root.
+# Installs only what dpkg does not have: a second run needs neither network nor root. Twice, since a package from backports
+# can be in the way of another one (a newer qemu-utils of qemu-system-x86): apt removes it, and it comes back as the release's.
 packages:
 	@command -v $(CARGO) >/dev/null || { echo 'cargo is missing: install Rust 1.89 or later' >&2; exit 1; }
 	@command -v dpkg-query >/dev/null || { echo 'not a Debian: these packages must be there: $(PACKAGES)'; exit 0; }; \
-	missing=; for package in $(PACKAGES); do \
-		dpkg-query -W -f='$${Status}\n' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; \
-	done; \
-	if [ -n "$$missing" ]; then \
+	for round in 1 2; do \
+		missing=; for package in $(PACKAGES); do \
+			dpkg-query -W -f='$${Status}\n' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; \
+		done; \
+		[ -n "$$missing" ] || break; \
 		[ "$$(id -u)" = 0 ] || { echo "missing packages, to be installed as root:$$missing" >&2; exit 1; }; \
 		echo "installing:$$missing"; \
 		export DEBIAN_FRONTEND=noninteractive; \
-		apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
-	fi
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null || exit 1; \
+	done
 
 build: packages
 	$(CARGO) build --release --locked
