@@ -60,6 +60,7 @@ fn fresh() -> Observed {
             stacked: false,
             ipv6_in_use: false,
             udev_pending: false,
+            mtu: 1_500,
         });
     }
     observed

@@ -2,7 +2,8 @@
 //!
 //! Ours are: the nftables table [`NFT_TABLE`]; routes with protocol number [`ROUTE_PROTOCOL`]; the global IPv4
 //! addresses and the default routes of NICs whose hardware address is in the file or was in an earlier one;
-//! the sysctls of [`crate::model::Sysctl`]. Links, tables, routes and addresses beside these are never touched.
+//! the sysctls of [`crate::model::Sysctl`]; links named [`crate::model::OWN_PREFIX`]`…` of the kinds that we make. Links, tables,
+//! routes and addresses beside these are never touched.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;

@@ -117,6 +117,19 @@ fn without_gone(before: &Observed, now: &Observed) -> Option<Arc<Table>> {
 fn is_back(operation: &Operation, now: &Observed, before: &Observed) -> bool {
     let is_gone = |link: &LinkRef| now.link(link.index).is_none();
     match operation {
+        Operation::AddOwnLink { link, .. } => {
+            now.own_links.get(&link.index) == before.own_links.get(&link.index)
+        }
+        // One that was on a link that is gone cannot be made again.
+        Operation::DeleteOwnLink { link, own, .. } => {
+            own.kind
+                .parent()
+                .is_some_and(|parent| now.link(*parent).is_none())
+                || now.own_links.get(&link.index) == before.own_links.get(&link.index)
+        }
+        Operation::ChangeOwnLink { link, .. } => {
+            is_gone(link) || now.own_links.get(&link.index) == before.own_links.get(&link.index)
+        }
         Operation::SetLink { link, .. } => {
             let up = |one: &Observed| one.link(link.index).map(|link| link.up);
             is_gone(link) || up(now) == up(before)
@@ -142,8 +155,15 @@ fn is_back(operation: &Operation, now: &Observed, before: &Observed) -> bool {
     }
 }
 
+/// Whether a link of ours was deleted, and with it what was on it.
+fn was_deleted(begun: &[&Operation], index: LinkIndex) -> bool {
+    begun
+        .iter()
+        .any(|one| matches!(one, Operation::DeleteOwnLink { link, .. } if link.index == index))
+}
+
 /// Without `promote_secondaries`, which may be back to what it was already, the kernel drops the later addresses of a
-/// subnet with the first one, also those that nobody deleted.
+/// subnet with the first one, also those that nobody deleted; and those of a link of ours that was deleted.
 fn addresses_that_went_along(begun: &[&Operation], now: &Observed, before: &Observed) -> Vec<Operation> {
     let mut back = Vec::new();
     for (index, addresses) in &before.addresses {
@@ -154,7 +174,8 @@ fn addresses_that_went_along(begun: &[&Operation], now: &Observed, before: &Obse
             _ => None,
         };
         let named: Vec<_> = begun.iter().filter_map(|one| touched(one)).collect();
-        let (Some(link), false) = (now.link(*index), named.is_empty()) else {
+        let is_touched = !named.is_empty() || was_deleted(begun, *index);
+        let (Some(link), true) = (now.link(*index), is_touched) else {
             continue;
         };
         let there = now.addresses.get(index);
@@ -169,12 +190,13 @@ fn addresses_that_went_along(begun: &[&Operation], now: &Observed, before: &Obse
     back
 }
 
-/// The kernel drops the routes out of a link that goes down, also those that nobody deleted.
+/// The kernel drops the routes out of a link that goes down or is deleted, also those that nobody deleted.
 fn routes_that_went_along(begun: &[&Operation], now: &Observed, before: &Observed) -> Vec<Operation> {
     let was_down = |index: LinkIndex| {
         begun
             .iter()
             .any(|one| matches!(one, Operation::SetLink { link, up: false } if link.index == index))
+            || was_deleted(begun, index)
     };
     let named = |route| {
         begun.iter().any(|one| match one {

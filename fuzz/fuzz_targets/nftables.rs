@@ -71,6 +71,7 @@ fn round_trip(bytes: &mut Unstructured<'_>) -> arbitrary::Result<()> {
         stacked: false,
         ipv6_in_use: false,
         udev_pending: false,
+        mtu: 1_500,
     });
     let mut kernel = Fake::new(Observed {
         links: links.collect(),

@@ -45,6 +45,7 @@ pub fn fake_of(config: &Config, seed: &[u8]) -> Fake {
             stacked: false,
             ipv6_in_use: false,
             udev_pending: false,
+            mtu: 1_500,
         });
         if let LinkId::Mac(mac) = id {
             for parameter in LinkSysctl::ALL {

@@ -18,6 +18,12 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A link cannot be made, since its place is taken (`EEXIST`).
+    #[error(
+        "another link that somebody made has this name, or is a tunnel with the same ends and key \
+         (`ip -d link` shows it): remove it, or choose another key"
+    )]
+    Taken,
     /// The kernel lacks what is needed.
     #[error("this kernel has no {feature}: {remedy}")]
     Unsupported {

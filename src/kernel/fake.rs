@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use super::{Error, Failure, Incomplete, Kernel};
 use crate::model::nft::{Counts, Set, Table, TableChange};
-use crate::model::{Flow, LinkIndex, LinkName, LinkSysctl, Observed, RouteKind, Sysctl};
-use crate::plan::{Announcement, Operation};
+use crate::model::{
+    Flow, Link, LinkId, LinkIndex, LinkName, LinkSysctl, MacAddr, Observed, OwnLink, OwnName, RouteKind,
+    Sysctl,
+};
+use crate::plan::{Announcement, LinkRef, Operation};
 
 /// A kernel that is nothing but its state.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +61,14 @@ impl Fake {
                 state.table = table;
                 self.counts = counts;
             }
+            Operation::AddOwnLink { link, own, .. } => self.add_own_link(link, own)?,
+            Operation::ChangeOwnLink { link, to, .. } => {
+                let found = state.links.iter_mut().find(|found| found.index == link.index);
+                let found = found.ok_or(Error::Interrupted)?;
+                found.mtu = to.mtu.unwrap_or(found.mtu);
+                state.own_links.insert(link.index, to.clone());
+            }
+            Operation::DeleteOwnLink { link, .. } => self.delete_link(link.index),
             Operation::SetLink { link, up } => {
                 let found = state.links.iter_mut().find(|found| found.index == link.index);
                 found.ok_or(Error::Interrupted)?.up = *up;
@@ -109,6 +120,61 @@ impl Fake {
             }
         }
         Ok(())
+    }
+
+    /// As Linux: a name and a number are one link's, and so are the ends of a tunnel.
+    fn add_own_link(&mut self, link: &LinkRef, own: &OwnLink<LinkIndex>) -> Result<(), Error> {
+        let state = &mut self.state;
+        if own
+            .kind
+            .parent()
+            .is_some_and(|parent| state.link(*parent).is_none())
+        {
+            return Err(Error::Interrupted);
+        }
+        let is_same = |one: &Link| one.index == link.index || one.name == link.name;
+        let joins_the_same = state.own_links.values().any(|other| other.kind == own.kind);
+        if joins_the_same || state.links.iter().any(is_same) {
+            return Err(Error::Taken);
+        }
+        let mtu = own.mtu.unwrap_or(1_500);
+        let [_, _, a, b] = link.index.0.to_be_bytes();
+        let octets = [2, 0x6b, 0x76, 0x72, a, b];
+        state.links.push(Link {
+            index: link.index,
+            name: link.name.clone(),
+            id: OwnName::new(&link.name.0).map(LinkId::Own),
+            up: true,
+            stacked: own.kind.parent().is_some(),
+            ipv6_in_use: false,
+            udev_pending: false,
+            mtu,
+        });
+        let made = OwnLink {
+            kind: own.kind.clone(),
+            mtu: Some(mtu),
+            mac: own.mac.or_else(|| MacAddr::from_octets(octets).ok()),
+        };
+        state.own_links.insert(link.index, made);
+        Ok(())
+    }
+
+    /// What is on a link goes with it.
+    fn delete_link(&mut self, index: LinkIndex) {
+        let state = &mut self.state;
+        state.links.retain(|link| link.index != index);
+        state.own_links.remove(&index);
+        state.addresses.remove(&index);
+        state
+            .routes
+            .retain(|route| route.link != index || route.kind == RouteKind::Unreachable);
+        let on_it = state
+            .own_links
+            .iter()
+            .find(|(_, own)| own.kind.parent() == Some(&index));
+        if let Some(stacked) = on_it.map(|(index, _)| *index) {
+            self.delete_link(stacked);
+        }
     }
 
     /// Without `promote_secondaries`, the first address of a subnet takes the later ones with it.

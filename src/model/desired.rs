@@ -6,13 +6,15 @@ use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use super::route::TABLE_MAIN;
-use super::{Conntrack, ConntrackMax, LinkId, Observed, Route, Sysctl, nft};
+use super::{Conntrack, ConntrackMax, DesiredOwnLink, LinkId, Observed, OwnName, Route, Sysctl, nft};
 
 /// What the kernel should have of everything that is ours; the default is a router with nothing to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Desired {
     /// The links that must be up, and what they carry.
     pub links: BTreeMap<LinkId, DesiredLink>,
+    /// The links that we make, and no others with our names.
+    pub own_links: BTreeMap<OwnName, DesiredOwnLink>,
     /// Routes with our protocol number, and no others of it.
     pub routes: BTreeSet<Route<LinkId>>,
     /// Kernel parameters and their values, but for those of [`Desired::conntrack_max`].

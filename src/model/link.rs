@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::MacAddr;
+use super::{MacAddr, OwnName};
 use crate::words::printable;
 
 /// The kernel's number of a link (`ifindex`); a link that comes back has another one.
@@ -34,6 +34,8 @@ pub enum LinkId {
     Loopback,
     /// The NIC with this hardware address.
     Mac(MacAddr),
+    /// The link of ours with this name.
+    Own(OwnName),
 }
 
 impl fmt::Display for LinkId {
@@ -41,6 +43,7 @@ impl fmt::Display for LinkId {
         match self {
             Self::Loopback => f.write_str("lo"),
             Self::Mac(mac) => mac.fmt(f),
+            Self::Own(name) => name.fmt(f),
         }
     }
 }
@@ -66,4 +69,11 @@ pub struct Link {
     /// Whether udevd is still at work on it, and will perhaps rename it: until then it counts as missing.
     #[serde(default)]
     pub udev_pending: bool,
+    /// The largest packet that fits into a frame of it, bytes (Ethernet's 1,500 where that was not told).
+    #[serde(default = "ethernet")]
+    pub mtu: u32,
+}
+
+const fn ethernet() -> u32 {
+    1_500
 }

@@ -8,6 +8,7 @@ mod link;
 mod mac;
 pub mod nft;
 mod observed;
+mod own_link;
 mod route;
 mod sysctl;
 
@@ -17,5 +18,6 @@ pub use flow::{Conntrack, Flow};
 pub use link::{Link, LinkId, LinkIndex, LinkName};
 pub use mac::{MacAddr, MacAddrError};
 pub use observed::{Missing, Observed};
+pub use own_link::{DesiredOwnLink, Erspan, OWN_PREFIX, OwnKind, OwnLink, OwnMtu, OwnName};
 pub use route::{Route, RouteKind, TABLE_LOCAL, TABLE_MAIN};
 pub use sysctl::{LinkSysctl, Sysctl};

@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::route::TABLE_MAIN;
-use super::{Link, LinkId, LinkIndex, Route, Sysctl, nft};
+use super::{Link, LinkId, LinkIndex, OwnLink, Route, Sysctl, nft};
 
 /// What the kernel has at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -15,6 +15,8 @@ use super::{Link, LinkId, LinkIndex, Route, Sysctl, nft};
 pub struct Observed {
     /// Every link, in the order of their numbers.
     pub links: Vec<Link>,
+    /// What those are that have names of ours.
+    pub own_links: BTreeMap<LinkIndex, OwnLink<LinkIndex>>,
     /// The IPv4 addresses of global scope on each link, ours or not.
     pub addresses: BTreeMap<LinkIndex, BTreeSet<Ipv4Net>>,
     /// Default routes of the main table, whoever made them, and every route with our protocol number, in
@@ -52,7 +54,7 @@ impl Observed {
         let found: Vec<&Link> = self
             .links
             .iter()
-            .filter(|link| link.id == Some(id) && !link.stacked)
+            .filter(|link| link.id == Some(id) && (!link.stacked || matches!(id, LinkId::Own(_))))
             .collect();
         match found[..] {
             [] => Err(Missing::Absent),

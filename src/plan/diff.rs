@@ -9,12 +9,14 @@ use crate::model::{
 };
 use crate::owned::{Owned, ROUTE_PROTOCOL};
 
-use super::{Announcement, LinkRef, Operation, Pending, Plan, fast_path, gateways};
+use super::{Announcement, LinkRef, Operation, Pending, Plan, fast_path, gateways, own_links};
 
 /// What makes the kernel match `desired`, given what it has and what of that is ours.
 #[must_use]
 pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned) -> Plan {
     let mut plan = Plan::default();
+    let own_links = own_links::plan(desired, observed);
+    let observed = &*own_links.after;
     let links = resolve(desired, observed, &mut plan.pending);
     let released = released_links(desired, observed, owned);
     let ours: BTreeSet<LinkIndex> = links
@@ -50,12 +52,22 @@ pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned) -> Plan {
 
     // The routes are by far the most: what comes before them is put there.
     plan.operations = addressing.come;
-    let early = early_table.into_iter().chain(links_up).chain(set_sysctls);
+    // A link that comes starts with IPv6 as all new links do; and the table may name it.
+    let (for_new_links, set_sysctls): (Vec<_>, Vec<_>) = set_sysctls
+        .into_iter()
+        .partition(|one| !own_links.come.is_empty() && is_ipv6_default(one));
+    let early = for_new_links
+        .into_iter()
+        .chain(own_links.come)
+        .chain(early_table)
+        .chain(links_up)
+        .chain(set_sysctls);
     plan.operations.splice(0..0, early);
     plan.operations.extend(forwarding);
     plan.operations.extend(restore_sysctls);
     plan.operations.extend(addressing.go);
     plan.operations.extend(links_down);
+    plan.operations.extend(own_links.go);
     plan.operations.extend(late_table);
 
     plan.announcements = announcements(desired, &links, &plan.operations);
@@ -322,6 +334,11 @@ fn conntrack_note(desired: &Desired, observed: &Observed) -> Option<String> {
     })
 }
 
+fn is_ipv6_default(operation: &Operation) -> bool {
+    let default = Sysctl::DisableIpv6Default;
+    matches!(operation, Operation::SetSysctl { key, .. } if *key == default)
+}
+
 fn is_ipv6_of_link(key: Sysctl) -> bool {
     matches!(key, Sysctl::Link(_, LinkSysctl::DisableIpv6))
 }
@@ -336,7 +353,7 @@ fn foreign_ipv6<'a>(desired: &Desired, observed: &'a Observed, owned: &Owned) ->
             Some(LinkId::Mac(mac)) if !link.stacked => {
                 !desired.links.contains_key(&LinkId::Mac(mac)) && !owned.links.contains_key(&mac)
             }
-            Some(LinkId::Loopback) => false,
+            Some(LinkId::Loopback | LinkId::Own(_)) => false,
             _ => true,
         })
         .map(|link| &link.name)

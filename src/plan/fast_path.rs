@@ -85,6 +85,7 @@ mod tests {
             stacked: false,
             ipv6_in_use: false,
             udev_pending: false,
+            mtu: 1_500,
         };
         Observed {
             links: links.iter().copied().chain([("other", 9)]).map(link).collect(),

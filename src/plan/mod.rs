@@ -7,6 +7,7 @@ mod diff;
 mod fast_path;
 mod gateways;
 mod operation;
+mod own_links;
 
 use std::net::Ipv4Addr;
 

@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use crate::model::nft::{Flowtable, Rule, Set, TableChange};
-use crate::model::{Link, LinkIndex, LinkName, Route, RouteKind, Sysctl};
+use crate::model::{Link, LinkIndex, LinkName, OwnLink, Route, RouteKind, Sysctl};
 use crate::owned::NFT_TABLE;
 use crate::words::printable;
 
@@ -34,6 +34,33 @@ impl From<&Link> for LinkRef {
 pub enum Operation {
     /// One batch on our nftables table: there is one such operation, and tens of thousands of smaller ones.
     Table(Box<TableChange>),
+    /// Makes a link of ours, which is up then.
+    AddOwnLink {
+        /// Its name, and the number that it gets.
+        link: LinkRef,
+        /// The name of the link below it, if it has one.
+        below: Option<LinkName>,
+        /// What it is.
+        own: OwnLink<LinkIndex>,
+    },
+    /// Changes what can be changed of a link of ours that is there.
+    ChangeOwnLink {
+        /// The link.
+        link: LinkRef,
+        /// How it is.
+        from: OwnLink<LinkIndex>,
+        /// How it becomes; of the same kind.
+        to: OwnLink<LinkIndex>,
+    },
+    /// Deletes a link of ours, with all that is on it.
+    DeleteOwnLink {
+        /// The link.
+        link: LinkRef,
+        /// The name of the link below it, if it has one.
+        below: Option<LinkName>,
+        /// What it is.
+        own: OwnLink<LinkIndex>,
+    },
     /// Sets a link up, or down.
     SetLink {
         /// The link.
@@ -152,6 +179,13 @@ impl Operation {
     pub fn inverse(&self) -> Self {
         match self.clone() {
             Self::Table(change) => Self::Table(change.inverse().into()),
+            Self::AddOwnLink { link, below, own } => Self::DeleteOwnLink { link, below, own },
+            Self::DeleteOwnLink { link, below, own } => Self::AddOwnLink { link, below, own },
+            Self::ChangeOwnLink { link, from, to } => Self::ChangeOwnLink {
+                link,
+                from: to,
+                to: from,
+            },
             Self::SetLink { link, up } => Self::SetLink { link, up: !up },
             Self::AddAddress { link, address } => Self::DeleteAddress { link, address },
             Self::DeleteAddress { link, address } => Self::AddAddress { link, address },
@@ -191,7 +225,10 @@ impl Operation {
     pub fn takes_away(&self) -> bool {
         matches!(
             self,
-            Self::DeleteAddress { .. } | Self::DeleteRoute { .. } | Self::SetLink { up: false, .. }
+            Self::DeleteAddress { .. }
+                | Self::DeleteRoute { .. }
+                | Self::DeleteOwnLink { .. }
+                | Self::SetLink { up: false, .. }
         )
     }
 
@@ -208,6 +245,28 @@ impl Operation {
         use Action::{Add, Change, Delete};
         match self {
             Self::Table(change) => each_table_line(change, see),
+            Self::AddOwnLink { link, below, own } => see(
+                Add,
+                "link",
+                format_args!("{}{}", OnParent(link, below.as_ref(), own), Traits(own, None)),
+            ),
+            Self::DeleteOwnLink { link, below, own } => {
+                see(
+                    Delete,
+                    "link",
+                    format_args!("{}", OnParent(link, below.as_ref(), own)),
+                );
+            }
+            Self::ChangeOwnLink { link, from, to } => see(
+                Change,
+                "link",
+                format_args!(
+                    "{}{} (was:{})",
+                    link.name,
+                    Traits(to, Some(from)),
+                    Traits(from, Some(to))
+                ),
+            ),
             Self::SetLink { link, up } => see(
                 Change,
                 "link",
@@ -261,15 +320,39 @@ impl fmt::Display for Operation {
                 };
                 return write!(f, "{verb} nftables table ip {NFT_TABLE}");
             }
-            Self::SetLink { .. } | Self::SetSysctl { .. } => "set",
-            Self::AddAddress { .. } | Self::AddRoute { .. } => "add",
-            Self::DeleteAddress { .. } | Self::DeleteRoute { .. } => "delete",
+            Self::SetLink { .. } | Self::SetSysctl { .. } | Self::ChangeOwnLink { .. } => "set",
+            Self::AddAddress { .. } | Self::AddRoute { .. } | Self::AddOwnLink { .. } => "add",
+            Self::DeleteAddress { .. } | Self::DeleteRoute { .. } | Self::DeleteOwnLink { .. } => "delete",
             Self::ReplaceRoute { .. } => "replace",
         };
         f.write_str(verb)?;
         self.lines()
             .iter()
             .try_for_each(|line| write!(f, " {} {}", line.object, line.text))
+    }
+}
+
+/// A link of ours with the one below it.
+struct OnParent<'l>(&'l LinkRef, Option<&'l LinkName>, &'l OwnLink<LinkIndex>);
+
+impl fmt::Display for OnParent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(link, below, own) = self;
+        write!(f, "{} {}", link.name, own.kind)?;
+        below.iter().try_for_each(|below| write!(f, " on {below}"))
+    }
+}
+
+/// What can be said of a link of ours beside its kind, in the words of ip-link(8); or only what differs from another.
+struct Traits<'l>(&'l OwnLink<LinkIndex>, Option<&'l OwnLink<LinkIndex>>);
+
+impl fmt::Display for Traits<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(own, other) = self;
+        let mtu = own.mtu.filter(|_| other.is_none_or(|other| other.mtu != own.mtu));
+        let mac = own.mac.filter(|_| other.is_none_or(|other| other.mac != own.mac));
+        mtu.iter().try_for_each(|mtu| write!(f, " mtu {mtu}"))?;
+        mac.iter().try_for_each(|mac| write!(f, " address {mac}"))
     }
 }
 

@@ -113,6 +113,7 @@ fn kernel() -> impl Strategy<Value = Observed> {
                     stacked: false,
                     ipv6_in_use: ipv6 && name == "mgmt0",
                     udev_pending: false,
+                    mtu: 1_500,
                 });
                 if let LinkId::Mac(mac) = id {
                     for parameter in LinkSysctl::ALL {

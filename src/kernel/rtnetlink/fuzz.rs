@@ -7,7 +7,7 @@ use netlink_packet_route::route::RouteMessage;
 use super::batch::read_answers;
 use super::dump;
 use super::elastic::{self, Told};
-use super::observe::{add_address, general, link, route};
+use super::observe::{add_address, add_link, general, route};
 use crate::model::{LinkIndex, Observed};
 use crate::plan::Operation;
 
@@ -20,7 +20,7 @@ pub fn observe(messages: Vec<NetlinkMessage<RouteNetlinkMessage>>) -> Observed {
     for message in messages {
         match message.payload {
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)) => {
-                observed.links.push(link(&message, LOOPBACK));
+                add_link(&mut observed, &message, LOOPBACK);
             }
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(message)) => {
                 add_address(&mut observed, &message);

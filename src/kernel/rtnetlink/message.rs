@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::Ipv4Net;
-use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
 use netlink_packet_route::route::{
@@ -11,13 +11,28 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::Error;
+use super::{Error, own_link};
 use crate::model::{LinkIndex, Route, RouteKind};
 use crate::plan::Operation;
 
 /// The message that carries out an operation, and the flags it needs beside `NLM_F_REQUEST`.
 pub(super) fn encode(operation: &Operation) -> Option<(RouteNetlinkMessage, u16)> {
     Some(match operation {
+        // ip link add NAME index INDEX up type KIND …
+        Operation::AddOwnLink { link, own, .. } => (
+            RouteNetlinkMessage::NewLink(own_link::message(link, own)),
+            NLM_F_CREATE | NLM_F_EXCL,
+        ),
+        // ip link set dev NAME mtu MTU address MAC
+        Operation::ChangeOwnLink { link, from, to } => {
+            (RouteNetlinkMessage::SetLink(own_link::change(link, from, to)), 0)
+        }
+        // ip link del dev NAME
+        Operation::DeleteOwnLink { link, .. } => {
+            let mut message = LinkMessage::default();
+            message.header.index = link.index.0;
+            (RouteNetlinkMessage::DelLink(message), 0)
+        }
         // ip link set dev LINK up|down
         Operation::SetLink { link, up } => {
             let mut message = LinkMessage::default();
@@ -64,8 +79,11 @@ pub(super) fn encode(operation: &Operation) -> Option<(RouteNetlinkMessage, u16)
 /// What the error number of an answer means for an operation: deleting what is gone and adding what is there
 /// is success, and a link that went in between asks for another plan.
 pub(super) fn verdict(operation: &Operation, errno: i32) -> Result<(), Error> {
-    use nix::libc::{EADDRNOTAVAIL, EEXIST, ENODEV, ESRCH};
+    use nix::libc::{EADDRNOTAVAIL, EEXIST, ENODEV, EOPNOTSUPP, ESRCH};
     match operation {
+        Operation::AddOwnLink { .. } if errno == EEXIST => Err(Error::Taken),
+        Operation::AddOwnLink { own, .. } if errno == EOPNOTSUPP => Err(own_link::unsupported(&own.kind)),
+        Operation::DeleteOwnLink { .. } if errno == ENODEV => Ok(()),
         Operation::DeleteAddress { .. } | Operation::DeleteRoute { .. }
             if [EADDRNOTAVAIL, ENODEV, ESRCH].contains(&errno) =>
         {

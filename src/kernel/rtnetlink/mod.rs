@@ -1,7 +1,7 @@
 //! Links, addresses and routes, by rtnetlink(7).
 //!
 //! Links and addresses are looked at through the rtnetlink crate, routes by [`dump`]; operations go through [`batch`], which sends
-//! many in one call. What there may be ten thousand of goes by hand ([`elastic`]).
+//! many in one call. What there may be ten thousand of goes by hand ([`elastic`]). [`own_link`]: links that we make.
 
 mod ask;
 mod batch;
@@ -11,6 +11,7 @@ mod elastic;
 pub mod fuzz;
 mod message;
 mod observe;
+mod own_link;
 
 use std::io;
 

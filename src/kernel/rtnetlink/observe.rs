@@ -12,7 +12,7 @@ use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, Ro
 use rtnetlink::Handle;
 
 use super::super::nic;
-use super::Error;
+use super::{Error, own_link};
 use crate::model::{Link, LinkId, LinkIndex, LinkName, MacAddr, Observed, Route, RouteKind, TABLE_MAIN};
 use crate::owned::ROUTE_PROTOCOL;
 
@@ -25,7 +25,7 @@ pub(super) async fn observe(handle: &Handle, loopback: LinkIndex) -> Result<Obse
         .await
         .map_err(|error| failed("links", error))?
     {
-        observed.links.push(link(&message, loopback));
+        add_link(&mut observed, &message, loopback);
     }
     observed.links.sort_by_key(|link| link.index);
     if nic::is_udev_here() {
@@ -59,7 +59,19 @@ fn failed(what: &str, error: rtnetlink::Error) -> Error {
     }
 }
 
-pub(super) fn link(message: &LinkMessage, loopback: LinkIndex) -> Link {
+/// Adds a link to what was seen, and what it is if its name is one of ours.
+pub(super) fn add_link(observed: &mut Observed, message: &LinkMessage, loopback: LinkIndex) {
+    let mut link = link(message, loopback);
+    if let Some((name, own)) = own_link::read(message, &link) {
+        if own.kind.is_ours() {
+            link.id = Some(LinkId::Own(name));
+        }
+        observed.own_links.insert(link.index, own);
+    }
+    observed.links.push(link);
+}
+
+fn link(message: &LinkMessage, loopback: LinkIndex) -> Link {
     let index = LinkIndex(message.header.index);
     let mut link = Link {
         index,
@@ -69,9 +81,11 @@ pub(super) fn link(message: &LinkMessage, loopback: LinkIndex) -> Link {
         stacked: false,
         ipv6_in_use: false,
         udev_pending: false,
+        mtu: 1_500,
     };
     for attribute in &message.attributes {
         match attribute {
+            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::IfName(name) => link.name = LinkName(name.as_str().into()),
             LinkAttribute::Address(octets) if message.header.link_layer_type == LinkLayerType::Ether => {
                 let octets: Result<[u8; 6], _> = octets.as_slice().try_into();

@@ -26,6 +26,7 @@ fn kernel(config: &Config) -> Observed {
             stacked: false,
             ipv6_in_use: false,
             udev_pending: false,
+            mtu: 1_500,
         });
         if let LinkId::Mac(mac) = id {
             let keys = LinkSysctl::ALL.map(|parameter| (Sysctl::Link(mac, parameter), "0".to_owned()));
