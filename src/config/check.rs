@@ -11,6 +11,7 @@ use super::node::{Located, Node};
 use super::problem::Severity;
 use super::router::{Router, reserved};
 use super::snat;
+use super::vms;
 use super::{Config, Eip, FastPathMode, Forward, Generation, Interface, SnatPool};
 use crate::model::{Conntrack, ConntrackMax, MacAddr};
 
@@ -26,11 +27,11 @@ pub(super) const ROOT: &[&str] = &[
     "fast_path",
     "generation",
 ];
-pub(super) const INTERFACE: &[&str] = &["ipaddr", "prefix", "mac", "gateway"];
+pub(super) const INTERFACE: &[&str] = &["ipaddr", "prefix", "mac", "gateway", "vm_list"];
 pub(super) const EIP: &[&str] = &["eip", "vm-ip"];
 
 /// Every key that means something somewhere.
-pub(super) const KEYS: &[&[&str]] = &[ROOT, INTERFACE, EIP, forwards::FORWARD];
+pub(super) const KEYS: &[&[&str]] = &[ROOT, INTERFACE, EIP, forwards::FORWARD, vms::VM];
 
 /// The lists of the file.
 pub(super) struct Lists {
@@ -128,6 +129,9 @@ pub(super) fn check(reader: &mut Reader<'_>, root: &Located<'_>, mut lists: List
         .problems
         .iter()
         .any(|problem| problem.path.starts_with("if_list"));
+    if is_sound {
+        vms::check(reader, &own);
+    }
     let router = Router::new(is_sound.then_some(own));
     let by_eip = Addresses::new(eips.values().iter().map(|entry| entry.eip));
     check_eips(reader, &eips, &by_eip, &router);
@@ -168,8 +172,13 @@ fn interface(reader: &mut Reader<'_>, item: &Located<'_>, path: Path) -> Option<
     });
     let gateway = fields.optional(reader, "gateway", "an IPv4 address", host_address);
 
-    let (address, prefix, mac) = (address?, prefix?, mac?);
-    let net = Ipv4Net::new(address.value, prefix.value).ok()?;
+    let net = match (&address, &prefix) {
+        (Some(address), Some(prefix)) => Ipv4Net::new(address.value, prefix.value).ok(),
+        _ => None,
+    };
+    let vms = vms::read(reader, &fields, net);
+
+    let (address, net, mac) = (address?, net?, mac?);
     if let Some(what) = reserved(net, net.addr()) {
         let value = Some(net.to_string());
         let message = format!("expected the address of a host, not the {what} address of its subnet");
@@ -196,6 +205,7 @@ fn interface(reader: &mut Reader<'_>, item: &Located<'_>, path: Path) -> Option<
         address: net,
         mac: mac.value,
         gateway: gateway.map(|gateway| gateway.value),
+        vms,
         place: fields.place,
     })
 }

@@ -169,6 +169,8 @@ pub(super) enum Path {
     Item(&'static str, usize),
     /// A key of such an item.
     Field(&'static str, usize, &'static str),
+    /// An item of a list that is no list of the file.
+    Inner(Rc<Path>, usize),
     /// Any key below any path.
     Key(Rc<Path>, Rc<str>),
 }
@@ -180,6 +182,7 @@ impl fmt::Display for Path {
             Self::List(list) => f.write_str(list),
             Self::Item(list, index) => write!(f, "{list}[{index}]"),
             Self::Field(list, index, key) => write!(f, "{list}[{index}].{key}"),
+            Self::Inner(path, index) => write!(f, "{path}[{index}]"),
             Self::Key(path, key) if matches!(**path, Self::Root) => f.write_str(key),
             Self::Key(path, key) => write!(f, "{path}.{key}"),
         }

@@ -16,8 +16,10 @@ pub mod schema;
 mod snat;
 #[cfg(test)]
 mod tests;
+mod vms;
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 use serde::Serialize;
@@ -80,6 +82,29 @@ pub struct Interface {
     pub mac: MacAddr,
     /// The next hop to everywhere; the interface that has one is the external one.
     pub gateway: Option<Ipv4Addr>,
+    /// The VMs of its subnet that are known. Shared: there may be thousands.
+    #[serde(rename = "vm_list", skip_serializing_if = "is_empty")]
+    pub vms: Arc<[Vm]>,
+    /// Where the entry stands.
+    pub place: Place,
+}
+
+fn is_empty(vms: &Arc<[Vm]>) -> bool {
+    vms.is_empty()
+}
+
+/// An entry of an interface's `vm_list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Vm {
+    /// The VM's own address, in the interface's subnet.
+    #[serde(rename = "vm-ip")]
+    pub address: Ipv4Addr,
+    /// Its hardware address, which no other has.
+    pub mac: MacAddr,
+    /// The hypervisor that it is on, by that one's own address; `None`: it does not matter.
+    pub host: Option<Ipv4Addr>,
+    /// What it is called: one label of a host's name; `None`: nothing.
+    pub name: Option<Box<str>>,
     /// Where the entry stands.
     pub place: Place,
 }

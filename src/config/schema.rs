@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::check::{EIP, INTERFACE, ROOT};
 use super::forwards::FORWARD;
+use super::vms::{LONGEST_NAME, VM};
 
 #[cfg(test)]
 mod tests;
@@ -126,6 +127,23 @@ fn property(key: &str) -> Option<Value> {
         "gateway" => described(
             "The next hop to everywhere: the interface that has one is the external one",
             address(),
+        ),
+        "vm_list" => list(
+            "The subnet's VMs that are known, with their hardware addresses",
+            object(VM, &["vm-ip", "mac"]),
+        ),
+        "host" => described("The hypervisor that the VM is on, by its own address", address()),
+        "name" => described(
+            "What the VM is called: a host's name without its domain",
+            json!([
+                {
+                    "type": "string",
+                    "pattern": format!("^[0-9A-Za-z]([0-9A-Za-z-]{{0,{}}}[0-9A-Za-z])?$", LONGEST_NAME - 2),
+                },
+                // Such names without quotes.
+                { "type": "integer", "minimum": 0 },
+                { "type": "boolean" },
+            ]),
         ),
         "eip" => described("The address outside", address()),
         "vm-ip" => described("The VM's own address", address()),

@@ -72,6 +72,33 @@ fn numbers_may_be_quoted_and_macs_be_anything_that_yaml_takes_for_a_number() {
 }
 
 #[test]
+fn vms_are_listed_at_their_subnet() {
+    let text = "if_list:\n  - ipaddr: 10.0.0.1\n    prefix: 24\n    mac: 52:54:84:00:00:01\n    vm_list:\n      \
+                - {vm-ip: 10.0.0.9, mac: 02:00:00:00:00:09, name: web-1}\n      \
+                - {vm-ip: 10.0.0.8, mac: 02:00:00:00:00:08, name: 7, host: 10.90.4.11}\n";
+    let parsed = Config::parse(text.as_bytes());
+    let told: Vec<String> = parsed.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "line 7, column 9: if_list[0].vm_list[1].host: 10.90.4.11: has no effect: the VMs of this subnet are \
+          reached by the router's NIC there"
+        ]
+    );
+    let config = parsed.config.unwrap();
+    let vms: Vec<_> = (config.interfaces()[0].vms.iter())
+        .map(|vm| (vm.address.to_string(), vm.name.as_deref(), vm.host.is_some()))
+        .collect();
+    assert_eq!(
+        vms,
+        [
+            ("10.0.0.9".to_owned(), Some("web-1"), false),
+            ("10.0.0.8".to_owned(), Some("7"), true)
+        ]
+    );
+}
+
+#[test]
 fn both_spellings_of_protocol_and_any_case_are_accepted() {
     let forward = |protocol: &str| {
         parse(&format!(

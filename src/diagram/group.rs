@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use crate::config::{Config, Forward, Interface};
+use crate::config::{Config, Forward, Interface, Vm as Listed};
 
 /// So many lines of what leads to a VM are shown, the rest is counted.
 const LINES: usize = 5;
@@ -40,6 +40,8 @@ pub(super) struct Vm {
 struct Entries<'c> {
     eips: Vec<Ipv4Addr>,
     forwards: Vec<&'c Forward>,
+    /// Its entry of `vm_list`.
+    listed: Option<&'c Listed>,
 }
 
 impl Picture {
@@ -50,6 +52,9 @@ impl Picture {
         }
         for forward in config.forwards() {
             by_vm.entry(forward.vm).or_default().forwards.push(forward);
+        }
+        for listed in config.internal().flat_map(|inside| inside.vms.iter()) {
+            by_vm.entry(listed.address).or_default().listed = Some(listed);
         }
         let mut networks: Vec<Network> = config
             .internal()
@@ -115,7 +120,8 @@ fn network(name: String, nic: Option<String>, vms: BTreeMap<Ipv4Addr, Entries<'_
     let more = (number > 0).then(|| {
         let things = [counted(eips, "elastic IP"), counted(forwards, "forward")];
         let things: Vec<String> = things.into_iter().flatten().collect();
-        format!("{number} more VMs: {}", things.join(", "))
+        let colon = if things.is_empty() { "" } else { ": " };
+        format!("{number} more VMs{colon}{}", things.join(", "))
     });
     Network {
         name,
@@ -128,7 +134,9 @@ fn network(name: String, nic: Option<String>, vms: BTreeMap<Ipv4Addr, Entries<'_
 fn vm(address: Ipv4Addr, entries: &Entries<'_>) -> Vm {
     let eips = entries.eips.iter().map(|eip| format!("EIP {eip}"));
     let forwards = entries.forwards.iter().map(|forward| forwarded(forward));
-    let mut lines: Vec<String> = eips.chain(forwards).collect();
+    let name = entries.listed.and_then(|listed| listed.name.as_deref());
+    let lines = name.map(ToOwned::to_owned).into_iter().chain(eips);
+    let mut lines: Vec<String> = lines.chain(forwards).collect();
     if lines.len() > LINES + 1 {
         let more = lines.len() - LINES;
         lines.truncate(LINES);

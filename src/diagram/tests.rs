@@ -105,6 +105,20 @@ fn a_vm_in_no_subnet_is_beside_the_networks() {
 }
 
 #[test]
+fn a_vm_that_is_listed_is_there_by_its_name() {
+    let config = config(
+        "if_list:\n  - ipaddr: 10.0.0.1\n    prefix: 24\n    mac: 52:54:84:00:00:01\n    vm_list:\n      \
+         - {vm-ip: 10.0.0.9, mac: 02:00:00:00:00:09, name: web-1}\n      \
+         - {vm-ip: 10.0.0.8, mac: 02:00:00:00:00:08}\neip_list: [{eip: 1.1.1.1, vm-ip: 10.0.0.9}]",
+    );
+    let text = draw(&config, Format::Mermaid, 8);
+    assert!(
+        text.contains("[\"10.0.0.9<br>web-1<br>EIP 1.1.1.1\"]") && text.contains("[\"10.0.0.8\"]"),
+        "{text}"
+    );
+}
+
+#[test]
 fn an_svg_is_xml_and_nothing_leaves_its_box() {
     for config in [config(EXAMPLE), large(), Config::default()] {
         for vms in [1, 8, 100] {

@@ -98,6 +98,7 @@ fn read(words: &[String]) -> Result<Vec<Interface>, Refusal> {
                 address,
                 mac,
                 gateway,
+                vms: [].into(),
                 place: Place::default(),
             });
         }

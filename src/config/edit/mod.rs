@@ -15,7 +15,7 @@ mod tree;
 
 use std::collections::BTreeSet;
 
-use super::{Config, Eip, Forward, Generation, Interface, Place, Problem};
+use super::{Config, Eip, Forward, Generation, Interface, Place, Problem, Vm};
 
 /// A list of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,7 +171,12 @@ impl Config {
     pub fn without_places(&self) -> Self {
         let mut config = self.clone();
         let none = Place::default();
-        config.interfaces.iter_mut().for_each(|one| one.place = none);
+        for one in &mut config.interfaces {
+            one.place = none;
+            one.vms = (one.vms.iter().cloned())
+                .map(|vm| Vm { place: none, ..vm })
+                .collect();
+        }
         config.eips.iter_mut().for_each(|one| one.place = none);
         config.forwards.iter_mut().for_each(|one| one.place = none);
         config.snat_pool.iter_mut().for_each(|one| one.place = none);

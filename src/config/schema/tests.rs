@@ -116,6 +116,14 @@ const BEYOND: &[(&str, &[&str])] = &[
             "vm-ip-is-the-network-address",
             "vm-ip-is-the-router",
             "vm-is-the-external-broadcast-address",
+            "vm-list-address-twice",
+            "vm-list-mac-of-the-router",
+            "vm-list-mac-twice",
+            "vm-list-name-twice",
+            "vm-list-outside",
+            "vm-list-outside-the-subnet",
+            "vm-list-the-broadcast-address",
+            "vm-list-the-routers-address",
         ],
     ),
     (
@@ -171,6 +179,8 @@ fn with(key: &str, value: &str) -> String {
         ("ipv6", "true"),
         ("conntrack", "keep"),
         ("generation", "7"),
+        ("host", "10.90.4.11"),
+        ("name", "web-1"),
     ];
     let line = |keys: &[&str]| {
         let pair = |name: &&str| {
@@ -180,8 +190,9 @@ fn with(key: &str, value: &str) -> String {
         keys.iter().map(pair).collect::<Vec<_>>().join(", ")
     };
     format!(
-        "if_list: [{{{}}}]\neip_list: [{{{}}}]\nport_forward_list: [{{{}}}]\n{}\n",
+        "if_list: [{{{}, vm_list: [{{{}}}]}}]\neip_list: [{{{}}}]\nport_forward_list: [{{{}}}]\n{}\n",
         line(&["ipaddr", "prefix", "mac", "gateway"]),
+        line(&["vm-ip", "mac", "host", "name"]),
         line(&["eip", "vm-ip"])
             .replace("10.90.2.1", "10.90.2.2")
             .replace("172.16.0.1", "172.16.0.2"),
@@ -225,7 +236,7 @@ fn assert_same(validator: &Validator, key: &str, value: &str) {
     );
 }
 
-const OF_KEYS: [&str; 13] = [
+const OF_KEYS: [&str; 15] = [
     "ipaddr",
     "prefix",
     "mac",
@@ -239,6 +250,8 @@ const OF_KEYS: [&str; 13] = [
     "ipv6",
     "conntrack",
     "generation",
+    "host",
+    "name",
 ];
 
 #[test]
@@ -290,6 +303,7 @@ fn at_every_bound_both_say_the_same() {
     ];
     let words = [
         "true", "false", "yes", "tcp", "UDP", "Tcp", "icmp", "delete", "keep", "Keep", "", " tcp", "a\\nb",
+        "web-1", "-web", "web-", "a_b", "a.b", "-",
     ];
     let mut values: Vec<String> = Vec::new();
     for one in numbers.iter().chain(&macs).chain(&words) {
