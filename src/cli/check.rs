@@ -17,12 +17,16 @@ pub(super) fn run(context: &Context, given: &Given) -> Report {
     };
     match accept(&text, None, true) {
         Ok((config, problems)) => {
-            let message = format!(
+            let mut message = format!(
                 "valid: {}, {}, {}",
                 count(config.interfaces().len(), "interface"),
                 count(config.eips().len(), "elastic IP"),
                 count(config.forwards().len(), "forward")
             );
+            // Most routers have none.
+            if !config.routes().is_empty() {
+                message = format!("{message}, {}", count(config.routes().len(), "route"));
+            }
             Report::new(COMMAND, name, Outcome::Valid, message).with_problems(problems)
         }
         Err(refusal) => Report::new(

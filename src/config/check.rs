@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use ipnet::Ipv4Net;
 
 use super::entries::{Addresses, Entries};
-use super::fields::{Path, Read, Reader, host_address, number};
+use super::fields::{Path, Read, Reader, flag, host_address, number};
 use super::forwards;
 use super::node::{Located, Node};
 use super::problem::Severity;
 use super::router::{Router, reserved};
+use super::routes;
 use super::snat;
 use super::vms;
-use super::{Config, Eip, FastPathMode, Forward, Generation, Interface, SnatPool};
+use super::{Config, Eip, FastPathMode, Forward, Generation, Interface, SnatPool, StaticRoute};
 use crate::model::{Conntrack, ConntrackMax, MacAddr};
 
 pub(super) const ROOT: &[&str] = &[
@@ -20,6 +21,7 @@ pub(super) const ROOT: &[&str] = &[
     "eip_list",
     "port_forward_list",
     "snat_pool",
+    "route_list",
     "ipv6",
     "conntrack",
     "counters",
@@ -31,7 +33,7 @@ pub(super) const INTERFACE: &[&str] = &["ipaddr", "prefix", "mac", "gateway", "v
 pub(super) const EIP: &[&str] = &["eip", "vm-ip"];
 
 /// Every key that means something somewhere.
-pub(super) const KEYS: &[&[&str]] = &[ROOT, INTERFACE, EIP, forwards::FORWARD, vms::VM];
+pub(super) const KEYS: &[&[&str]] = &[ROOT, INTERFACE, EIP, forwards::FORWARD, routes::ROUTE, vms::VM];
 
 /// The lists of the file.
 pub(super) struct Lists {
@@ -39,6 +41,7 @@ pub(super) struct Lists {
     eips: Entries<Eip>,
     forwards: Entries<Forward>,
     snat_pool: Entries<SnatPool>,
+    routes: Entries<StaticRoute>,
 }
 
 impl Default for Lists {
@@ -48,6 +51,7 @@ impl Default for Lists {
             eips: Entries::new("eip_list", eip, |one| one.place),
             forwards: Entries::new("port_forward_list", forwards::read, |one| one.place),
             snat_pool: Entries::new("snat_pool", snat::read, |one| one.place),
+            routes: Entries::new("route_list", routes::read, |one| one.place),
         }
     }
 }
@@ -60,6 +64,7 @@ impl Lists {
             "eip_list" => self.eips.push(reader, item),
             "port_forward_list" => self.forwards.push(reader, item),
             "snat_pool" => self.snat_pool.push(reader, item),
+            "route_list" => self.routes.push(reader, item),
             _ => return false,
         }
         true
@@ -76,21 +81,19 @@ pub(super) fn check(reader: &mut Reader<'_>, root: &Located<'_>, mut lists: List
         return Config::default();
     };
 
-    for list in ["if_list", "eip_list", "port_forward_list", "snat_pool"] {
+    for list in [
+        "if_list",
+        "eip_list",
+        "port_forward_list",
+        "snat_pool",
+        "route_list",
+    ] {
         for item in reader.list(fields.get(list), list) {
             lists.push(reader, list, item);
         }
     }
-    let mut flag = |key| {
-        let expected = "true or false";
-        fields.optional(reader, key, expected, |text| match text {
-            "true" => Ok(true),
-            "false" => Ok(false),
-            _ => Err(expected.to_owned()),
-        })
-    };
-    let ipv6 = flag("ipv6");
-    let counters = flag("counters");
+    let ipv6 = flag(&fields, reader, "ipv6");
+    let counters = flag(&fields, reader, "counters");
 
     let expected = "delete or keep";
     let conntrack = fields.optional(reader, "conntrack", expected, |text| match text {
@@ -121,6 +124,7 @@ pub(super) fn check(reader: &mut Reader<'_>, root: &Located<'_>, mut lists: List
         eips,
         forwards,
         snat_pool,
+        routes,
     } = lists;
     let own: Vec<_> = interfaces.iter().collect();
     check_interfaces(reader, &own);
@@ -132,11 +136,31 @@ pub(super) fn check(reader: &mut Reader<'_>, root: &Located<'_>, mut lists: List
     if is_sound {
         vms::check(reader, &own);
     }
-    let router = Router::new(is_sound.then_some(own));
+    let router = Router::new(is_sound.then_some(own), routes.iter());
     let by_eip = Addresses::new(eips.values().iter().map(|entry| entry.eip));
     check_eips(reader, &eips, &by_eip, &router);
     forwards::check(reader, &forwards, &eips, &by_eip, &router);
     snat::check(reader, &snat_pool, &eips, &by_eip, &forwards, &router);
+    let forwarded = Addresses::new(forwards.values().iter().map(|entry| entry.eip));
+    let in_pool = |address| {
+        let mut pool = snat_pool.iter();
+        pool.find(|entry| (entry.value.first..=entry.value.last).contains(&address))
+    };
+    routes::check(reader, &routes, &router, |address| {
+        let eip = by_eip.first(address).and_then(|position| eips.get(position));
+        let forward = || {
+            forwarded
+                .first(address)
+                .and_then(|position| forwards.get(position))
+        };
+        let path = eip
+            .map(|entry| entry.path)
+            .or_else(|| forward().map(|entry| entry.path));
+        let path = path.or_else(|| in_pool(address).map(|entry| entry.path))?;
+        Some(format!(
+            "is an address that the router answers for ({path}): expected another router's"
+        ))
+    });
     let translating = eips.values().first().map(|entry| entry.place);
     let translating = translating.or(forwards.values().first().map(|entry| entry.place));
     let translating = translating.or(snat_pool.values().first().map(|entry| entry.place));
@@ -147,8 +171,9 @@ pub(super) fn check(reader: &mut Reader<'_>, root: &Located<'_>, mut lists: List
         eips: eips.into_values(),
         forwards: forwards.into_values(),
         snat_pool: snat_pool.into_values(),
-        ipv6: ipv6.is_some_and(|ipv6| ipv6.value),
-        counters: counters.map(|counters| counters.value),
+        routes: routes.into_values(),
+        ipv6: ipv6.unwrap_or_default(),
+        counters,
         conntrack: conntrack.map(|conntrack| conntrack.value).unwrap_or_default(),
         conntrack_max: conntrack_max.map(|most| most.value).unwrap_or_default(),
         fast_path: fast_path.map(|mode| mode.value).unwrap_or_default(),

@@ -272,6 +272,17 @@ impl<'n> Fields<'n> {
     }
 }
 
+/// A value that is true or false; `None` where the key or its value is missing.
+pub(super) fn flag(fields: &Fields<'_>, reader: &mut Reader<'_>, key: &'static str) -> Option<bool> {
+    let expected = "true or false";
+    let flag = fields.optional(reader, key, expected, |text| match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(expected.to_owned()),
+    });
+    flag.map(|flag| flag.value)
+}
+
 /// An IPv4 address that a host can have.
 pub(super) fn host_address(text: &str) -> Result<Ipv4Addr, String> {
     let address =

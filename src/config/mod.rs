@@ -12,6 +12,7 @@ mod node;
 mod plain;
 mod problem;
 mod router;
+mod routes;
 pub mod schema;
 mod snat;
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub struct Config {
     eips: Vec<Eip>,
     forwards: Vec<Forward>,
     snat_pool: Vec<SnatPool>,
+    routes: Vec<StaticRoute>,
     ipv6: bool,
     conntrack: Conntrack,
     /// So that the default, an empty file's, counts.
@@ -199,6 +201,22 @@ impl SnatPool {
     }
 }
 
+/// An entry of `route_list`: a network that another router of a configured subnet leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct StaticRoute {
+    /// The network, without host bits.
+    pub to: Ipv4Net,
+    /// The next hop, in the subnet of an interface.
+    pub via: Ipv4Addr,
+    /// Lower wins.
+    pub metric: u32,
+    /// Whether the network counts as one of the VPC: what goes there keeps its source, what comes from there is translated as
+    /// a VM's.
+    pub inside: bool,
+    /// Where the entry stands.
+    pub place: Place,
+}
+
 /// What a text is worth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parsed {
@@ -278,6 +296,19 @@ impl Config {
         &self.snat_pool
     }
 
+    /// The entries of `route_list`.
+    #[must_use]
+    pub fn routes(&self) -> &[StaticRoute] {
+        &self.routes
+    }
+
+    /// The interface in whose subnet an address is, and its place in `if_list`.
+    #[must_use]
+    pub fn subnet_of(&self, address: Ipv4Addr) -> Option<(usize, &Interface)> {
+        let mut interfaces = self.interfaces.iter().enumerate();
+        interfaces.find(|(_, one)| one.address.contains(&address))
+    }
+
     /// Whether IPv6 is left as it is; else it is turned off.
     #[must_use]
     pub fn ipv6(&self) -> bool {
@@ -329,6 +360,7 @@ impl Config {
         Self {
             interfaces: self.interfaces.clone(),
             snat_pool: self.snat_pool.clone(),
+            routes: self.routes.clone(),
             eips: Vec::new(),
             forwards: Vec::new(),
             ..*self
@@ -342,6 +374,7 @@ impl Config {
             && self.eips.is_empty()
             && self.forwards.is_empty()
             && self.snat_pool.is_empty()
+            && self.routes.is_empty()
     }
 
     /// The interface that faces outside.
@@ -369,5 +402,17 @@ impl Config {
         self.interfaces
             .iter()
             .filter(|interface| interface.gateway.is_none())
+    }
+
+    /// What counts as the VPC's own: its subnets, and the networks of routes that are `inside`, which may have others among
+    /// these within them.
+    pub fn inside(&self) -> impl Iterator<Item = Ipv4Net> {
+        let subnets = self.internal().map(|interface| interface.address.trunc());
+        subnets.chain(
+            self.routes
+                .iter()
+                .filter(|route| route.inside)
+                .map(|route| route.to),
+        )
     }
 }

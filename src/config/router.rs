@@ -4,21 +4,32 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::Interface;
 use super::entries::Addresses;
 use super::fields::{Read, Reader};
 use super::problem::{Place, Severity};
+use super::{Interface, StaticRoute};
 
 /// What entries are checked against.
 pub(super) struct Router<'e> {
     /// `None` if they are not known for certain: then nothing is said of what they mean for others.
     interfaces: Option<Vec<Read<&'e Interface>>>,
+    /// Networks that are inside, behind other routers.
+    routes: Vec<Read<&'e StaticRoute>>,
 }
 
 impl<'e> Router<'e> {
     /// `None`: the interfaces are not known for certain.
-    pub(super) fn new(interfaces: Option<Vec<Read<&'e Interface>>>) -> Self {
-        Self { interfaces }
+    pub(super) fn new(
+        interfaces: Option<Vec<Read<&'e Interface>>>,
+        routes: impl Iterator<Item = Read<&'e StaticRoute>>,
+    ) -> Self {
+        let routes = routes.filter(|route| route.value.inside).collect();
+        Self { interfaces, routes }
+    }
+
+    /// The network of a route that is inside, if an address is in one.
+    fn routed(&self, address: Ipv4Addr) -> Option<&Read<&'e StaticRoute>> {
+        self.routes.iter().find(|route| route.value.to.contains(&address))
     }
 
     fn interfaces(&self) -> impl Iterator<Item = &Read<&'e Interface>> {
@@ -52,6 +63,12 @@ impl<'e> Router<'e> {
                 "is inside the VPC, in the subnet of {}, {}",
                 inside.path,
                 inside.value.address.trunc()
+            ));
+        }
+        if let Some(route) = self.routed(address) {
+            return Some(format!(
+                "is inside the VPC, in the network of {}, {}",
+                route.path, route.value.to
             ));
         }
         let external = self.external()?;
@@ -110,9 +127,56 @@ impl<'e> Router<'e> {
             problem(Severity::Error, message);
         } else if self.interfaces.is_some()
             && !self.internal().any(|inside| inside.value.address.contains(&vm))
+            && self.routed(vm).is_none()
         {
             problem(Severity::Warning, "is in no subnet of the VPC".to_owned());
         }
+    }
+
+    /// Why a route cannot lead to its network; `None`: it can.
+    pub(super) fn not_a_network(&self, route: &StaticRoute) -> Option<String> {
+        if let Some(own) = self
+            .interfaces()
+            .find(|own| own.value.address.trunc().contains(&route.to))
+        {
+            return Some(format!(
+                "is in the subnet of {}, {}, which the router reaches without a route",
+                own.path,
+                own.value.address.trunc()
+            ));
+        }
+        let external = self.external().filter(|_| route.inside)?;
+        let outside = external.value.address.trunc();
+        route.to.contains(&outside).then(|| {
+            format!(
+                "cannot be inside: the subnet of {}, {outside}, which is outside, is in it",
+                external.path
+            )
+        })
+    }
+
+    /// Why an address cannot be a route's next hop; `None`: it can.
+    pub(super) fn not_a_next_hop(&self, via: Ipv4Addr) -> Option<String> {
+        let interfaces = self.interfaces.as_ref()?;
+        let Some(near) = interfaces.iter().find(|one| one.value.address.contains(&via)) else {
+            return Some(
+                "the next hop is nowhere: expected an address in the subnet of an interface".to_owned(),
+            );
+        };
+        let net = near.value.address;
+        if net.addr() == via {
+            return Some(format!(
+                "expected the next hop, not the router's own address ({})",
+                near.path
+            ));
+        }
+        reserved(net, via).map(|what| {
+            format!(
+                "is the {what} address of the subnet of {}, {}",
+                near.path,
+                net.trunc()
+            )
+        })
     }
 
     /// A router that is to translate (`first`: the first entry that says so) but has no way out.

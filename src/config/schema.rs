@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::check::{EIP, INTERFACE, ROOT};
 use super::forwards::FORWARD;
+use super::routes::{HIGHEST_METRIC, ROUTE};
 use super::vms::{LONGEST_NAME, VM};
 
 #[cfg(test)]
@@ -109,6 +110,26 @@ fn property(key: &str) -> Option<Value> {
         "snat_pool" => list(
             "What VMs without an elastic IP are seen as, in place of the router's own address: addresses and ranges",
             json!({ "type": "string", "pattern": format!("^{ADDRESS}( *- *{ADDRESS})?$", ADDRESS = host()) }),
+        ),
+        "route_list" => list(
+            "Networks that other routers of the configured subnets lead to",
+            object(ROUTE, &["to", "via"]),
+        ),
+        "to" => described(
+            "The network that the route leads to, as in 172.30.0.0/16, or one address",
+            json!([{ "type": "string", "pattern": format!("^{}(/([1-9]|[12][0-9]|3[0-2]))?$", host()) }]),
+        ),
+        "via" => described(
+            "The next hop, an address in the subnet of an interface",
+            address(),
+        ),
+        "metric" => described(
+            "Of several routes to a network the one with the lowest metric is taken, 0 to 4294967294",
+            number(0, HIGHEST_METRIC.into()),
+        ),
+        "inside" => described(
+            "true: the network counts as one of the VPC's own, for translation and for what else looks at these",
+            json!([{ "type": "boolean" }, { "enum": ["true", "false"] }]),
         ),
         "generation" => described(
             "A number that whoever pushes counts up: an older one than that in force is refused",

@@ -24,11 +24,26 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
             protocol: ROUTE_PROTOCOL,
         });
     }
-    // While the NIC of a subnet is not there, what is meant for the subnet must not go outside instead, by the
-    // default route and with its private source. The kernel's own route to the subnet has metric 0 and wins.
-    for interface in config.internal() {
+    for route in config.routes() {
+        let Some((_, interface)) = config.subnet_of(route.via) else {
+            continue;
+        };
         desired.routes.insert(Route {
-            destination: interface.address.trunc(),
+            destination: route.to,
+            table: TABLE_MAIN,
+            kind: RouteKind::Unicast,
+            gateway: Some(route.via),
+            link: LinkId::Mac(interface.mac),
+            metric: route.metric,
+            protocol: ROUTE_PROTOCOL,
+        });
+    }
+    // While the NIC of a subnet is not there, what is meant for the subnet must not go outside instead, by the
+    // default route and with its private source. The kernel's own route to the subnet has metric 0 and wins, and so does
+    // one of ours to a network that is inside.
+    for inside in config.inside() {
+        desired.routes.insert(Route {
+            destination: inside,
             table: TABLE_MAIN,
             kind: RouteKind::Unreachable,
             gateway: None,

@@ -174,8 +174,9 @@ fn routes(
     let (mut add, mut delete) = (Vec::with_capacity(new), Vec::new());
     for (route, link) in &wanted.0 {
         // The kernel replaces the first route of the same destination, metric and table, whoever made it:
-        // only where that one is ours is a replacement right, else ours goes before it and wins.
-        let first = if route.kind == RouteKind::Unicast {
+        // only where that one is ours is a replacement right, else ours goes before it and wins. To other networks than
+        // everywhere the routes of others are not looked at: there ours comes first, and then the old one goes.
+        let first = if route.is_default() {
             observed.routes.iter().find(|other| {
                 (other.destination, other.table, other.metric)
                     == (route.destination, route.table, route.metric)

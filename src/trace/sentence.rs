@@ -46,7 +46,14 @@ impl Words<'_> {
                 None,
             ),
             Origin::Nic(nic) => {
-                let side = if self.is_external(nic) {
+                let is_near = || {
+                    let interface = self.config.interfaces().get(nic.0);
+                    interface.is_some_and(|one| one.address.contains(&self.packet.source))
+                };
+                let mut routes = self.config.routes().iter();
+                let side = if routes.any(|route| route.to.contains(&self.packet.source)) && !is_near() {
+                    "from behind another router"
+                } else if self.is_external(nic) {
                     "from outside"
                 } else {
                     "from its subnet"
@@ -107,7 +114,9 @@ impl Words<'_> {
     fn delivered(&self, delivery: &Delivery) -> (String, Option<String>) {
         let nic = self.nic(delivery.nic);
         let at = described(delivery.destination, delivery.transport);
-        let is_outside = self.is_external(delivery.nic);
+        // By a route of the file it is sent on purpose, also outside.
+        let is_routed = self.is_routed();
+        let is_outside = self.is_external(delivery.nic) && !is_routed;
         let translated = self
             .outcome
             .decided_by
@@ -136,8 +145,9 @@ impl Words<'_> {
         let mut sentence = if delivery.next_hop == delivery.destination {
             format!("delivered to {at} by {nic}, {seen}")
         } else {
+            let who = if is_routed { "router" } else { "gateway" };
             format!(
-                "delivered to the gateway {} by {nic} for {at}, {seen}",
+                "delivered to the {who} {} by {nic} for {at}, {seen}",
                 delivery.next_hop
             )
         };
@@ -145,6 +155,14 @@ impl Words<'_> {
             sentence += &format!("; but no answer comes back: {reason}");
         }
         (sentence, None)
+    }
+
+    /// Whether an entry of `route_list` says where the packet goes.
+    fn is_routed(&self) -> bool {
+        let mut decided_by = self.outcome.decided_by.iter();
+        let route = decided_by.rfind(|one| one.step == Step::Route);
+        let entry = route.and_then(|one| one.entry.as_ref());
+        entry.is_some_and(|entry| entry.path.starts_with("route_list["))
     }
 
     fn taken(&self, receipt: &Receipt) -> String {

@@ -74,13 +74,13 @@ impl Model<'_> {
     }
 
     /// Where a packet with this source enters: the router's own addresses (also the elastic ones) are the router, those of
-    /// a VPC subnet come by its NIC, and all others from outside; `None`: there is no outside.
+    /// a VPC subnet come by its NIC, those behind an entry of `route_list` by the NIC of its next hop, and all others from outside; `None`: there is no outside.
     #[must_use]
     pub fn origin(&self, source: Ipv4Addr) -> Option<Origin> {
         if self.index.way(source) == Way::Local {
             return Some(Origin::Router);
         }
-        let nic = self.index.vpc_subnet(source).or_else(|| self.index.external());
+        let nic = self.index.home(source).or_else(|| self.index.external());
         nic.map(Origin::Nic)
     }
 }

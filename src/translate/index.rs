@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::outcome::Entry;
 use super::packet::Nic;
-use crate::config::{Config, Forward, Interface, Place, Protocol};
+use crate::config::{Config, Forward, Interface, Place, Protocol, StaticRoute};
 use crate::model::MacAddr;
 
 /// Where the router sends what is for an address.
@@ -19,10 +19,23 @@ pub(super) enum Way {
     OnLink(Nic),
     /// To the gateway, by the external NIC.
     Gateway(Nic, Ipv4Addr),
+    /// To the next hop of an entry of `route_list`, by the NIC of its subnet.
+    Routed(Nic, usize),
     /// Nowhere: it is in the subnet of a NIC that is not there.
     Pending(Nic),
+    /// Nowhere: it is in the network of an entry of `route_list` that is inside, and the NIC of that is not there.
+    RoutePending(Nic, usize),
     /// Nowhere.
     None,
+}
+
+/// What of the VPC has an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Inside {
+    /// The subnet of a NIC.
+    Subnet(Nic),
+    /// The network of an entry of `route_list`.
+    Route(usize),
 }
 
 /// A forward that a port belongs to, or is near to.
@@ -116,10 +129,57 @@ impl<'c> Index<'c> {
         interface.address.contains(&address).then_some((*nic, interface))
     }
 
-    /// The subnet of the VPC that an address is in.
-    pub(super) fn vpc_subnet(&self, address: Ipv4Addr) -> Option<Nic> {
-        let (nic, interface) = self.subnet(address)?;
-        interface.gateway.is_none().then_some(nic)
+    /// What of the VPC an address is in, there or not.
+    pub(super) fn inside(&self, address: Ipv4Addr) -> Option<Inside> {
+        if let Some((nic, interface)) = self.subnet(address) {
+            // A network that is inside has no part of the subnet outside.
+            return interface.gateway.is_none().then_some(Inside::Subnet(nic));
+        }
+        let mut routes = self.config.routes().iter();
+        let found = routes.position(|route| route.inside && route.to.contains(&address));
+        found.map(Inside::Route)
+    }
+
+    /// The entry that makes an address one of the VPC's.
+    pub(super) fn inside_entry(&self, inside: Inside) -> Option<Entry> {
+        match inside {
+            Inside::Subnet(nic) => self.interface_entry(nic),
+            Inside::Route(index) => self.route_entry(index),
+        }
+    }
+
+    /// The NIC that packets of an address come in by, if it is in a subnet of the VPC or behind an entry of `route_list`.
+    pub(super) fn home(&self, address: Ipv4Addr) -> Option<Nic> {
+        if let Some((nic, interface)) = self.subnet(address) {
+            return interface.gateway.is_none().then_some(nic);
+        }
+        match self.routed(address)? {
+            Way::Routed(nic, _) | Way::RoutePending(nic, _) => Some(nic),
+            _ => None,
+        }
+    }
+
+    /// The way by `route_list`: the longest prefix whose NIC is there, of several the one with the lowest metric. What is
+    /// inside goes nowhere without its NIC; what is not goes by a shorter prefix, or by the gateway. `None`: no entry leads
+    /// to the address.
+    fn routed(&self, address: Ipv4Addr) -> Option<Way> {
+        let routes = self.config.routes().iter().enumerate();
+        let mut leading: Vec<(usize, &StaticRoute, Nic)> = routes
+            .filter(|(_, route)| route.to.contains(&address))
+            .filter_map(|(index, route)| Some((index, route, self.subnet(route.via)?.0)))
+            .collect();
+        leading.sort_by_key(|(_, route, _)| (u8::MAX - route.to.prefix_len(), route.metric));
+        let networks = leading.chunk_by(|(_, one, _), (_, other, _)| one.to == other.to);
+        for network in networks {
+            let there = network.iter().find(|(_, _, nic)| self.is_present(*nic));
+            if let Some((index, _, nic)) = there {
+                return Some(Way::Routed(*nic, *index));
+            }
+            if let Some((index, _, nic)) = network.iter().find(|(_, route, _)| route.inside) {
+                return Some(Way::RoutePending(*nic, *index));
+            }
+        }
+        None
     }
 
     /// The way to an address.
@@ -140,6 +200,9 @@ impl<'c> Index<'c> {
             if interface.gateway.is_none() {
                 return Way::Pending(nic);
             }
+        }
+        if let Some(way) = self.routed(address) {
+            return way;
         }
         match self.external {
             Some((nic, gateway)) if self.is_present(nic) => Way::Gateway(nic, gateway),
@@ -174,6 +237,15 @@ impl<'c> Index<'c> {
             index,
             self.config.snat_pool().get(index)?.place,
         ))
+    }
+
+    /// The next hop of an entry of `route_list`.
+    pub(super) fn next_hop(&self, index: usize) -> Option<Ipv4Addr> {
+        Some(self.config.routes().get(index)?.via)
+    }
+
+    pub(super) fn route_entry(&self, index: usize) -> Option<Entry> {
+        Some(entry("route_list", index, self.config.routes().get(index)?.place))
     }
 
     fn forwarded(&self, index: usize) -> Option<Forwarded<'c>> {

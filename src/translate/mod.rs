@@ -130,10 +130,10 @@ impl<'c> Model<'c> {
     pub fn own_source(&self, destination: Ipv4Addr) -> Option<Ipv4Addr> {
         match self.index.way(destination) {
             Way::Local => Some(destination),
-            Way::OnLink(nic) | Way::Gateway(nic, _) => {
+            Way::OnLink(nic) | Way::Gateway(nic, _) | Way::Routed(nic, _) => {
                 self.index.interface(nic).map(|one| one.address.addr())
             }
-            Way::Broadcast | Way::Pending(_) | Way::None => None,
+            Way::Broadcast | Way::Pending(_) | Way::RoutePending(..) | Way::None => None,
         }
     }
 
@@ -298,7 +298,7 @@ impl<'c> Model<'c> {
             );
             return None;
         }
-        let Some(subnet) = self.index.vpc_subnet(source) else {
+        let Some(inside) = self.index.inside(source) else {
             say(
                 decided_by,
                 Step::Source,
@@ -307,9 +307,9 @@ impl<'c> Model<'c> {
             );
             return None;
         };
-        if let Some(nic) = self.index.vpc_subnet(destination) {
+        if let Some(target) = self.index.inside(destination) {
             let text = format!("to an address inside the VPC: keeps its source {source}");
-            say(decided_by, Step::Source, text, self.index.interface_entry(nic));
+            say(decided_by, Step::Source, text, self.index.inside_entry(target));
             return None;
         }
         if let Some((index, eip)) = self.index.eip_of(source) {
@@ -328,7 +328,7 @@ impl<'c> Model<'c> {
             .and_then(|nic| Some((nic, self.index.interface(nic)?)))
         else {
             let text = format!("no interface has a gateway: keeps its source {source}");
-            say(decided_by, Step::Source, text, self.index.interface_entry(subnet));
+            say(decided_by, Step::Source, text, self.index.inside_entry(inside));
             return None;
         };
         let address = external.address.addr();
@@ -338,7 +338,7 @@ impl<'c> Model<'c> {
     }
 
     fn is_from_vm(&self, packet: &Packet) -> bool {
-        packet.from != Origin::Router && self.index.vpc_subnet(packet.source).is_some()
+        packet.from != Origin::Router && self.index.inside(packet.source).is_some()
     }
 
     /// The row of a packet, but for a VM's to an address that is not translated: that is told once it leaves.
@@ -367,7 +367,7 @@ impl<'c> Model<'c> {
     }
 
     fn row_of_vm(&self, packet: &Packet) -> Row {
-        Row(if self.index.vpc_subnet(packet.destination).is_some() {
+        Row(if self.index.inside(packet.destination).is_some() {
             1
         } else if self.index.eip_of(packet.source).is_some() {
             3

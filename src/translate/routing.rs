@@ -74,6 +74,21 @@ impl Model<'_> {
                 say(decided_by, Step::Route, text, self.index.interface_entry(nic));
                 Ok(Hop::Leaves(nic, gateway))
             }
+            Way::Routed(nic, index) => {
+                let next_hop = self.index.next_hop(index).unwrap_or(destination);
+                let text = format!("{destination} is reached by the router {next_hop}");
+                say(decided_by, Step::Route, text, self.index.route_entry(index));
+                Ok(Hop::Leaves(nic, next_hop))
+            }
+            Way::RoutePending(nic, index) => {
+                let path = self.index.route_entry(index).map(|entry| entry.path);
+                let text = format!(
+                    "{destination} is in the network of {}, which is reached by {nic}, whose NIC is not there",
+                    path.unwrap_or_default()
+                );
+                say(decided_by, Step::Route, text, self.index.interface_entry(nic));
+                Err(Reason::SubnetPending)
+            }
             Way::Pending(nic) => {
                 let text = format!("{destination} is in the subnet of {nic}, whose NIC is not there");
                 say(decided_by, Step::Route, text, self.index.interface_entry(nic));
@@ -114,7 +129,9 @@ impl Model<'_> {
                 );
                 Err(Reason::OwnSource)
             }
-            Way::OnLink(by) | Way::Gateway(by, _) if by == nic || Some(nic) == self.index.external() => {
+            Way::OnLink(by) | Way::Gateway(by, _) | Way::Routed(by, _)
+                if by == nic || Some(nic) == self.index.external() =>
+            {
                 Ok(())
             }
             _ => {

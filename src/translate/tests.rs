@@ -384,3 +384,76 @@ fn with_a_pool_a_vm_is_seen_as_its_address_of_it_and_the_entry_is_named() {
     let to_the_pool = outcome(OUTSIDE, [198, 51, 100, 10], [10, 90, 2, 240]).fate;
     assert!(matches!(to_the_pool, Fate::Router(_)), "{to_the_pool:?}");
 }
+
+#[test]
+fn a_network_behind_another_router_is_inside_if_the_file_says_so() {
+    let text = ROUTER.to_owned()
+        + "route_list:
+  - {to: 172.30.0.0/16, via: 192.168.100.2, inside: true}
+  - {to: 172.30.9.0/24, via: 10.90.3.9}
+  - {to: 172.30.9.0/24, via: 192.168.100.3, metric: 5}
+  - {to: 172.31.0.0/16, via: 192.168.100.4}
+";
+    let config = Config::parse(text.as_bytes()).config.unwrap();
+    let whole: BTreeSet<MacAddr> = config.interfaces().iter().map(|one| one.mac).collect();
+    let outcome = |missing: &[usize], from, source: &str, destination: &str| {
+        let gone: Vec<MacAddr> = missing
+            .iter()
+            .map(|index| config.interfaces()[*index].mac)
+            .collect();
+        let nics = whole.iter().filter(|mac| !gone.contains(mac)).copied().collect();
+        let packet = Packet {
+            from,
+            source: source.parse().unwrap(),
+            destination: destination.parse().unwrap(),
+            transport: Transport::Echo,
+        };
+        match Model::new(&config, &nics).translate(&packet).fate {
+            Fate::Delivered(one) => format!("{} by {} as {}", one.next_hop, one.nic, one.source),
+            other => format!("{other:?}"),
+        }
+    };
+    let vm = "192.168.100.7";
+    assert_eq!(
+        outcome(&[], A, vm, "172.30.1.1"),
+        "192.168.100.2 by if_list[1] as 192.168.100.7"
+    );
+    // A longer prefix wins; what is in a network that is inside is inside, whatever way leads there.
+    assert_eq!(
+        outcome(&[], A, vm, "172.30.9.1"),
+        "10.90.3.9 by if_list[0] as 192.168.100.7"
+    );
+    assert_eq!(
+        outcome(&[], A, vm, "172.31.0.1"),
+        "192.168.100.4 by if_list[1] as 10.90.3.37"
+    );
+    assert_eq!(
+        outcome(&[], A, "172.30.1.1", "198.51.100.10"),
+        "10.90.3.1 by if_list[0] as 10.90.3.37"
+    );
+    assert_eq!(
+        outcome(&[], A, "172.31.0.1", "198.51.100.10"),
+        "10.90.3.1 by if_list[0] as 172.31.0.1"
+    );
+    assert_eq!(
+        outcome(&[], OUTSIDE, "172.30.9.1", "192.168.100.7"),
+        "192.168.100.7 by if_list[1] as 172.30.9.1"
+    );
+    assert_eq!(
+        outcome(&[], A, "172.30.9.1", "198.51.100.10"),
+        "Dropped(FalseSource)"
+    );
+    // Without the NIC of one way the next one is taken, and what is inside goes nowhere else.
+    assert_eq!(
+        outcome(&[0], A, vm, "172.30.9.1"),
+        "192.168.100.3 by if_list[1] as 192.168.100.7"
+    );
+    assert_eq!(
+        outcome(&[1], OUTSIDE, "198.51.100.10", "172.30.1.1"),
+        "Dropped(SubnetPending)"
+    );
+    assert_eq!(
+        outcome(&[1], OUTSIDE, "198.51.100.10", "172.31.1.1"),
+        "10.90.3.1 by if_list[0] as 198.51.100.10"
+    );
+}

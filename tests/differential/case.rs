@@ -172,6 +172,7 @@ impl std::str::FromStr for Case {
                     Some("if_list") => &mut case.file.interfaces,
                     Some("eip_list") => &mut case.file.eips,
                     Some("port_forward_list") => &mut case.file.forwards,
+                    Some("route_list") => &mut case.file.routes,
                     _ => return Err(format!("{line}: of which list?")),
                 }
                 .push(entry.to_owned());

@@ -12,6 +12,7 @@ pub struct File {
     pub forwards: Vec<String>,
     /// Addresses and ranges.
     pub pool: Vec<String>,
+    pub routes: Vec<String>,
     pub ipv6: bool,
 }
 
@@ -32,6 +33,12 @@ impl fmt::Display for File {
             }
             writeln!(f, "{list}:")?;
             for entry in entries {
+                writeln!(f, "  - {{{entry}}}")?;
+            }
+        }
+        if !self.routes.is_empty() {
+            writeln!(f, "route_list:")?;
+            for entry in &self.routes {
                 writeln!(f, "  - {{{entry}}}")?;
             }
         }
@@ -70,6 +77,7 @@ impl File {
             keep("eip_list", &mut self.eips);
             keep("port_forward_list", &mut self.forwards);
             keep("snat_pool", &mut self.pool);
+            keep("route_list", &mut self.routes);
             assert_ne!(before, self, "no entry is wrong, but the file is: {problems:?}");
         }
     }

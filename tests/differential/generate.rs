@@ -124,6 +124,26 @@ impl<R: Rng> Dice<R> {
                 format!("{first}-{last}")
             });
         }
+        for _ in 0..self.one(&[0, 0, 0, 1, 2, 4]) {
+            let via = match self.below(6) {
+                0 => self.near([10, 90, 3, 38], 2),
+                1 => self.vm(),
+                number => self.near([192, 168, 99 + number.min(3) as u8, 1], 3),
+            };
+            // Some have subnets in them, or others of these; some have elastic IPs, or the clients outside.
+            let to = self.one(&[
+                "172.30.0.0/16",
+                "172.30.0.0/30",
+                "172.30.0.2",
+                "192.168.0.0/16",
+                "10.90.2.252/30",
+                "198.51.100.8/29",
+            ]);
+            let (metric, inside) = (self.one(&[0, 0, 100, 4_294_967_294u32]), self.in_one_of(2));
+            file.routes.push(format!(
+                "to: {to}, via: {via}, metric: {metric}, inside: {inside}"
+            ));
+        }
         file.repaired()
     }
 
@@ -154,6 +174,7 @@ impl<R: Rng> Dice<R> {
             2 => self.near([10, 90, 2, 252], 3),
             3 => self.near([192, 168, net, 252], 4),
             4 | 5 => self.near([172, net - 84, 0, 1], 3),
+            6 | 7 => self.near([172, 30, 0, 1], 4),
             _ => self.near([192, 168, net, 1], 6),
         }
     }
@@ -276,6 +297,15 @@ impl<R: Rng> Dice<R> {
             .iter()
             .find(|one| one.mac == crate::case::mac(by));
         let is_external = interface.is_some_and(|one| one.gateway.is_some());
+        // What is behind the routers of its subnet.
+        let routed: Vec<Ipv4Addr> = (config.routes().iter())
+            .filter(|route| interface.is_some_and(|one| one.address.contains(&route.via)))
+            .map(|route| route.to.network())
+            .collect();
+        if !routed.is_empty() && self.in_one_of(3) {
+            let net = self.one(&routed).octets();
+            return self.near(net, 4);
+        }
         match self.below(12) {
             0 => self.vm(),
             1 => self.eip(),

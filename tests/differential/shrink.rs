@@ -52,6 +52,7 @@ impl Tree {
             file.eips.len(),
             file.interfaces.len(),
             file.pool.len(),
+            file.routes.len(),
             usize::from(file.ipv6),
             slots.len(),
         ][self.list]
@@ -59,7 +60,7 @@ impl Tree {
 
     /// Tries the failing case without the next chunk; `false`: all was tried.
     fn leave_out(&mut self) -> bool {
-        const LISTS: usize = 7;
+        const LISTS: usize = 8;
         while self.at >= self.length() {
             self.at = 0;
             if self.chunk > 1 {
@@ -81,7 +82,8 @@ impl Tree {
             2 => drop(file.eips.drain(range)),
             3 => drop(file.interfaces.drain(range)),
             4 => drop(file.pool.drain(range)),
-            5 => file.ipv6 = false,
+            5 => drop(file.routes.drain(range)),
+            6 => file.ipv6 = false,
             _ => drop(slots.drain(range)),
         }
         // Without its other entries, an entry may be wrong that was right.

@@ -25,6 +25,7 @@ mod monitor;
 mod names;
 mod rights;
 mod rollback;
+mod routes;
 mod rows;
 mod scale;
 mod serving;
@@ -89,6 +90,12 @@ fn main() -> ExitCode {
               an_external_nic_that_comes_late_is_announced_with_all_eips,
               a_vlan_on_a_nic_is_not_the_nic,
               ipv6_is_off_unless_the_file_says_otherwise;
+        routes: a_network_that_is_inside_is_one_of_the_vpc,
+              a_network_that_is_not_inside_sees_the_router_and_is_not_translated,
+              while_its_nic_is_missing_nothing_for_it_goes_outside,
+              routes_come_change_and_go_and_others_routes_stay,
+              what_others_change_of_a_route_is_put_right,
+              a_route_is_traced;
         unchanged: a_second_reload_writes_nothing,
               drift_is_put_right,
               flows_live_through_a_reload_that_changes_others,

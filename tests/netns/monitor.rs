@@ -13,7 +13,7 @@ const LONG: Duration = Duration::from_secs(30);
 
 /// Waits until something holds.
 #[track_caller]
-fn eventually(monitor: &Daemon, what: &str, mut holds: impl FnMut() -> bool) {
+pub fn eventually(monitor: &Daemon, what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + LONG;
     while !holds() {
         assert!(Instant::now() < end, "{what} did not come:\n{}", monitor.log());
@@ -22,7 +22,7 @@ fn eventually(monitor: &Daemon, what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// A monitor that has had its first look.
-fn monitor(vpc: &Vpc) -> Daemon {
+pub fn monitor(vpc: &Vpc) -> Daemon {
     let monitor = vpc.daemon(&["monitor"]);
     let present = vpc.directory().join("run/monitor");
     eventually(&monitor, "the monitor", || present.exists());
@@ -77,7 +77,7 @@ fn looks(monitor: &Daemon) -> (usize, usize) {
 }
 
 /// Waits until the monitor has been quiet for a while.
-fn settle(monitor: &Daemon) {
+pub fn settle(monitor: &Daemon) {
     let mut last = None;
     while last != Some(monitor.log().len()) {
         last = Some(monitor.log().len());

@@ -54,7 +54,14 @@ proptest! {
         let whole = parse(&text);
         let all = entries(&whole, list);
         let gone: BTreeSet<usize> = picked.iter().filter(|_| !all.is_empty()).map(|one| one.index(all.len())).collect();
-        let (less, config, _) = edit(&text, &whole, &Edit::Remove(list, gone.clone())).unwrap();
+        let (less, config, _) = match edit(&text, &whole, &Edit::Remove(list, gone.clone())) {
+            Ok(done) => done,
+            // An interface may be the one by which a route's next hop is reached.
+            Err(error) => {
+                prop_assert!(list == List::Interfaces && format!("{error:?}").contains("route_list["), "{:?}", error);
+                return Ok(());
+            }
+        };
         let left = |index: &usize| !gone.contains(index);
         let kept: Vec<Entry> = (0..all.len()).filter(left).map(|index| all[index].clone()).collect();
         prop_assert_eq!(&entries(&config, list), &kept);

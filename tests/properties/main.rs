@@ -32,15 +32,22 @@ fn config() -> impl Strategy<Value = String> {
     let forward = (1..8u16, 0..3u16, 0..600u16, any::<bool>(), 1..20u8);
     let forwards = proptest::collection::vec(forward, 0..6);
     let gateway = 1..4u8;
-    let rest = (any::<[bool; 3]>(), pool(), conntrack_max());
+    let rest = (any::<[bool; 3]>(), pool(), conntrack_max(), routes());
     (nics, 1..4u8, gateway, eips, forwards, rest).prop_map(
-        |(nics, host, gateway, eips, forwards, ([ipv6, fast, counters], pool, conntrack_max))| {
+        |(nics, host, gateway, eips, forwards, ([ipv6, fast, counters], pool, conntrack_max, routes))| {
             let fast = if fast { "auto" } else { "off" };
             let mut text = format!("ipv6: {ipv6}\ncounters: {counters}\nfast_path: {fast}\nsnat_pool: [{pool}]\nconntrack_max: {conntrack_max}\nif_list:\n");
-            for nic in nics {
+            for nic in nics.clone() {
                 let (subnet, host) = if nic == 0 { ("10.90.3".to_owned(), 10 + host) } else { (format!("192.168.{nic}"), 250 + host) };
                 text += &format!("  - {{ipaddr: {subnet}.{host}, prefix: 24, mac: {}", mac(nic));
                 text += &if nic == 0 { format!(", gateway: 10.90.3.{gateway}}}\n") } else { "}\n".to_owned() };
+            }
+            text += "route_list:\n";
+            for ((to, metric), (nic, last)) in routes {
+                if nics.contains(&nic) {
+                    let (subnet, inside) = (if nic == 0 { "10.90.3".to_owned() } else { format!("192.168.{nic}") }, to != "10.0.0.0/8");
+                    text += &format!("  - {{to: {to}, via: {subnet}.{last}, metric: {metric}, inside: {inside}}}\n");
+                }
             }
             text += "eip_list:\n";
             for (eip, vm) in eips {
@@ -72,6 +79,19 @@ fn pool() -> impl Strategy<Value = String> {
     ]);
     let some = proptest::collection::btree_set(one, 0..4);
     some.prop_map(|addresses| Vec::from_iter(addresses).join(", "))
+}
+
+/// Some by network and metric: the NIC and the last byte of the next hop. Some networks have others in them, or subnets.
+fn routes() -> impl Strategy<Value = std::collections::BTreeMap<(&'static str, u32), (usize, u8)>> {
+    let to = prop::sample::select(vec![
+        "172.30.0.0/16",
+        "172.30.5.0/24",
+        "172.30.5.7/32",
+        "192.168.0.0/16",
+        "10.0.0.0/8",
+    ]);
+    let key = (to, prop::sample::select(vec![0, 100, u32::MAX - 1]));
+    proptest::collection::btree_map(key, (0..NICS, 100..104u8), 0..5)
 }
 
 fn conntrack_max() -> impl Strategy<Value = &'static str> {

@@ -133,13 +133,14 @@ fn entries(status: &Status, to: &mut Exposition) {
         Kind::Gauge,
         "Entries of the configuration in force, by kind and by what the kernel has of them.",
     );
-    let kinds: [(&str, Vec<State>); 3] = [
+    let kinds: [(&str, Vec<State>); 4] = [
         (
             "interface",
             status.interfaces.iter().map(|one| one.state).collect(),
         ),
         ("eip", status.elastic_ips.iter().map(|one| one.state).collect()),
         ("forward", status.forwards.iter().map(|one| one.state).collect()),
+        ("route", status.routes.iter().map(|one| one.state).collect()),
     ];
     let states = [
         (State::Ok, "ok"),

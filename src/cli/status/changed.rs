@@ -33,9 +33,10 @@ pub(super) enum Item {
     Interface(Ipv4Net, MacAddr, Option<Ipv4Addr>),
     Eip(Ipv4Addr, Ipv4Addr),
     Forward(Ipv4Addr, Protocol, (u16, u16), Ipv4Addr, u16),
+    Route(Ipv4Net, Ipv4Addr, u32, bool),
 }
 
-/// The entries in the order of their lists: interfaces, elastic IPs, forwards.
+/// The entries in the order of their lists: interfaces, elastic IPs, forwards, routes.
 pub(super) fn items(config: &Config) -> Vec<Item> {
     let interfaces = config
         .interfaces()
@@ -51,7 +52,11 @@ pub(super) fn items(config: &Config) -> Vec<Item> {
             one.vm_port,
         )
     });
-    interfaces.chain(eips).chain(forwards).collect()
+    let routes = config
+        .routes()
+        .iter()
+        .map(|one| Item::Route(one.to, one.via, one.metric, one.inside));
+    interfaces.chain(eips).chain(forwards).chain(routes).collect()
 }
 
 /// So many bytes of texts are read at most, about a tenth of a second's: what did not change in them is told to be older.
@@ -88,7 +93,8 @@ impl Status {
         let changed = known.iter().flat_map(|known| &known.changed).cloned();
         let entries = (self.interfaces.iter_mut().map(|one| &mut one.changed))
             .chain(self.elastic_ips.iter_mut().map(|one| &mut one.changed))
-            .chain(self.forwards.iter_mut().map(|one| &mut one.changed));
+            .chain(self.forwards.iter_mut().map(|one| &mut one.changed))
+            .chain(self.routes.iter_mut().map(|one| &mut one.changed));
         for (entry, changed) in entries.zip(changed) {
             *entry = changed;
         }

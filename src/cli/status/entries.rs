@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::changed::Changed;
-use crate::config::{Config, Forward, Interface};
+use crate::config::{Config, Forward, Interface, StaticRoute};
 use crate::features::nat;
 use crate::features::nat::counters::{self, Traffic};
 use crate::model::nft::Counts;
-use crate::model::{LinkId, Missing, Observed, RouteKind};
+use crate::model::{LinkId, Missing, Observed, RouteKind, TABLE_MAIN};
+use crate::owned::ROUTE_PROTOCOL;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -92,6 +93,20 @@ pub(in crate::cli) struct ForwardStatus {
     pub(in crate::cli) changed: Option<Changed>,
 }
 
+#[derive(Debug, Serialize)]
+pub(in crate::cli) struct RouteStatus {
+    pub(in crate::cli) path: String,
+    pub(in crate::cli) to: String,
+    pub(in crate::cli) via: String,
+    /// The link that it leads out of; `None`: its NIC is not there.
+    pub(in crate::cli) link: Option<String>,
+    pub(in crate::cli) metric: u32,
+    pub(in crate::cli) inside: bool,
+    pub(in crate::cli) state: State,
+    /// `None`: no configuration that is kept has it.
+    pub(in crate::cli) changed: Option<Changed>,
+}
+
 pub(super) fn interfaces(config: &Config, observed: &Observed) -> Vec<InterfaceStatus> {
     let status = |(index, interface): (usize, &Interface)| {
         let found = observed.find(LinkId::Mac(interface.mac));
@@ -131,6 +146,33 @@ pub(super) fn interfaces(config: &Config, observed: &Observed) -> Vec<InterfaceS
     config.interfaces().iter().enumerate().map(status).collect()
 }
 
+pub(super) fn routes(config: &Config, observed: &Observed) -> Vec<RouteStatus> {
+    let status = |(index, route): (usize, &StaticRoute)| {
+        let interface = config.subnet_of(route.via);
+        let link = interface.and_then(|(_, one)| observed.find(LinkId::Mac(one.mac)).ok());
+        let is_there = observed.routes.iter().any(|other| {
+            (other.destination, other.gateway, other.metric) == (route.to, Some(route.via), route.metric)
+                && (other.table, other.protocol) == (TABLE_MAIN, ROUTE_PROTOCOL)
+                && link.is_some_and(|link| link.index == other.link)
+        });
+        RouteStatus {
+            path: format!("route_list[{index}]"),
+            to: route.to.to_string(),
+            via: route.via.to_string(),
+            link: link.map(|link| link.name.to_string()),
+            metric: route.metric,
+            inside: route.inside,
+            state: if link.is_some() {
+                State::of(is_there)
+            } else {
+                State::Pending
+            },
+            changed: None,
+        }
+    };
+    config.routes().iter().enumerate().map(status).collect()
+}
+
 /// Whether the router takes packets to an address for its own.
 fn answers(config: &Config, observed: &Observed) -> impl Fn(std::net::Ipv4Addr) -> bool + use<> {
     let mut local: Vec<_> = observed
@@ -157,10 +199,17 @@ fn waits(config: &Config, observed: &Observed) -> impl Fn(std::net::Ipv4Addr) ->
         .filter(|interface| observed.find(LinkId::Mac(interface.mac)).is_err())
         .map(|interface| (interface.address, interface.gateway.is_some()))
         .collect();
+    let routed: Vec<_> = routes(config, observed)
+        .into_iter()
+        .zip(config.routes())
+        .map(|(status, route)| (route.to, status.state == State::Pending))
+        .collect();
     move |vm| {
+        let mut leading = routed.iter().filter(|(to, _)| to.contains(&vm)).peekable();
         missing
             .iter()
             .any(|(net, external)| *external || net.contains(&vm))
+            || leading.peek().is_some() && leading.all(|(_, is_pending)| *is_pending)
     }
 }
 

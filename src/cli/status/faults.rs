@@ -291,6 +291,7 @@ mod tests {
             }],
             elastic_ips: Vec::new(),
             forwards: Vec::new(),
+            routes: Vec::new(),
             pending: Vec::new(),
             differences: Vec::new(),
             history: Vec::new(),

@@ -27,7 +27,7 @@ use crate::plan::{Line, Operation, Pending, UNCOUNTED, diff};
 use crate::words::plain;
 
 use changed::Changed;
-pub(super) use entries::{EipStatus, ForwardStatus, InterfaceStatus, State};
+pub(super) use entries::{EipStatus, ForwardStatus, InterfaceStatus, RouteStatus, State};
 pub(super) use faults::{Fault, Health};
 use held::PortsStatus;
 
@@ -82,6 +82,7 @@ pub(super) struct Status {
     pub(super) interfaces: Vec<InterfaceStatus>,
     pub(super) elastic_ips: Vec<EipStatus>,
     pub(super) forwards: Vec<ForwardStatus>,
+    pub(super) routes: Vec<RouteStatus>,
     /// The kernel's table of tracked flows.
     pub(super) conntrack: ConntrackUsage,
     /// Of the addresses that VMs without an elastic IP are seen as.
@@ -218,6 +219,7 @@ pub(super) fn look(context: &Context, most: Option<u64>) -> Result<Status, Strin
         interfaces: entries::interfaces(&config, &observed),
         elastic_ips: entries::eips(&config, &observed, counts),
         forwards: entries::forwards(&config, &observed, counts),
+        routes: entries::routes(&config, &observed),
         conntrack,
         source_ports: Vec::new(),
         pending: plan.pending,
@@ -268,6 +270,7 @@ impl Status {
         self.forwards
             .retain(|one| is(options.eip, &one.eip) && is(options.vm_ip, &one.vm) && is_wrong(one.state));
         self.interfaces.retain(|one_of| !one && is_wrong(one_of.state));
+        self.routes.retain(|one_of| !one && is_wrong(one_of.state));
         if one && !options.problems && self.elastic_ips.is_empty() && self.forwards.is_empty() {
             let asked = [("eip", options.eip), ("vm-ip", options.vm_ip)];
             let asked: Vec<String> = asked

@@ -6,7 +6,9 @@ use super::super::report::{count, write_changes};
 use super::super::table;
 use super::super::terminal::{Style, Terminal};
 use super::super::window;
-use super::{Changed, EipStatus, ForwardStatus, Health, InterfaceStatus, Options, State, Status, held};
+use super::{
+    Changed, EipStatus, ForwardStatus, Health, InterfaceStatus, Options, RouteStatus, State, Status, held,
+};
 use crate::features::nat::counters::Traffic;
 use crate::intake::{Kept, Standing};
 use crate::words::printable_lines;
@@ -85,6 +87,11 @@ impl Status {
             "Interfaces",
             &["NIC", "LINK", "ADDRESS", "GATEWAY", "SIDE", "STATE", "CHANGED"],
             self.interfaces.iter().map(InterfaceStatus::cells).collect(),
+        );
+        section(
+            "Routes",
+            &["TO", "VIA", "LINK", "METRIC", "SIDE", "STATE", "CHANGED"],
+            self.routes.iter().map(RouteStatus::cells).collect(),
         );
         section(
             "Elastic IPs",
@@ -183,6 +190,7 @@ fn paint(line: &str) -> String {
     let is_title = [
         "Problems",
         "Interfaces",
+        "Routes",
         "Elastic IPs",
         "Forwards",
         "Last changes",
@@ -238,6 +246,20 @@ impl InterfaceStatus {
             self.address.clone(),
             self.gateway.clone().unwrap_or_else(|| "-".to_owned()),
             if self.external { "outside" } else { "inside" }.to_owned(),
+            self.state.text().to_owned(),
+            when(self.changed.as_ref()),
+        ]
+    }
+}
+
+impl RouteStatus {
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.to.clone(),
+            self.via.clone(),
+            self.link.clone().unwrap_or_else(|| "-".to_owned()),
+            self.metric.to_string(),
+            if self.inside { "inside" } else { "-" }.to_owned(),
             self.state.text().to_owned(),
             when(self.changed.as_ref()),
         ]

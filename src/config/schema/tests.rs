@@ -106,6 +106,17 @@ const BEYOND: &[(&str, &[&str])] = &[
             "pool-too-large",
             "pool-twice",
             "range-runs-past-65535",
+            "eip-inside-a-routed-network",
+            "route-inside-and-not",
+            "route-inside-has-the-outside",
+            "route-next-hop-is-an-eip",
+            "route-next-hop-is-nowhere",
+            "route-next-hop-is-the-broadcast-address",
+            "route-next-hop-is-the-router",
+            "route-to-a-subnet",
+            "route-to-host-bits",
+            "route-to-part-of-a-subnet",
+            "route-twice",
             "shifted-ports-too-many",
             "subnet-overlaps-external",
             "subnets-equal",
@@ -178,6 +189,10 @@ fn with(key: &str, value: &str) -> String {
         ("vm-port", "7"),
         ("ipv6", "true"),
         ("conntrack", "keep"),
+        ("to", "172.30.0.0/16"),
+        ("via", "10.90.3.9"),
+        ("metric", "7"),
+        ("inside", "true"),
         ("generation", "7"),
         ("host", "10.90.4.11"),
         ("name", "web-1"),
@@ -190,13 +205,14 @@ fn with(key: &str, value: &str) -> String {
         keys.iter().map(pair).collect::<Vec<_>>().join(", ")
     };
     format!(
-        "if_list: [{{{}, vm_list: [{{{}}}]}}]\neip_list: [{{{}}}]\nport_forward_list: [{{{}}}]\n{}\n",
+        "if_list: [{{{}, vm_list: [{{{}}}]}}]\neip_list: [{{{}}}]\nport_forward_list: [{{{}}}]\nroute_list: [{{{}}}]\n{}\n",
         line(&["ipaddr", "prefix", "mac", "gateway"]),
         line(&["vm-ip", "mac", "host", "name"]),
         line(&["eip", "vm-ip"])
             .replace("10.90.2.1", "10.90.2.2")
             .replace("172.16.0.1", "172.16.0.2"),
         line(&["eip", "protocal", "port", "end_port", "vm-port", "vm-ip"]),
+        line(&["to", "via", "metric", "inside"]),
         ["ipv6", "conntrack", "generation"]
             .map(|key| line(&[key]))
             .join("\n"),
@@ -212,6 +228,8 @@ fn reads(text: &str, key: &str) -> bool {
             "overlaps",
             "expected a port not below",
             "expected an address in the subnet",
+            "expected a network without host bits",
+            "cannot be inside",
             "has no",
         ];
         let of_its_own = !meant.iter().any(|start| problem.message.starts_with(start))
@@ -236,7 +254,7 @@ fn assert_same(validator: &Validator, key: &str, value: &str) {
     );
 }
 
-const OF_KEYS: [&str; 15] = [
+const OF_KEYS: [&str; 19] = [
     "ipaddr",
     "prefix",
     "mac",
@@ -249,6 +267,10 @@ const OF_KEYS: [&str; 15] = [
     "vm-port",
     "ipv6",
     "conntrack",
+    "to",
+    "via",
+    "metric",
+    "inside",
     "generation",
     "host",
     "name",
@@ -279,6 +301,8 @@ fn at_every_bound_both_say_the_same() {
         "66000",
         "70000",
         "100000",
+        "4294967294",
+        "4294967295",
         "18446744073709551615",
         "-1",
         "1.5",
@@ -323,6 +347,22 @@ fn at_every_bound_both_say_the_same() {
         );
     }
     values.extend(["1.2.3", "1.2.3.4.5", "::1", "10.0.0.1/8"].map(|one| format!("\"{one}\"")));
+    for prefix in [
+        "",
+        "0",
+        "1",
+        "01",
+        "9",
+        "10",
+        "29",
+        "30",
+        "32",
+        "33",
+        "255.0.0.0",
+        "/8",
+    ] {
+        values.push(format!("\"172.0.0.0/{prefix}\""));
+    }
     for key in OF_KEYS {
         for value in &values {
             assert_same(&validator, key, value);

@@ -48,7 +48,7 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
     use FieldType::{InetProto, InetService, Ipv4Addr};
     let mut table = Table::default();
 
-    let inside = Inside::new(config.internal().map(|interface| interface.address.trunc()));
+    let inside = Inside::new(config.inside());
     let mut eip_to_vm = Set::new(&[Ipv4Addr], &[Ipv4Addr], false);
     let mut vm_to_eip = eip_to_vm.clone();
     // Collected, not inserted: then a map is made at once, with no room to spare, which would take a third more.
@@ -176,7 +176,7 @@ enum Inside {
 
 impl Inside {
     fn new(subnets: impl Iterator<Item = Ipv4Net>) -> Self {
-        let subnets: Vec<_> = subnets.collect();
+        let subnets = widest(subnets);
         if subnets.len() <= FEW_SUBNETS {
             return Self::Few(subnets);
         }
@@ -215,6 +215,16 @@ impl Inside {
             }],
         }
     }
+}
+
+/// Those that are in no other one, in their order: a set takes no ranges that overlap, and to compare twice is of no use.
+fn widest(subnets: impl Iterator<Item = Ipv4Net>) -> Vec<Ipv4Net> {
+    let mut subnets: Vec<_> = subnets.enumerate().collect();
+    // A wider one starts no later than those in it, and comes first.
+    subnets.sort_by_key(|(_, net)| (net.network(), net.prefix_len()));
+    subnets.dedup_by(|(_, later), (_, wide)| wide.contains(&*later));
+    subnets.sort_by_key(|(place, _)| *place);
+    subnets.into_iter().map(|(_, net)| net).collect()
 }
 
 /// The address of the pool for each last byte of a VM's own.

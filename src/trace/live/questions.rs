@@ -81,7 +81,7 @@ pub(super) fn routes(trace: &Trace, config: &Config, observed: &Observed) -> Vec
     if packet.source.is_loopback() {
         return Vec::new();
     }
-    let is_inside = |address: Ipv4Addr| config.internal().any(|one| one.address.contains(&address));
+    let is_inside = |address: Ipv4Addr| config.inside().any(|net| net.contains(&address));
     let mark = |before: Ipv4Addr, from: Option<LinkIndex>| match from {
         Some(_) if is_inside(before) => MARK_KEEP_SOURCE,
         _ => 0,

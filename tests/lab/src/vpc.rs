@@ -9,7 +9,7 @@ use crate::agent::Agent;
 use crate::flow::{TcpFlow, UdpFlow};
 use crate::host::Host;
 use crate::listener::Listener;
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, veth_line};
 use crate::outcome::Outcome;
 use crate::probe::{Protocol, probe, spoof};
 use crate::topology::{Machines, Nic};
@@ -140,6 +140,39 @@ impl Vpc {
     /// The same, with the link under another name.
     pub fn plug_as(&self, nic: Nic, name: &str) {
         self.switch.ip_batch(&nic.plug(&self.router, name));
+    }
+
+    /// A machine behind a VM, in a /24 of its own, which the VM is the router of: its link `name` has the network's last
+    /// address.
+    pub fn behind(&self, vm: &Host, name: &str, address: [u8; 4]) -> Host {
+        let [a, b, c, _] = address;
+        let gateway = [a, b, c, 254];
+        let host = Host::new(name, address, gateway);
+        vm.ip(&veth_line(name, "", &host.namespace, "eth0", &host.mac()));
+        vm.ip(&format!("addr add {}/24 dev {name}", Ipv4Addr::from(gateway)));
+        vm.ip(&format!("link set {name} up"));
+        vm.set_sysctl("net/ipv4/ip_forward", "1");
+        host.ip_batch(&host.configuration());
+        vm.settle();
+        host.settle();
+        host
+    }
+
+    /// [`probe`](Vpc::probe) with more listeners than everybody of the VPC.
+    pub fn probe_with(
+        &self,
+        more: &[&Host],
+        from: &Namespace,
+        protocol: Protocol,
+        to: &str,
+        ports: &[u16],
+    ) -> Outcome {
+        let (to, mut listeners) = self.prepare(to, ports);
+        let mut ports = ports.to_vec();
+        ports.extend(Some(to.port()).filter(|port| *port != 0));
+        let more = more.iter();
+        listeners.extend(more.map(|host| Listener::new(&host.name, &host.namespace, ports.iter().copied())));
+        probe(from, protocol, to, &listeners, self.timeout)
     }
 
     /// Unplugs a NIC: the link is gone, with all that hung on it.
