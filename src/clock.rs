@@ -31,11 +31,19 @@ impl Moment {
     /// If the system does not tell.
     pub fn now() -> io::Result<Self> {
         Ok(Self {
-            boot: fs::read_to_string(BOOT_ID)?.trim().to_owned(),
+            boot: boot()?,
             since_boot: clock_gettime(ClockId::CLOCK_BOOTTIME)?.into(),
             wall: wall(),
         })
     }
+}
+
+/// The name of the running boot.
+///
+/// # Errors
+/// If the kernel does not tell.
+pub fn boot() -> io::Result<String> {
+    Ok(fs::read_to_string(BOOT_ID)?.trim().to_owned())
 }
 
 /// The wall clock's time since 1970; a clock before that is at 1970.

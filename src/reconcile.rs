@@ -189,7 +189,9 @@ pub fn reconcile_from(
                 }
             }
         }
-        let last = match kernel.observe_for(desired, &ours) {
+        let looked =
+            (kernel.observe_again(&now)).and_then(|looked| kernel.with_abilities(looked, desired, &ours));
+        let last = match looked {
             Ok(next) => std::mem::replace(&mut now, next),
             Err(error) => {
                 failed = vec![error.to_string()];

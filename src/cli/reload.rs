@@ -70,7 +70,7 @@ pub(super) fn run(
     // this thread: what the reading takes, the rest can have afterwards.
     let (accepted, looked) = thread::scope(|scope| {
         let looking = rescan.is_none().then(|| {
-            let mut kernel = (context.open)()?;
+            let mut kernel = run::open(context)?;
             Ok::<_, kernel::Error>(scope.spawn(move || {
                 let looked = kernel.observe()?;
                 Ok((kernel, looked))

@@ -147,9 +147,21 @@ pub(super) fn apply_patiently(context: &Context, lock: &Lock, job: &Job<'_>, pat
     report
 }
 
+/// The kernel, with what an earlier run saw of it. What it does about us is heard, for the look that verifies.
+pub(super) fn open(context: &Context) -> Result<Box<dyn Kernel>, kernel::Error> {
+    let mut kernel = (context.open)()?;
+    if let Err(error) = kernel.listen() {
+        tracing::debug!(%error, "listen");
+    }
+    if let Some(seen) = context.state.seen() {
+        kernel.recall(&seen);
+    }
+    Ok(kernel)
+}
+
 /// Applies a configuration and keeps it. The lock is held all the while.
 pub(super) fn apply(context: &Context, lock: &Lock, job: &Job<'_>) -> Report {
-    let mut kernel = match (context.open)() {
+    let mut kernel = match open(context) {
         Ok(kernel) => kernel,
         Err(error) => return Report::failed(job.command, &job.source, error),
     };
@@ -291,6 +303,10 @@ pub(super) fn apply_on(
     }
     let notes = timed("history", || record.end(context, job, &report));
     report.notes.extend(notes);
+    // Without it, the next run looks at everything itself.
+    if let Err(error) = timed("keep what was seen", || context.state.keep_seen(&kernel.keep())) {
+        tracing::debug!(%error, "what was seen is not kept");
+    }
     if let Err(error) = timed("announce", || kernel.announce(&announcements)) {
         // The router works; neighbours learn a little later.
         report.notes.push(error.to_string());

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::store::{Staged, holds, remove, replace};
+use crate::kernel::Kept;
 use crate::monitor::Tally;
 use crate::owned::Owned;
 
@@ -179,6 +180,24 @@ impl State {
         replace(&self.owned_path(), &serde_json::to_vec(owned)?)
     }
 
+    /// What an earlier run [kept](Self::keep_seen) of what it saw; what cannot be read is as good as nothing.
+    #[must_use]
+    pub fn seen(&self) -> Option<Vec<u8>> {
+        super::read_if_there(&self.seen_path()).ok().flatten()
+    }
+
+    /// Keeps what a run saw, for the next one to see less.
+    ///
+    /// # Errors
+    /// If it cannot be written, or what is there cannot be removed.
+    pub fn keep_seen(&self, kept: &Kept) -> io::Result<()> {
+        match kept {
+            Kept::Nothing => remove(&self.seen_path()),
+            Kept::Same => Ok(()),
+            Kept::New(bytes) => replace(&self.seen_path(), bytes),
+        }
+    }
+
     /// What the monitor did since it began; `None`: it did not tell.
     ///
     /// # Errors
@@ -210,6 +229,10 @@ impl State {
 
     fn tally_path(&self) -> PathBuf {
         self.runtime.join("tally.json")
+    }
+
+    fn seen_path(&self) -> PathBuf {
+        self.runtime.join("seen")
     }
 
     fn owned_path(&self) -> PathBuf {

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use nix::libc::{ENODEV, ERESTART};
 
 use super::linux::go_together;
-use super::{Error, Failure, Incomplete, Kernel};
+use super::{Error, Failure, Incomplete, Kept, Kernel};
 use crate::model::nft::{Counts, TableChange};
 use crate::model::{Flow, Observed};
 use crate::plan::{Announcement, Operation};
@@ -175,8 +175,20 @@ impl<K: Kernel, F: FnMut(&'static str, Option<Fate>) + Send> Kernel for Faulty<K
         self.kernel.is_settled()
     }
 
+    fn observe_again(&mut self, last: &Observed) -> Result<Observed, Error> {
+        self.step("observe", |kernel| kernel.observe_again(last))
+    }
+
     fn observe_rest(&mut self) -> Result<Observed, Error> {
         self.step("observe", K::observe_rest)
+    }
+
+    fn recall(&mut self, kept: &[u8]) {
+        self.kernel.recall(kept);
+    }
+
+    fn keep(&self) -> Kept {
+        self.kernel.keep()
     }
 
     fn has_flowtables(&mut self) -> Result<bool, Error> {

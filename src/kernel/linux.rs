@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::conntrack::{self, Conntrack};
 use super::nftables::Nftables;
 use super::rtnetlink::{Routes, Rtnetlink};
-use super::watch::OwnRoutes;
-use super::{Error, Failure, Incomplete, Kernel, announce, sysctl};
+use super::watch::{OwnRoutes, RouteChange};
+use super::{Error, Failure, Incomplete, Kept, Kernel, announce, sysctl};
 use crate::model::nft::{Chain, ChainKind, Counts, Flowtable, Hook, Rule, Statement, Table, TableChange};
 use crate::model::{Flow, LinkIndex, LinkName, Observed, Route, TABLE_MAIN};
 use crate::plan::{Announcement, Operation};
@@ -22,8 +22,8 @@ pub struct Linux {
     conntrack: Option<Conntrack>,
     /// Hears of what happens to our routes, once somebody wants to know.
     own_routes: Option<OwnRoutes>,
-    /// Whether nothing happened to those of elastic IPs since they were looked at, as far as was heard.
-    is_quiet: bool,
+    /// What happened to those of elastic IPs since they were looked at; `None`: that was not heard, or is too much to follow.
+    followed: Option<Vec<RouteChange>>,
     /// The routes of the main table, as long as nothing happened to them.
     main_routes: Option<Vec<Route<LinkIndex>>>,
     /// Whether the kernel has flowtables, once it was asked.
@@ -43,7 +43,7 @@ impl Linux {
             nftables: Nftables::open()?,
             conntrack: None,
             own_routes: None,
-            is_quiet: false,
+            followed: None,
             main_routes: None,
             has_flowtables: None,
             has_counters: None,
@@ -56,10 +56,37 @@ impl Linux {
             return;
         };
         let happened = routes.drain();
-        self.is_quiet &= !happened.elastic;
+        if let Some(followed) = &mut self.followed {
+            followed.extend(happened.elastic);
+        }
+        if happened.unclear {
+            self.followed = None;
+        }
+        self.followed.take_if(|followed| followed.len() > FEW);
         if happened.main {
             self.main_routes = None;
         }
+    }
+
+    /// Looks at everything, or at all but some of the routes.
+    fn look(&mut self, routes: Routes) -> Result<Observed, Error> {
+        // Two parts of the kernel that know nothing of each other: each has its own time for the answer.
+        let (rtnetlink, nftables) = (&mut self.rtnetlink, &mut self.nftables);
+        let (routing, table) = thread::scope(|scope| {
+            let routing = scope.spawn(|| {
+                let mut observed = timed("observe links, addresses and routes", || {
+                    rtnetlink.observe(routes)
+                })?;
+                observed.sysctls = timed("observe sysctls", || sysctl::observe(&observed.links))?;
+                Ok::<_, Error>(observed)
+            });
+            let table = timed("observe table", || nftables.observe());
+            (routing.join(), table)
+        });
+        let mut observed = routing.unwrap_or_else(|panic| resume_unwind(panic))?;
+        observed.table = table?;
+        observed.conntrack_memory = sysctl::conntrack_memory();
+        Ok(observed)
     }
 
     /// Keeps the routes of the main table, if it is heard of what happens to them.
@@ -126,13 +153,22 @@ impl Linux {
                 rtnetlink.apply(operations)
             })
         };
-        if operations.len() < MANY || !is_table_done {
+        if operations.len() < MANY {
             return apply();
         }
-        thread::scope(|scope| {
-            scope.spawn(|| timed("observe table ahead", || nftables.look_ahead()));
+        // To hear of each of them would take as long again as a look at all of them.
+        let is_heard = self.own_routes.take().is_some();
+        (self.followed, self.main_routes) = (None, None);
+        let applied = thread::scope(|scope| {
+            if is_table_done {
+                scope.spawn(|| timed("observe table ahead", || nftables.look_ahead()));
+            }
             apply()
-        })
+        });
+        if is_heard {
+            self.own_routes = OwnRoutes::open().ok();
+        }
+        applied
     }
 
     fn apply_one(&mut self, operation: &Operation) -> Result<(), Error> {
@@ -143,6 +179,9 @@ impl Linux {
         }
     }
 }
+
+/// So many routes that came or went are followed one by one; to look at all of them is cheaper than thousands.
+const FEW: usize = 256;
 
 /// So many operations take as long as a look at the table.
 const MANY: usize = 1_000;
@@ -202,24 +241,41 @@ impl Kernel for Linux {
     fn observe(&mut self) -> Result<Observed, Error> {
         // What was heard until now does not matter; what is heard while it is looked does.
         self.hear();
-        (self.is_quiet, self.main_routes) = (false, None);
-        // Two parts of the kernel that know nothing of each other: each has its own time for the answer.
-        let (rtnetlink, nftables) = (&mut self.rtnetlink, &mut self.nftables);
-        let (routing, table) = thread::scope(|scope| {
-            let routing = scope.spawn(|| {
-                let mut observed = timed("observe links, addresses and routes", || {
-                    rtnetlink.observe(Routes::All)
-                })?;
-                observed.sysctls = timed("observe sysctls", || sysctl::observe(&observed.links))?;
-                Ok::<_, Error>(observed)
-            });
-            let table = timed("observe table", || nftables.observe());
-            (routing.join(), table)
+        (self.followed, self.main_routes) = (None, None);
+        let observed = self.look(Routes::All)?;
+        self.followed = self.own_routes.as_ref().map(|_| Vec::new());
+        self.keep_main_routes(&observed);
+        Ok(observed)
+    }
+
+    fn observe_again(&mut self, last: &Observed) -> Result<Observed, Error> {
+        self.hear();
+        // What is heard from here on is for the next look.
+        let Some(changes) = self.followed.as_mut().map(std::mem::take) else {
+            return self.observe();
+        };
+        let main = self.main_routes.take();
+        let looked = self.look(if main.is_some() {
+            Routes::None
+        } else {
+            Routes::Main
         });
-        let mut observed = routing.unwrap_or_else(|panic| resume_unwind(panic))?;
-        observed.table = table?;
-        observed.conntrack_memory = sysctl::conntrack_memory();
-        self.is_quiet = self.own_routes.is_some();
+        let mut observed = looked.inspect_err(|_| self.followed = None)?;
+        observed.routes.retain(|route| route.table == TABLE_MAIN);
+        observed.routes.extend(main.into_iter().flatten());
+        let mut elastic = last.routes.clone();
+        elastic.retain(|route| route.table != TABLE_MAIN);
+        for change in changes {
+            match change {
+                RouteChange::Came(route) => {
+                    // In the kernel's order.
+                    let place = elastic.partition_point(|one| one.destination <= route.destination);
+                    elastic.insert(place, route);
+                }
+                RouteChange::Went(route) => elastic.retain(|one| *one != route),
+            }
+        }
+        observed.routes.extend(elastic);
         self.keep_main_routes(&observed);
         Ok(observed)
     }
@@ -233,7 +289,7 @@ impl Kernel for Linux {
 
     fn is_settled(&mut self) -> Result<bool, Error> {
         self.hear();
-        Ok(self.nftables.is_as_seen()? && self.is_quiet)
+        Ok(self.nftables.is_as_seen()? && self.followed.as_ref().is_some_and(Vec::is_empty))
     }
 
     fn observe_rest(&mut self) -> Result<Observed, Error> {
@@ -252,6 +308,14 @@ impl Kernel for Linux {
         let observed = observed.rest();
         self.keep_main_routes(&observed);
         Ok(observed)
+    }
+
+    fn recall(&mut self, kept: &[u8]) {
+        self.nftables.recall(kept);
+    }
+
+    fn keep(&self) -> Kept {
+        self.nftables.keep()
     }
 
     fn has_flowtables(&mut self) -> Result<bool, Error> {
@@ -343,7 +407,7 @@ impl Kernel for Linux {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{LinkIndex, Route, RouteKind};
+    use crate::model::{RouteKind, TABLE_LOCAL};
     use crate::owned::ROUTE_PROTOCOL;
     use crate::plan::LinkRef;
     use crate::undo::undo;
@@ -398,6 +462,86 @@ mod tests {
             done.drain(..100);
             assert_eq!(undo(&mut kernel, &done, &unsure, &before), Vec::<String>::new());
             assert_eq!(kernel.observe().unwrap(), before);
+        };
+        std::thread::spawn(test).join().unwrap();
+    }
+
+    /// Ours and others' changes of what is ours, in any order: what is told of a look again is what a look at everything sees.
+    #[test]
+    fn a_look_again_sees_what_a_look_at_everything_sees() {
+        if !nix::unistd::geteuid().is_root() {
+            println!("skipped: a_look_again_sees_what_a_look_at_everything_sees: needs root");
+            return;
+        }
+        let test = || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            let link = LinkRef {
+                index: LinkIndex(1),
+                name: LinkName("lo".into()),
+            };
+            let set = |up| Operation::SetLink {
+                link: link.clone(),
+                up,
+            };
+            let route = |host: u32, kind, table| Route {
+                destination: format!("10.9.{}.{}/32", host / 200, host % 200 + 1)
+                    .parse()
+                    .unwrap(),
+                table,
+                kind,
+                gateway: None,
+                link: link.index,
+                metric: 0,
+                protocol: ROUTE_PROTOCOL,
+            };
+            let elastic = |host| route(host, RouteKind::Local, TABLE_LOCAL);
+            let add = |route| Operation::AddRoute {
+                link: link.clone(),
+                route,
+            };
+            let delete = |route| Operation::DeleteRoute {
+                link: link.clone(),
+                route,
+            };
+            let (mut kernel, mut other) = (Linux::open().unwrap(), Linux::open().unwrap());
+            kernel.listen().unwrap();
+            kernel.apply(&[set(true)]).unwrap();
+            let all: Vec<_> = (0..600).step_by(2).map(|host| add(elastic(host))).collect();
+            kernel.apply(&all).unwrap();
+            let mut last = kernel.observe().unwrap();
+            assert_eq!(last.routes.len(), 300);
+            let many = |from: u32| {
+                (from..from + 2 * MANY as u32)
+                    .map(|host| add(elastic(host)))
+                    .collect()
+            };
+            let unreachable = route(9, RouteKind::Unreachable, TABLE_MAIN);
+            // By us, and by another program.
+            let steps: Vec<(Vec<Operation>, Vec<Operation>)> = vec![
+                (vec![], vec![]),
+                (vec![add(elastic(1))], vec![]),
+                (vec![], vec![delete(elastic(2))]),
+                (
+                    vec![add(elastic(3))],
+                    vec![delete(elastic(3)), delete(elastic(4))],
+                ),
+                (vec![delete(elastic(6)), add(elastic(5))], vec![add(elastic(6))]),
+                (vec![add(unreachable.clone())], vec![add(elastic(7))]),
+                (vec![], vec![delete(unreachable)]),
+                ((601..1_000).map(|host| add(elastic(host))).collect(), vec![]),
+                (many(2_000), vec![]),
+                (vec![delete(elastic(2_000))], vec![delete(elastic(2_001))]),
+                (vec![], vec![set(false), set(true)]),
+                (vec![], many(6_000)),
+                (vec![delete(elastic(6_000))], vec![]),
+            ];
+            for (number, (ours, theirs)) in steps.into_iter().enumerate() {
+                kernel.apply(&ours).unwrap();
+                other.apply(&theirs).unwrap();
+                let again = kernel.observe_again(&last).unwrap();
+                assert_eq!(again, other.observe().unwrap(), "step {number}");
+                last = again;
+            }
         };
         std::thread::spawn(test).join().unwrap();
     }

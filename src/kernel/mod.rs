@@ -50,6 +50,17 @@ pub mod fuzz {
     pub use super::watch::fuzz as watch;
 }
 
+/// What a process keeps for the next one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Nothing, and what was kept before is of no use.
+    Nothing,
+    /// What was kept before.
+    Same,
+    /// This.
+    New(Vec<u8>),
+}
+
 /// A kernel that can be looked at and changed.
 pub trait Kernel: Send {
     /// What it has now.
@@ -81,6 +92,24 @@ pub trait Kernel: Send {
     /// If a part cannot be read.
     fn observe_rest(&mut self) -> Result<Observed, Error> {
         Ok(self.observe()?.rest())
+    }
+
+    /// What it has after operations of ours, where `last` is what the last look saw. What can be large is not looked at again
+    /// where the kernel itself tells what became of it since.
+    ///
+    /// # Errors
+    /// As of [`Kernel::observe`].
+    fn observe_again(&mut self, _last: &Observed) -> Result<Observed, Error> {
+        self.observe()
+    }
+
+    /// Is given what [`Kernel::keep`] gave an earlier process, before the first look. It is believed only as far as the kernel
+    /// says that it is still so.
+    fn recall(&mut self, _kept: &[u8]) {}
+
+    /// What the last look saw and an earlier process may be spared to look at.
+    fn keep(&self) -> Kept {
+        Kept::Same
     }
 
     /// Whether it has flowtables ([`FastPath`](crate::model::FastPath)). It may be given to load modules for that.

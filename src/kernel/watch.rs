@@ -2,7 +2,7 @@
 //!
 //! It says only that there is something to look at: what is wrong, a look at the whole finds out.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -12,7 +12,8 @@ use nix::libc;
 use nix::sys::socket::{MsgFlags, recv};
 
 use super::Error;
-use crate::model::LinkIndex;
+use super::rtnetlink::{Told, read_payload};
+use crate::model::{LinkIndex, Route};
 use crate::owned::{NFT_TABLE, ROUTE_PROTOCOL};
 
 /// Groups of linux/rtnetlink.h. NETCONF tells of forwarding and reverse-path filters; IPv6 addresses come when
@@ -92,12 +93,21 @@ pub(super) struct OwnRoutes {
 }
 
 /// What may have happened to them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Happened {
-    /// To those of elastic IPs.
-    pub(super) elastic: bool,
+    /// What came and went of those of elastic IPs, in order.
+    pub(super) elastic: Vec<RouteChange>,
+    /// Whether anything else may have happened to these.
+    pub(super) unclear: bool,
     /// To those of the main table, the default routes of others included.
     pub(super) main: bool,
+}
+
+/// A route that came or went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum RouteChange {
+    Came(Route<LinkIndex>),
+    Went(Route<LinkIndex>),
 }
 
 impl OwnRoutes {
@@ -135,34 +145,37 @@ impl OwnRoutes {
     /// Reads all that has come, and says what it may have changed. Nobody reads this socket between looks: what was too
     /// much for it counts as everything.
     pub(super) fn drain(&self) -> Happened {
-        let happened = Cell::new(Happened::default());
-        let all = Happened {
-            elastic: true,
-            main: true,
-        };
+        let happened = RefCell::new(Happened::default());
         let note = |kind, body: &[u8]| {
-            let (so_far, one) = (happened.get(), self.by(kind, body));
-            happened.set(Happened {
-                elastic: so_far.elastic || one.elastic,
-                main: so_far.main || one.main,
-            });
-            happened.get() == all
+            let mut so_far = happened.borrow_mut();
+            self.note(kind, body, &mut so_far);
+            so_far.unclear && so_far.main
         };
         if drain(&self.socket, &mut vec![0; 1 << 16], note) {
-            return all;
+            return Happened {
+                unclear: true,
+                main: true,
+                ..Happened::default()
+            };
         }
-        happened.get()
+        happened.into_inner()
     }
 
-    /// What one message may have changed. `struct rtmsg`: family, prefix length, …, protocol, scope, type; `struct ifinfomsg`
+    /// Adds what one message may have changed. `struct rtmsg`: family, prefix length, …, protocol, scope, type; `struct ifinfomsg`
     /// and `struct ifaddrmsg`: the link's number from the fifth byte on (linux/rtnetlink.h, linux/if_addr.h).
-    fn by(&self, kind: u16, body: &[u8]) -> Happened {
+    fn note(&self, kind: u16, body: &[u8], happened: &mut Happened) {
         match (kind, body) {
             (libc::RTM_NEWROUTE | libc::RTM_DELROUTE, [_, prefix, _, _, _, protocol, _, route, ..]) => {
                 let (is_ours, is_local) = (*protocol == ROUTE_PROTOCOL, *route == libc::RTN_LOCAL);
-                Happened {
-                    elastic: is_ours && is_local,
-                    main: (is_ours && !is_local) || *prefix == 0,
+                happened.main |= (is_ours && !is_local) || *prefix == 0;
+                if is_ours && is_local {
+                    match read_payload(body) {
+                        Told::Elastic(route) if kind == libc::RTM_NEWROUTE => {
+                            happened.elastic.push(RouteChange::Came(route));
+                        }
+                        Told::Elastic(route) => happened.elastic.push(RouteChange::Went(route)),
+                        Told::Foreign | Told::Other => happened.unclear = true,
+                    }
                 }
             }
             (
@@ -170,15 +183,10 @@ impl OwnRoutes {
                 [_, _, _, _, a, b, c, d, ..],
             ) => {
                 let link = u32::from_ne_bytes([*a, *b, *c, *d]);
-                Happened {
-                    elastic: link == LOOPBACK,
-                    main: link == LOOPBACK || self.ways_out.contains(&link),
-                }
+                happened.unclear |= link == LOOPBACK;
+                happened.main |= link == LOOPBACK || self.ways_out.contains(&link);
             }
-            _ => Happened {
-                elastic: true,
-                main: true,
-            },
+            _ => (happened.unclear, happened.main) = (true, true),
         }
     }
 }
@@ -298,10 +306,15 @@ mod tests {
         routes.leave_by([LinkIndex(7)].into_iter());
         let route = |prefix, protocol, kind| [2, prefix, 0, 0, 255, protocol, 254, kind, 0, 0, 0, 0];
         let link = |index: u8| [0, 0, 1, 0, index, 0, 0, 0, 0, 0, 0, 0];
-        for (kind, body, elastic, main) in [
+        let by = |kind, body: &[u8]| {
+            let mut happened = Happened::default();
+            routes.note(kind, body, &mut happened);
+            happened
+        };
+        for (kind, body, unclear, main) in [
             (
                 libc::RTM_DELROUTE,
-                route(32, ROUTE_PROTOCOL, libc::RTN_LOCAL),
+                route(24, ROUTE_PROTOCOL, libc::RTN_LOCAL),
                 true,
                 false,
             ),
@@ -319,17 +332,33 @@ mod tests {
             (libc::RTM_DELADDR, link(7), false, true),
             (libc::RTM_NEWLINK, link(2), false, false),
         ] {
-            assert_eq!(
-                routes.by(kind, &body),
-                Happened { elastic, main },
-                "{kind} {body:?}"
-            );
+            let expected = Happened {
+                unclear,
+                main,
+                ..Happened::default()
+            };
+            assert_eq!(by(kind, &body), expected, "{kind} {body:?}");
         }
-        let all = Happened {
-            elastic: true,
-            main: true,
+        let cut = by(libc::RTM_NEWLINK, &[0, 0]);
+        assert!(cut.unclear && cut.main, "cut short");
+        let mut elastic = route(32, ROUTE_PROTOCOL, libc::RTN_LOCAL).to_vec();
+        for (attribute, value) in [
+            (libc::RTA_TABLE, [255, 0, 0, 0]),
+            (libc::RTA_DST, [10, 9, 8, 7]),
+            (libc::RTA_OIF, [1, 0, 0, 0]),
+        ] {
+            elastic.extend(8_u16.to_ne_bytes());
+            elastic.extend(attribute.to_ne_bytes());
+            elastic.extend(value);
+        }
+        let gone = by(libc::RTM_DELROUTE, &elastic);
+        assert!(!gone.unclear && !gone.main);
+        let [RouteChange::Went(went)] = &gone.elastic[..] else {
+            panic!("{gone:?}")
         };
-        assert_eq!(routes.by(libc::RTM_NEWLINK, &[0, 0]), all, "cut short");
+        assert_eq!(went.destination.to_string(), "10.9.8.7/32");
+        let came = by(libc::RTM_NEWROUTE, &elastic);
+        assert_eq!(came.elastic, [RouteChange::Came(went.clone())]);
     }
 
     #[test]

@@ -98,6 +98,7 @@ fn main() -> ExitCode {
               a_route_is_traced;
         unchanged: a_second_reload_writes_nothing,
               drift_is_put_right,
+              drift_in_large_sets_is_put_right_although_they_were_seen_before,
               flows_live_through_a_reload_that_changes_others,
               entries_removed_in_random_order_leave_the_namespace_as_it_was,
               removal_gives_back_links_and_sysctls_as_they_were,

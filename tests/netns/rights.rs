@@ -164,7 +164,8 @@ pub fn what_a_run_writes_is_roots_whatever_the_umask() {
                 "kylin-vr.yaml",
                 "lock",
                 "machine",
-                "owned.json"
+                "owned.json",
+                "seen"
             ]
         );
     }

@@ -311,3 +311,84 @@ pub fn removal_gives_back_links_and_sysctls_as_they_were() {
     vpc.reload_ok("if_list: []\n");
     before.assert_same(&vpc.router.snapshot());
 }
+
+/// What an earlier run saw of large sets is believed only as long as it is still so.
+pub fn drift_in_large_sets_is_put_right_although_they_were_seen_before() {
+    let mut yaml = full().replace("end_port: 59999", "end_port: 30099");
+    let eips: String = (0..1_200)
+        .map(|one| {
+            let (high, low) = (one / 250, one % 250 + 1);
+            format!("  - {{eip: 10.91.{high}.{low}, vm-ip: 192.168.100.{low}}}\n")
+        })
+        .collect();
+    yaml = yaml.replace("port_forward_list:", &format!("{eips}port_forward_list:"));
+    let vpc = vpc_with(&yaml);
+    let seen = vpc.directory().join("run/seen");
+    let table = || vpc.router.nft("list ruleset");
+    let whole = table();
+    let is_unchanged = |case: &str| {
+        let run = vpc.kylin_vr(&["reload"]);
+        assert!(run.stdout.contains("nothing changed"), "{case}: {}", said(&run));
+    };
+    is_unchanged("at first");
+    let kept = fs::read(&seen).expect("what was seen is kept");
+    let delete = || {
+        drop(
+            vpc.router
+                .nft("delete element ip kylin_vr eip_to_vm { 10.91.3.7 }"),
+        )
+    };
+    let add = || {
+        let element = "add element ip kylin_vr eip_to_vm { 1.2.3.4 : 5.6.7.8 }";
+        drop(vpc.router.nft(element));
+    };
+    let change = || {
+        delete();
+        let element = "add element ip kylin_vr eip_to_vm { 10.91.3.7 : 192.168.100.9 }";
+        drop(vpc.router.nft(element));
+    };
+    let other = || drop(vpc.router.nft("add table ip other; delete table ip other"));
+    let flush = || drop(vpc.router.nft("flush ruleset"));
+    let damage = |by: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = fs::read(&seen).unwrap();
+        by(&mut bytes);
+        fs::write(&seen, bytes).unwrap();
+        delete();
+    };
+    let spoils: [(&str, &dyn Fn()); 8] = [
+        ("an element went", &delete),
+        ("one came", &add),
+        ("one is another", &change),
+        ("all went", &flush),
+        ("cut off", &|| damage(&|bytes| bytes.truncate(bytes.len() / 2))),
+        ("another byte", &|| damage(&|bytes| bytes[1_000] ^= 1)),
+        ("empty", &|| damage(&Vec::clear)),
+        ("what was seen first", &|| {
+            other();
+            damage(&|bytes| bytes.clone_from(&kept));
+        }),
+    ];
+    for (case, spoil) in spoils {
+        spoil();
+        assert_ne!(table(), whole, "{case}");
+        let run = vpc.kylin_vr(&["reload"]);
+        assert!(
+            run.code == 0 && run.stdout.contains("applied"),
+            "{case}: {}",
+            said(&run)
+        );
+        assert_eq!(table(), whole, "{case}");
+        is_unchanged(case);
+    }
+    other();
+    is_unchanged("another table came and went");
+    // Another kernel's: it has as many changes behind it, but nothing of ours.
+    let clone = crate::configs::vpc();
+    clone.reload_ok("if_list: []\n");
+    fs::write(clone.directory().join("run/seen"), fs::read(&seen).unwrap()).unwrap();
+    clone.reload_ok(&yaml);
+    assert_eq!(clone.router.nft("list ruleset"), whole);
+    let run = vpc.kylin_vr(&["reset"]);
+    assert_eq!(run.code, 0, "{}", said(&run));
+    assert!(!seen.exists(), "what was seen is kept although nothing is there");
+}

@@ -3,6 +3,7 @@
 //! The kernel works while a send lasts: when it returns, the answers are queued, or were lost.
 
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
@@ -61,6 +62,12 @@ pub(in crate::kernel) enum Answers {
     Failed(u32, i32),
     /// They were lost, or there were none.
     Lost,
+}
+
+impl AsRawFd for NetfilterSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
 }
 
 impl NetfilterSocket {

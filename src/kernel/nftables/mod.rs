@@ -7,7 +7,7 @@
 //! - `elements`, `expression`, `statement`, `flowtable`: the parts of a table, each in both directions
 //! - `encode`: a change into a batch, by way of nftnl and (`shim`) what that lacks; `decode`: dumps into a table;
 //!   `listing`: what the dumps of one look add up to; `ahead`: a look before it is asked for; `touched`: a look at no more
-//!   than our own edit touched
+//!   than our own edit touched; `kept`: large sets that an earlier process saw, and nobody touched since
 
 mod ahead;
 mod decode;
@@ -17,6 +17,7 @@ mod expression;
 mod flowtable;
 #[cfg(fuzzing)]
 pub mod fuzz;
+mod kept;
 mod listing;
 mod shim;
 mod statement;
@@ -36,6 +37,7 @@ use nix::libc;
 use self::ahead::Ahead;
 use self::elements::Starts;
 use self::encode::Batch;
+use self::kept::Recalled;
 use self::listing::Listing;
 use self::touched::Touched;
 use super::error::Error;
@@ -70,6 +72,8 @@ pub(super) struct Nftables {
     ahead: Option<Ahead>,
     /// What the next look needs to ask for, after an edit of ours.
     touched: Option<Touched>,
+    /// What an earlier process saw, as long as it may still be so.
+    recalled: Option<Recalled>,
 }
 
 /// What one try to look brought.
@@ -97,6 +101,7 @@ impl Nftables {
             seen: None,
             ahead: None,
             touched: None,
+            recalled: None,
         })
     }
 
@@ -123,7 +128,7 @@ impl Nftables {
                 std::thread::sleep(Duration::from_millis(attempt));
             }
             let before = self.ask_generation()?;
-            let look = match self.look() {
+            let look = match self.look(before) {
                 // What was listed was gone when it was asked for.
                 Err(error) if errno(&error) == Some(libc::ENOENT) => Look::Disturbed,
                 look => look?,
@@ -308,12 +313,12 @@ impl Nftables {
         }
     }
 
-    fn look(&mut self) -> Result<Look, Error> {
+    fn look(&mut self, generation: u32) -> Result<Look, Error> {
         let mut listing = Listing::default();
         if !self.look_at_table(&mut listing)? {
             return Ok(Look::Seen(None));
         }
-        let whole = self.look_at_sets(&mut listing)?
+        let whole = self.look_at_sets(&mut listing, generation)?
             && self.look_at_flowtables(&mut listing)?
             && self.look_at_chains(&mut listing)?;
         Ok(match listing.finish().filter(|_| whole) {
@@ -338,7 +343,7 @@ impl Nftables {
         }
     }
 
-    fn look_at_sets(&mut self, listing: &mut Listing) -> Result<bool, Error> {
+    fn look_at_sets(&mut self, listing: &mut Listing, generation: u32) -> Result<bool, Error> {
         let names = [(uapi::set::TABLE, NFT_TABLE)];
         let request = Request {
             to: &TO,
@@ -354,7 +359,9 @@ impl Nftables {
             return Ok(false);
         }
         for (name, set) in listing.sets.iter_mut().filter(|(_, set)| !set.key.is_empty()) {
-            if !self.look_at_elements(name, set)? {
+            if let Some(elements) = self.recalled(generation, name, set) {
+                set.elements = elements;
+            } else if !self.look_at_elements(name, set)? {
                 return Ok(false);
             }
         }

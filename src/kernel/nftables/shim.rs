@@ -1,5 +1,5 @@
-//! What nftnl's safe interface lacks, and the only unsafe code of the crate: expressions of any kind, and the
-//! bytes of a message.
+//! What safe interfaces lack, and the only unsafe code of the crate: of nftnl, expressions of any kind and the bytes of a
+//! message; of sockets, an option that nix does not know.
 //!
 //! It decides nothing: names and attributes come from the encoders. Its promises are checked here.
 
@@ -7,10 +7,12 @@
 
 use std::alloc::{Layout, handle_alloc_error};
 use std::ffi::{CStr, CString, c_void};
+use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 
 use nftnl::nftnl_sys as sys;
 use nftnl::{MsgType, NlMsg, Rule, expr};
+use nix::libc;
 
 /// The value of an attribute, as libnftnl takes it.
 pub(super) enum Value {
@@ -92,4 +94,23 @@ impl Writer {
 /// What libnftnl allocated. It has no memory left where it is null: then the standard library aborts, too.
 fn present<T>(allocated: *mut T) -> NonNull<T> {
     NonNull::new(allocated).unwrap_or_else(|| handle_alloc_error(Layout::new::<[u64; 64]>()))
+}
+
+/// Which network namespace a socket is in: a number that the kernel never gives twice in a boot. `None` before Linux 5.14
+/// (`SO_NETNS_COOKIE`, include/uapi/asm-generic/socket.h).
+pub(super) fn namespace_cookie(socket: &impl AsRawFd) -> Option<u64> {
+    const SO_NETNS_COOKIE: libc::c_int = 71;
+    let mut cookie = 0_u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, as many as `cookie` has, and both outlive the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            std::ptr::from_mut(&mut cookie).cast::<c_void>(),
+            &raw mut length,
+        )
+    };
+    (result == 0 && length as usize == size_of::<u64>()).then_some(cookie)
 }

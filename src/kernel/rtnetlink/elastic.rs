@@ -20,7 +20,7 @@ const ATTRIBUTE: usize = 8;
 
 /// What a message of a dump is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(in crate::kernel) enum Told {
     /// The route of an elastic IP.
     Elastic(Route<LinkIndex>),
     /// Another program's route, that no plan depends on.
@@ -85,13 +85,20 @@ pub(super) fn write(buffer: &mut Vec<u8>, operation: &Operation, sequence: u32, 
 
 /// Reads a message of a dump of routes, with its header.
 pub(super) fn read(message: &[u8]) -> Told {
-    let Some((&[family, prefix, _, _, _, protocol, _, kind, ..], mut attributes)) = message
-        .get(HEADER..)
-        .and_then(|payload| payload.split_first_chunk::<ROUTE_HEADER>())
+    match message.get(HEADER..) {
+        Some(payload) if message[4..6] == libc::RTM_NEWROUTE.to_ne_bytes() => read_payload(payload),
+        _ => Told::Other,
+    }
+}
+
+/// Reads what comes behind the header of a message that tells of a route, or that it is gone.
+pub(in crate::kernel) fn read_payload(payload: &[u8]) -> Told {
+    let Some((&[family, prefix, _, _, _, protocol, _, kind, ..], mut attributes)) =
+        payload.split_first_chunk::<ROUTE_HEADER>()
     else {
         return Told::Other;
     };
-    if message[4..6] != libc::RTM_NEWROUTE.to_ne_bytes() || family != libc::AF_INET as u8 {
+    if family != libc::AF_INET as u8 {
         return Told::Other;
     }
     if protocol != ROUTE_PROTOCOL && !(kind == libc::RTN_UNICAST && prefix == 0) {

@@ -20,6 +20,7 @@ use tokio::runtime::Runtime;
 
 use self::batch::Batch;
 use self::dump::Dump;
+pub(super) use self::elastic::{Told, read_payload};
 use super::{Error, Failure};
 use crate::model::{LinkIndex, Observed};
 use crate::plan::Operation;
