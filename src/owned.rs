@@ -23,6 +23,9 @@ pub const NFT_TRACE_TABLE: &str = "kylin_vr_trace";
 /// The `rtm_protocol` of our routes: not one of linux/rtnetlink.h or of iproute2's rt_protos.
 pub const ROUTE_PROTOCOL: u8 = 158;
 
+/// The priority of our filters (tc(8)): between those that others put first and those that the kernel counts down from 49152.
+pub const FILTER_PRIORITY: u16 = 158;
+
 /// The one bit of a packet's mark that says "keep the source address". Set and tested through a mask, since
 /// the other bits are other programs' (Kubernetes has 0xc000, Tailscale 0xff0000, Calico takes from the top).
 pub const MARK_KEEP_SOURCE: u32 = 0x0100_0000;
@@ -35,6 +38,9 @@ pub const MARK_KEEP_SOURCE: u32 = 0x0100_0000;
 pub struct Owned {
     /// NICs whose addresses are ours.
     pub links: BTreeMap<MacAddr, LinkBefore>,
+    /// NICs that mirrors send by: set up for that, and nothing else of them is ours.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub raised: BTreeMap<MacAddr, LinkBefore>,
     /// The values that sysctls had.
     pub sysctls: BTreeMap<Sysctl, String>,
     /// Whether the kernel was asked for flowtables and has none: to ask takes it tens of milliseconds.
@@ -74,7 +80,17 @@ impl Owned {
     pub fn with(mut self, desired: &Desired, observed: &Observed) -> Self {
         for id in desired.links.keys() {
             if let (LinkId::Mac(mac), Ok(link)) = (*id, observed.find(*id)) {
-                self.links.entry(mac).or_insert(LinkBefore { up: link.up });
+                // One that a mirror sent by until now was set up by us.
+                let before = self.raised.get(&mac).copied();
+                let before = before.unwrap_or(LinkBefore { up: link.up });
+                self.links.entry(mac).or_insert(before);
+            }
+        }
+        for mac in desired.raised() {
+            if let Ok(link) = observed.find(LinkId::Mac(mac)) {
+                let before = self.links.get(&mac).copied();
+                let before = before.unwrap_or(LinkBefore { up: link.up });
+                self.raised.entry(mac).or_insert(before);
             }
         }
         let wanted = desired.sysctls_on(observed);
@@ -112,11 +128,14 @@ impl Owned {
             desired.links.contains_key(&id) && observed.find(id).is_ok()
         };
         self.links.retain(|mac, _| there(mac));
+        let raised: BTreeSet<MacAddr> = desired.raised().collect();
+        let is_raised = |mac: &MacAddr| raised.contains(mac) && observed.find(LinkId::Mac(*mac)).is_ok();
+        self.raised.retain(|mac, _| is_raised(mac));
         let wanted = desired.sysctls_on(observed);
         let ipv6_is_off = desired.sysctls.contains_key(&Sysctl::DisableIpv6All);
         self.sysctls.retain(|key, _| match key {
             Sysctl::Link(_, LinkSysctl::DisableIpv6) if ipv6_is_off => true,
-            Sysctl::Link(mac, _) => desired.sysctls.contains_key(key) && there(mac),
+            Sysctl::Link(mac, _) => desired.sysctls.contains_key(key) && (there(mac) || is_raised(mac)),
             _ => wanted.contains_key(key),
         });
         self

@@ -1,12 +1,14 @@
 //! The line, run once: look, plan, carry out, look again. Whatever fails is undone.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::flows::{self, Judge, Ruling};
-use crate::kernel::{Error as KernelError, Incomplete, Kernel};
+use crate::kernel::{Error as KernelError, Failure, Incomplete, Kernel};
 use crate::model::{Conntrack, Desired, Observed};
 use crate::owned::Owned;
-use crate::plan::{Announcement, Operation, Plan, diff};
+use crate::plan::{Announcement, Operation, Pending, Plan, diff};
 use crate::timing::timed;
 use crate::undo::undo;
 use crate::words::plain;
@@ -92,6 +94,9 @@ pub fn reconcile_from(
 ) -> Result<Reconciled, Error> {
     let before = kernel.with_abilities(before, desired, &owned)?;
     possible(desired, &before)?;
+    // Without the mirrors that cannot be made: each of them is left out whole, and all else goes on.
+    let mut wanted = Cow::Borrowed(desired);
+    let mut refused: BTreeMap<String, String> = BTreeMap::new();
     let mut now = before.clone();
     let mut ours = owned.clone();
     let mut done = Vec::new();
@@ -109,7 +114,7 @@ pub fn reconcile_from(
             // else's doing, or a hash table of the kernel's that is still growing: given a little time.
             std::thread::sleep(PATIENCE.saturating_mul(1 << attempt.min(16)).min(LONGEST));
         }
-        let mut plan = timed("diff", || diff(desired, &now, &ours));
+        let mut plan = timed("diff", || diff(&wanted, &now, &ours));
         if plan.is_empty() {
             let mut flows_ended = 0;
             if !ours.unsettled.is_empty() && desired.conntrack == Conntrack::Delete {
@@ -139,6 +144,7 @@ pub fn reconcile_from(
                 break;
             }
             plan.announcements = announcements;
+            plan.pending.extend(refused_mirrors(desired, &refused));
             return Ok(Reconciled {
                 done,
                 plan,
@@ -174,11 +180,23 @@ pub fn reconcile_from(
                 }
             }
             Err(Incomplete { begun, failures }) => {
-                let final_ones: Vec<String> = failures
-                    .iter()
-                    .filter(|failure| !matches!(failure.error, KernelError::Interrupted))
-                    .map(|failure| format!("{}: {}", plan.operations[failure.index], failure.error))
-                    .collect();
+                let mut final_ones = Vec::new();
+                for Failure { index, error } in &failures {
+                    if matches!(error, KernelError::Interrupted) {
+                        continue;
+                    }
+                    let operation = &plan.operations[*index];
+                    let why = format!("{operation}: {error}");
+                    let mirrors = wanted.mirrors_of(operation.of_mirrors(), &now);
+                    if mirrors.is_empty() {
+                        final_ones.push(why);
+                        continue;
+                    }
+                    for name in mirrors {
+                        wanted.to_mut().mirrors.remove(&name);
+                        refused.insert(name, why.clone());
+                    }
+                }
                 let is_failed = |index| failures.iter().any(|failure| failure.index == index);
                 for (index, one) in plan.operations.into_iter().take(begun).enumerate() {
                     if is_failed(index) { &mut unsure } else { &mut done }.push(one);
@@ -203,7 +221,7 @@ pub fn reconcile_from(
         }
     }
     if failed.is_empty() {
-        let rest = diff(desired, &now, &ours).operations;
+        let rest = diff(&wanted, &now, &ours).operations;
         let rest: Vec<String> = rest.iter().take(3).map(ToString::to_string).collect();
         failed = vec![format!(
             "something else keeps changing the kernel; still to do: {}",
@@ -225,6 +243,23 @@ pub fn reconcile_from(
     failed.extend(record(kept).err().map(|error| not_recorded(&error)));
     failed.dedup();
     Err(Error::Failed { failed, left_over })
+}
+
+/// What is said of mirrors that cannot be made.
+fn refused_mirrors<'r>(
+    desired: &'r Desired,
+    refused: &'r BTreeMap<String, String>,
+) -> impl Iterator<Item = Pending> + 'r {
+    refused.iter().filter_map(|(name, why)| {
+        let mirror = desired.mirrors.get(name)?;
+        Some(Pending {
+            link: mirror.hooks.first()?.link,
+            path: mirror.path.clone(),
+            addresses: Vec::new(),
+            reason: why.clone(),
+            candidates: Vec::new(),
+        })
+    })
 }
 
 /// Notes what an undo is about to change: flows that began under the new table, too, are looked at by the next run if

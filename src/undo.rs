@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::kernel::{Error, Incomplete, Kernel};
 use crate::model::nft::{Table, TableChange};
-use crate::model::{LinkIndex, LinkName, LinkSysctl, Observed, RouteKind, Sysctl};
+use crate::model::{Hook, LinkIndex, LinkName, LinkSysctl, Observed, RouteKind, Sysctl};
 use crate::plan::{LinkRef, Operation};
 
 /// How often it is looked, and what is not as it was put right: an error may pass (a full queue, a hash table that is
@@ -91,6 +91,7 @@ fn repairs(begun: &[&Operation], now: &Observed, before: &Observed) -> Vec<Opera
     }
     repairs.extend(addresses_that_went_along(begun, now, before));
     repairs.extend(routes_that_went_along(begun, now, before));
+    repairs.extend(hooks_that_went_along(begun, now, before));
     repairs.extend(sysctls(begun, now, before));
     if begun.iter().any(|one| matches!(one, Operation::Table(_))) {
         let before = without_gone(before, now);
@@ -130,6 +131,24 @@ fn is_back(operation: &Operation, now: &Observed, before: &Observed) -> bool {
         Operation::ChangeOwnLink { link, .. } => {
             is_gone(link) || now.own_links.get(&link.index) == before.own_links.get(&link.index)
         }
+        Operation::AddClassifier { link } | Operation::DeleteClassifier { link } => {
+            let has = |one: &Observed| one.classifiers.contains_key(&link.index);
+            is_gone(link) || has(now) == has(before)
+        }
+        Operation::AddHook { link, hook, .. }
+        | Operation::DeleteHook { link, hook, .. }
+        | Operation::ReplaceHook { link, from: hook, .. } => {
+            let at = |one: &Observed| {
+                one.hooks
+                    .iter()
+                    .find(|other| other.place() == hook.place())
+                    .cloned()
+            };
+            let then = at(before);
+            // One whose target is gone cannot copy to it again.
+            let is_dangling = |hook: &Hook<LinkIndex>| hook.to.iter().any(|to| now.link(*to).is_none());
+            is_gone(link) || at(now) == then || then.is_some_and(|hook| is_dangling(&hook))
+        }
         Operation::SetLink { link, .. } => {
             let up = |one: &Observed| one.link(link.index).map(|link| link.up);
             is_gone(link) || up(now) == up(before)
@@ -160,6 +179,28 @@ fn was_deleted(begun: &[&Operation], index: LinkIndex) -> bool {
     begun
         .iter()
         .any(|one| matches!(one, Operation::DeleteOwnLink { link, .. } if link.index == index))
+}
+
+/// A hook whose target, a link of ours, was deleted copies nowhere, also one that nobody changed.
+fn hooks_that_went_along(begun: &[&Operation], now: &Observed, before: &Observed) -> Vec<Operation> {
+    let was_made_anew = |link: &LinkIndex| was_deleted(begun, *link) && now.link(*link).is_some();
+    let changed = before
+        .hooks
+        .iter()
+        .filter(|hook| hook.to.iter().any(was_made_anew));
+    let back = changed.filter_map(|to| {
+        let from = now.hooks.iter().find(|hook| hook.place() == to.place())?;
+        (from != to).then(|| Operation::ReplaceHook {
+            link: now.link(to.link).map(LinkRef::from).unwrap_or(LinkRef {
+                index: to.link,
+                name: LinkName("".into()),
+            }),
+            from: from.clone(),
+            to: to.clone(),
+            to_names: String::new(),
+        })
+    });
+    back.collect()
 }
 
 /// Without `promote_secondaries`, which may be back to what it was already, the kernel drops the later addresses of a

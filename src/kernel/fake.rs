@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::{Error, Failure, Incomplete, Kernel};
 use crate::model::nft::{Counts, Set, Table, TableChange};
 use crate::model::{
-    Flow, Link, LinkId, LinkIndex, LinkName, LinkSysctl, MacAddr, Observed, OwnLink, OwnName, RouteKind,
-    Sysctl,
+    Classifier, Flow, Link, LinkId, LinkIndex, LinkName, LinkSysctl, MacAddr, Observed, OwnLink, OwnName,
+    RouteKind, Sysctl,
 };
 use crate::plan::{Announcement, LinkRef, Operation};
 
@@ -69,6 +69,34 @@ impl Fake {
                 state.own_links.insert(link.index, to.clone());
             }
             Operation::DeleteOwnLink { link, .. } => self.delete_link(link.index),
+            Operation::AddClassifier { link } => {
+                if state.link(link.index).is_none() || state.classifiers.contains_key(&link.index) {
+                    return Err(Error::Interrupted);
+                }
+                let empty = Classifier::Clsact { is_shared: false };
+                state.classifiers.insert(link.index, empty);
+            }
+            Operation::DeleteClassifier { link } => {
+                state.classifiers.remove(&link.index);
+                state.hooks.retain(|hook| hook.link != link.index);
+            }
+            Operation::AddHook { hook, .. } => {
+                let is_there = state.hooks.iter().any(|other| other.place() == hook.place());
+                let is_dangling = hook.to.iter().any(|to| state.link(*to).is_none());
+                if is_there || is_dangling || !state.classifiers.contains_key(&hook.link) {
+                    return Err(Error::Interrupted);
+                }
+                state.hooks.push(hook.clone());
+                state.hooks.sort();
+            }
+            Operation::ReplaceHook { to, .. } => {
+                state.hooks.retain(|other| other.place() != to.place());
+                state.hooks.push(to.clone());
+                state.hooks.sort();
+            }
+            Operation::DeleteHook { hook, .. } => {
+                state.hooks.retain(|other| other.place() != hook.place());
+            }
             Operation::SetLink { link, up } => {
                 let found = state.links.iter_mut().find(|found| found.index == link.index);
                 found.ok_or(Error::Interrupted)?.up = *up;
@@ -165,6 +193,13 @@ impl Fake {
         state.links.retain(|link| link.index != index);
         state.own_links.remove(&index);
         state.addresses.remove(&index);
+        state.classifiers.remove(&index);
+        state.hooks.retain(|hook| hook.link != index);
+        for to in state.hooks.iter_mut().flat_map(|hook| &mut hook.to) {
+            if *to == index {
+                *to = LinkIndex(0);
+            }
+        }
         state
             .routes
             .retain(|route| route.link != index || route.kind == RouteKind::Unreachable);

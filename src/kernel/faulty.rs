@@ -10,7 +10,7 @@ use nix::libc::{ENODEV, ERESTART};
 use super::linux::go_together;
 use super::{Error, Failure, Incomplete, Kept, Kernel};
 use crate::model::nft::{Counts, TableChange};
-use crate::model::{Flow, Observed};
+use crate::model::{Copied, Flow, LinkIndex, Observed};
 use crate::plan::{Announcement, Operation};
 
 /// What goes wrong at a step.
@@ -151,6 +151,11 @@ pub fn kind(operation: &Operation) -> &'static str {
         Operation::AddOwnLink { .. } => "add-link",
         Operation::ChangeOwnLink { .. } => "change-link",
         Operation::DeleteOwnLink { .. } => "delete-link",
+        Operation::AddClassifier { .. } => "add-qdisc",
+        Operation::DeleteClassifier { .. } => "delete-qdisc",
+        Operation::AddHook { .. } => "add-hook",
+        Operation::ReplaceHook { .. } => "replace-hook",
+        Operation::DeleteHook { .. } => "delete-hook",
         Operation::SetLink { up: true, .. } => "link-up",
         Operation::SetLink { up: false, .. } => "link-down",
         Operation::AddAddress { .. } => "add-address",
@@ -239,6 +244,10 @@ impl<K: Kernel, F: FnMut(&'static str, Option<Fate>) + Send> Kernel for Faulty<K
 
     fn counts(&mut self) -> Result<Counts, Error> {
         self.step("counts", K::counts)
+    }
+
+    fn copied(&mut self) -> Result<Vec<Copied<LinkIndex>>, Error> {
+        self.step("copied", K::copied)
     }
 
     fn announce(&mut self, announcements: &[Announcement]) -> Result<(), Error> {

@@ -10,7 +10,7 @@ use super::rtnetlink::{Routes, Rtnetlink};
 use super::watch::{OwnRoutes, RouteChange};
 use super::{Error, Failure, Incomplete, Kept, Kernel, announce, sysctl};
 use crate::model::nft::{Chain, ChainKind, Counts, Flowtable, Hook, Rule, Statement, Table, TableChange};
-use crate::model::{Flow, LinkIndex, LinkName, Observed, Route, TABLE_MAIN};
+use crate::model::{Copied, Flow, LinkIndex, LinkName, Observed, Route, TABLE_MAIN};
 use crate::plan::{Announcement, Operation};
 use crate::timing::timed;
 
@@ -397,6 +397,10 @@ impl Kernel for Linux {
 
     fn counts(&mut self) -> Result<Counts, Error> {
         self.nftables.counts()
+    }
+
+    fn copied(&mut self) -> Result<Vec<Copied<LinkIndex>>, Error> {
+        self.rtnetlink.copied()
     }
 
     fn announce(&mut self, announcements: &[Announcement]) -> Result<(), Error> {

@@ -36,7 +36,7 @@ pub use probe::{connect, ping};
 pub use watch::Watch;
 
 use crate::model::nft::{Counts, Table};
-use crate::model::{Desired, Flow, Observed};
+use crate::model::{Copied, Desired, Flow, LinkIndex, Observed};
 use crate::owned::Owned;
 use crate::plan::{Announcement, Operation};
 
@@ -182,6 +182,14 @@ pub trait Kernel: Send {
     /// # Errors
     /// If they cannot be read.
     fn counts(&mut self) -> Result<Counts, Error>;
+
+    /// What each hook of a mirror copied since it was made.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn copied(&mut self) -> Result<Vec<Copied<LinkIndex>>, Error> {
+        Ok(Vec::new())
+    }
 
     /// Shows every tracked IPv4 flow to `see`. `None` comes before the first one, and again where the reading begins anew:
     /// what was seen until then does not count.

@@ -1,4 +1,4 @@
-//! Hears of changes of links, addresses, routes and our table, whoever makes them (rtnetlink(7), nft-monitor).
+//! Hears of changes of links, addresses, routes, what mirrors hang on and our table, whoever makes them (rtnetlink(7), nft-monitor).
 //!
 //! It says only that there is something to look at: what is wrong, a look at the whole finds out.
 
@@ -14,16 +14,17 @@ use nix::sys::socket::{MsgFlags, recv};
 use super::Error;
 use super::rtnetlink::{Told, read_payload};
 use crate::model::{LinkIndex, Route};
-use crate::owned::{NFT_TABLE, ROUTE_PROTOCOL};
+use crate::owned::{FILTER_PRIORITY, NFT_TABLE, ROUTE_PROTOCOL};
 
 /// Groups of linux/rtnetlink.h. NETCONF tells of forwarding and reverse-path filters; IPv6 addresses come when
 /// somebody turns IPv6 on.
-const ROUTE_GROUPS: [u32; 5] = [
+const ROUTE_GROUPS: [u32; 6] = [
     libc::RTNLGRP_LINK,
     libc::RTNLGRP_IPV4_IFADDR,
     libc::RTNLGRP_IPV4_ROUTE,
     libc::RTNLGRP_IPV6_IFADDR,
     libc::RTNLGRP_IPV4_NETCONF,
+    libc::RTNLGRP_TC,
 ];
 /// `NFNLGRP_NFTABLES` of linux/netfilter/nfnetlink.h.
 const NFTABLES_GROUP: u32 = 7;
@@ -35,6 +36,9 @@ const NFGENMSG: usize = 4;
 const ATTRIBUTE: usize = 4;
 /// The upper two bits of an attribute's number are flags (`NLA_TYPE_MASK`, linux/netlink.h).
 const NLA_TYPE_MASK: u16 = 0x3fff;
+
+/// `TC_H_CLSACT`, linux/pkt_sched.h: the place of a clsact qdisc.
+const CLSACT: u32 = 0xffff_fff1;
 
 /// The number of `lo` in every namespace (`LOOPBACK_IFINDEX`, include/net/flow.h).
 const LOOPBACK: u32 = 1;
@@ -225,6 +229,9 @@ fn messages(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 /// Routes of others are not ours to look at, however many there are (a BGP table in full); a default route may be
 /// in the way of ours.
 fn is_route_relevant(kind: u16, body: &[u8]) -> bool {
+    if (libc::RTM_NEWQDISC..=libc::RTM_GETTFILTER).contains(&kind) {
+        return is_filter_relevant(kind, body);
+    }
     if kind != libc::RTM_NEWROUTE && kind != libc::RTM_DELROUTE {
         return true;
     }
@@ -233,6 +240,19 @@ fn is_route_relevant(kind: u16, body: &[u8]) -> bool {
         return true;
     };
     prefix == 0 || protocol == ROUTE_PROTOCOL
+}
+
+/// Of traffic control, filters of our priority, and what they hang on (`struct tcmsg`: family, link, handle, parent, info).
+fn is_filter_relevant(kind: u16, body: &[u8]) -> bool {
+    let number = |at: usize| Some(u32::from_ne_bytes(body.get(at..at + 4)?.try_into().ok()?));
+    let (Some(parent), Some(info)) = (number(12), number(16)) else {
+        return true;
+    };
+    match kind {
+        libc::RTM_NEWQDISC | libc::RTM_DELQDISC => parent == CLSACT,
+        libc::RTM_NEWTFILTER | libc::RTM_DELTFILTER => info >> 16 == u32::from(FILTER_PRIORITY),
+        _ => false,
+    }
 }
 
 /// Of nftables only our table. Each kind of message but those of the generation has the table's name as its
@@ -298,6 +318,26 @@ mod tests {
         }
         assert!(is_route_relevant(libc::RTM_DELADDR, &[]));
         assert!(is_route_relevant(libc::RTM_NEWROUTE, &[2, 24]), "cut short");
+    }
+
+    #[test]
+    fn of_traffic_control_only_what_mirrors_hang_on_counts() {
+        let body = |parent: u32, priority: u16| {
+            let mut body = vec![0; 12];
+            body.extend(parent.to_ne_bytes());
+            body.extend((u32::from(priority) << 16).to_ne_bytes());
+            body
+        };
+        for (kind, body, counts) in [
+            (libc::RTM_DELQDISC, body(CLSACT, 0), true),
+            (libc::RTM_NEWQDISC, body(0xffff_ffff, 0), false),
+            (libc::RTM_DELTFILTER, body(0xffff_fff2, FILTER_PRIORITY), true),
+            (libc::RTM_NEWTFILTER, body(0xffff_fff2, 1), false),
+            (libc::RTM_NEWTCLASS, body(CLSACT, FILTER_PRIORITY), false),
+            (libc::RTM_DELTFILTER, vec![0; 16], true),
+        ] {
+            assert_eq!(is_route_relevant(kind, &body), counts, "{kind} {body:?}");
+        }
     }
 
     #[test]

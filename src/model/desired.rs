@@ -6,7 +6,10 @@ use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use super::route::TABLE_MAIN;
-use super::{Conntrack, ConntrackMax, DesiredOwnLink, LinkId, Observed, OwnName, Route, Sysctl, nft};
+use super::{
+    Conntrack, ConntrackMax, DesiredMirror, DesiredOwnLink, LinkId, MacAddr, Observed, OfMirrors, OwnName,
+    Route, Sysctl, nft,
+};
 
 /// What the kernel should have of everything that is ours; the default is a router with nothing to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -15,6 +18,8 @@ pub struct Desired {
     pub links: BTreeMap<LinkId, DesiredLink>,
     /// The links that we make, and no others with our names.
     pub own_links: BTreeMap<OwnName, DesiredOwnLink>,
+    /// What copies packets, by the names of mirrors.
+    pub mirrors: BTreeMap<String, DesiredMirror>,
     /// Routes with our protocol number, and no others of it.
     pub routes: BTreeSet<Route<LinkId>>,
     /// Kernel parameters and their values, but for those of [`Desired::conntrack_max`].
@@ -36,6 +41,38 @@ impl Desired {
         self.table = None;
         self.routes.retain(|route| route.table == TABLE_MAIN);
         self
+    }
+
+    /// The NICs that are set up only because mirrors send by them.
+    pub fn raised(&self) -> impl Iterator<Item = MacAddr> + '_ {
+        let raised = self.mirrors.values().flat_map(|mirror| &mirror.raises);
+        raised.filter_map(|id| match id {
+            LinkId::Mac(mac) => Some(*mac),
+            _ => None,
+        })
+    }
+
+    /// The mirrors that something is for, and nothing else.
+    #[must_use]
+    pub fn mirrors_of(&self, what: OfMirrors, observed: &Observed) -> Vec<String> {
+        let is_at = |id: &LinkId, index| observed.find(*id).is_ok_and(|link| link.index == index);
+        let is_for = |name: &str, mirror: &DesiredMirror| match &what {
+            OfMirrors::None => false,
+            OfMirrors::One(one) => one == name,
+            OfMirrors::Link(link) => mirror.own_links.keys().any(|own| *own.as_str() == *link.0),
+            OfMirrors::At(index) => mirror.hooks.iter().any(|hook| is_at(&hook.link, *index)),
+            OfMirrors::Raise(index) => mirror.raises.iter().any(|id| is_at(id, *index)),
+        };
+        // A link that is the router's own as well is not for mirrors alone.
+        let is_shared = match &what {
+            OfMirrors::Link(link) => self.own_links.keys().any(|own| *own.as_str() == *link.0),
+            _ => false,
+        };
+        let mirrors = self
+            .mirrors
+            .iter()
+            .filter(|(name, mirror)| !is_shared && is_for(name, mirror));
+        mirrors.map(|(name, _)| name.clone()).collect()
     }
 
     /// All kernel parameters and their values, on a kernel that is so: how many flows it may track goes by its memory.

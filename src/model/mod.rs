@@ -3,6 +3,7 @@
 mod conntrack_max;
 mod desired;
 mod flow;
+mod hook;
 pub mod inspected;
 mod link;
 mod mac;
@@ -15,6 +16,7 @@ mod sysctl;
 pub use conntrack_max::ConntrackMax;
 pub use desired::{Desired, DesiredLink, FastPath};
 pub use flow::{Conntrack, Flow};
+pub use hook::{Classifier, Copied, DesiredMirror, Direction, Hook, Instruction, LONGEST_PROGRAM, OfMirrors};
 pub use link::{Link, LinkId, LinkIndex, LinkName};
 pub use mac::{MacAddr, MacAddrError};
 pub use observed::{Missing, Observed};

@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::route::TABLE_MAIN;
-use super::{Link, LinkId, LinkIndex, OwnLink, Route, Sysctl, nft};
+use super::{Classifier, Hook, Link, LinkId, LinkIndex, OwnLink, Route, Sysctl, nft};
 
 /// What the kernel has at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -17,6 +17,10 @@ pub struct Observed {
     pub links: Vec<Link>,
     /// What those are that have names of ours.
     pub own_links: BTreeMap<LinkIndex, OwnLink<LinkIndex>>,
+    /// What hooks are hung on, at the links that have such.
+    pub classifiers: BTreeMap<LinkIndex, Classifier>,
+    /// Our hooks, in the order of their places.
+    pub hooks: Vec<Hook<LinkIndex>>,
     /// The IPv4 addresses of global scope on each link, ours or not.
     pub addresses: BTreeMap<LinkIndex, BTreeSet<Ipv4Net>>,
     /// Default routes of the main table, whoever made them, and every route with our protocol number, in

@@ -4,18 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::nft::TableChange;
 use crate::model::{
-    ConntrackMax, Desired, DesiredLink, Link, LinkId, LinkIndex, LinkName, LinkSysctl, Missing, Observed,
-    Route, RouteKind, Sysctl,
+    ConntrackMax, Desired, DesiredLink, Link, LinkId, LinkIndex, LinkName, LinkSysctl, MacAddr, Missing,
+    Observed, Route, RouteKind, Sysctl,
 };
 use crate::owned::{Owned, ROUTE_PROTOCOL};
 
-use super::{Announcement, LinkRef, Operation, Pending, Plan, fast_path, gateways, own_links};
+use super::{Announcement, LinkRef, Operation, Pending, Plan, fast_path, gateways, hooks, own_links};
 
 /// What makes the kernel match `desired`, given what it has and what of that is ours.
 #[must_use]
 pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned) -> Plan {
     let mut plan = Plan::default();
-    let own_links = own_links::plan(desired, observed);
+    let mirrors = hooks::complete(desired, observed, &mut plan.pending);
+    let own_links = own_links::plan(desired, &mirrors, observed);
     let observed = &*own_links.after;
     let links = resolve(desired, observed, &mut plan.pending);
     let released = released_links(desired, observed, owned);
@@ -35,18 +36,35 @@ pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned) -> Plan {
     let (add_routes, delete_routes) = routes(desired, observed, &links, &ours);
     let addressing = gateways::order(add_addresses, add_routes, delete_routes, delete_addresses);
 
+    let hooks = hooks::plan(&mirrors, observed);
+    let raised: BTreeSet<MacAddr> = desired.raised().collect();
+    let raised_links = raised
+        .iter()
+        .filter_map(|mac| observed.find(LinkId::Mac(*mac)).ok());
     let links_up = links
         .values()
-        .filter(|(link, _)| !link.up)
-        .map(|(link, _)| Operation::SetLink {
-            link: (*link).into(),
+        .map(|(link, _)| *link)
+        .chain(raised_links)
+        .filter(|link| !link.up)
+        .map(|link| Operation::SetLink {
+            link: link.into(),
             up: true,
         });
+    let lowered = (owned.raised.iter()).filter(|(mac, _)| {
+        !raised.contains(mac)
+            && !desired.links.contains_key(&LinkId::Mac(**mac))
+            && !owned.links.contains_key(mac)
+    });
+    let lowered =
+        lowered.filter_map(|(mac, before)| Some((observed.find(LinkId::Mac(*mac)).ok()?, before.up)));
     let links_down = released
         .iter()
+        .copied()
+        .filter(|(link, _)| !matches!(link.id, Some(LinkId::Mac(mac)) if raised.contains(&mac)))
+        .chain(lowered)
         .filter(|(link, was_up)| link.up && !was_up)
         .map(|(link, _)| Operation::SetLink {
-            link: (*link).into(),
+            link: link.into(),
             up: false,
         });
 
@@ -64,6 +82,8 @@ pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned) -> Plan {
         .chain(set_sysctls);
     plan.operations.splice(0..0, early);
     plan.operations.extend(forwarding);
+    plan.operations.extend(hooks.come);
+    plan.operations.extend(hooks.go);
     plan.operations.extend(restore_sysctls);
     plan.operations.extend(addressing.go);
     plan.operations.extend(links_down);
@@ -250,7 +270,7 @@ impl<K: Ord, V> Sorted<K, V> {
     }
 }
 
-fn link_ref(observed: &Observed, index: LinkIndex) -> LinkRef {
+pub(super) fn link_ref(observed: &Observed, index: LinkIndex) -> LinkRef {
     observed.link(index).map_or_else(
         || LinkRef {
             index,
@@ -352,7 +372,10 @@ fn foreign_ipv6<'a>(desired: &Desired, observed: &'a Observed, owned: &Owned) ->
         .filter(|link| link.ipv6_in_use)
         .find(|link| match link.id {
             Some(LinkId::Mac(mac)) if !link.stacked => {
-                !desired.links.contains_key(&LinkId::Mac(mac)) && !owned.links.contains_key(&mac)
+                !desired.links.contains_key(&LinkId::Mac(mac))
+                    && !owned.links.contains_key(&mac)
+                    && !owned.raised.contains_key(&mac)
+                    && !desired.raised().any(|raised| raised == mac)
             }
             Some(LinkId::Loopback | LinkId::Own(_)) => false,
             _ => true,

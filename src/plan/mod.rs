@@ -6,6 +6,7 @@
 mod diff;
 mod fast_path;
 mod gateways;
+mod hooks;
 mod operation;
 mod own_links;
 

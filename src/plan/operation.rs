@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use crate::model::nft::{Flowtable, Rule, Set, TableChange};
-use crate::model::{Link, LinkIndex, LinkName, OwnLink, Route, RouteKind, Sysctl};
+use crate::model::{Hook, Link, LinkIndex, LinkName, OfMirrors, OwnLink, Route, RouteKind, Sysctl};
 use crate::owned::NFT_TABLE;
 use crate::words::printable;
 
@@ -60,6 +60,45 @@ pub enum Operation {
         below: Option<LinkName>,
         /// What it is.
         own: OwnLink<LinkIndex>,
+    },
+    /// Gives a link what hooks are hung on.
+    AddClassifier {
+        /// The link.
+        link: LinkRef,
+    },
+    /// Takes that from it, and whatever hangs on it.
+    DeleteClassifier {
+        /// The link.
+        link: LinkRef,
+    },
+    /// Begins to copy packets of a link.
+    AddHook {
+        /// The link.
+        link: LinkRef,
+        /// What copies them.
+        hook: Hook<LinkIndex>,
+        /// The names of the links that copies go to, for people.
+        to_names: String,
+    },
+    /// Copies other packets than before, or to other links, from one packet to the next.
+    ReplaceHook {
+        /// The link.
+        link: LinkRef,
+        /// What copies them.
+        from: Hook<LinkIndex>,
+        /// What is to, at the same place.
+        to: Hook<LinkIndex>,
+        /// The names of the links that copies go to, for people.
+        to_names: String,
+    },
+    /// Copies no more.
+    DeleteHook {
+        /// The link.
+        link: LinkRef,
+        /// What copied.
+        hook: Hook<LinkIndex>,
+        /// The names of the links that copies went to, for people.
+        to_names: String,
     },
     /// Sets a link up, or down.
     SetLink {
@@ -186,6 +225,21 @@ impl Operation {
                 from: to,
                 to: from,
             },
+            Self::AddClassifier { link } => Self::DeleteClassifier { link },
+            Self::DeleteClassifier { link } => Self::AddClassifier { link },
+            Self::AddHook { link, hook, to_names } => Self::DeleteHook { link, hook, to_names },
+            Self::DeleteHook { link, hook, to_names } => Self::AddHook { link, hook, to_names },
+            Self::ReplaceHook {
+                link,
+                from,
+                to,
+                to_names,
+            } => Self::ReplaceHook {
+                link,
+                from: to,
+                to: from,
+                to_names,
+            },
             Self::SetLink { link, up } => Self::SetLink { link, up: !up },
             Self::AddAddress { link, address } => Self::DeleteAddress { link, address },
             Self::DeleteAddress { link, address } => Self::AddAddress { link, address },
@@ -220,6 +274,22 @@ impl Operation {
         }
     }
 
+    /// What this does for mirrors: if it fails, so do these.
+    #[must_use]
+    pub fn of_mirrors(&self) -> OfMirrors {
+        match self {
+            Self::AddOwnLink { link, .. } | Self::ChangeOwnLink { link, .. } => {
+                OfMirrors::Link(link.name.clone())
+            }
+            Self::AddClassifier { link } => OfMirrors::At(link.index),
+            Self::SetLink { link, up: true } => OfMirrors::Raise(link.index),
+            Self::AddHook { hook, .. } | Self::ReplaceHook { to: hook, .. } => {
+                OfMirrors::One(hook.mirror.clone())
+            }
+            _ => OfMirrors::None,
+        }
+    }
+
     /// Whether something goes without anything in its place.
     #[must_use]
     pub fn takes_away(&self) -> bool {
@@ -228,6 +298,8 @@ impl Operation {
             Self::DeleteAddress { .. }
                 | Self::DeleteRoute { .. }
                 | Self::DeleteOwnLink { .. }
+                | Self::DeleteHook { .. }
+                | Self::DeleteClassifier { .. }
                 | Self::SetLink { up: false, .. }
         )
     }
@@ -267,6 +339,25 @@ impl Operation {
                     Traits(from, Some(to))
                 ),
             ),
+            Self::AddClassifier { link } => see(Add, "qdisc", format_args!("clsact dev {}", link.name)),
+            Self::DeleteClassifier { link } => {
+                see(Delete, "qdisc", format_args!("clsact dev {}", link.name));
+            }
+            Self::AddHook { link, hook, to_names } => {
+                see(Add, "mirror", format_args!("{}", OfMirror(hook, link, to_names)));
+            }
+            Self::DeleteHook { link, hook, to_names } => {
+                see(
+                    Delete,
+                    "mirror",
+                    format_args!("{}", OfMirror(hook, link, to_names)),
+                );
+            }
+            Self::ReplaceHook {
+                link, to, to_names, ..
+            } => {
+                see(Change, "mirror", format_args!("{}", OfMirror(to, link, to_names)));
+            }
             Self::SetLink { link, up } => see(
                 Change,
                 "link",
@@ -321,14 +412,32 @@ impl fmt::Display for Operation {
                 return write!(f, "{verb} nftables table ip {NFT_TABLE}");
             }
             Self::SetLink { .. } | Self::SetSysctl { .. } | Self::ChangeOwnLink { .. } => "set",
-            Self::AddAddress { .. } | Self::AddRoute { .. } | Self::AddOwnLink { .. } => "add",
-            Self::DeleteAddress { .. } | Self::DeleteRoute { .. } | Self::DeleteOwnLink { .. } => "delete",
-            Self::ReplaceRoute { .. } => "replace",
+            Self::AddAddress { .. }
+            | Self::AddRoute { .. }
+            | Self::AddOwnLink { .. }
+            | Self::AddClassifier { .. }
+            | Self::AddHook { .. } => "add",
+            Self::DeleteAddress { .. }
+            | Self::DeleteRoute { .. }
+            | Self::DeleteOwnLink { .. }
+            | Self::DeleteClassifier { .. }
+            | Self::DeleteHook { .. } => "delete",
+            Self::ReplaceRoute { .. } | Self::ReplaceHook { .. } => "replace",
         };
         f.write_str(verb)?;
         self.lines()
             .iter()
             .try_for_each(|line| write!(f, " {} {}", line.object, line.text))
+    }
+}
+
+/// What copies packets: of which mirror, at which link, and where to.
+struct OfMirror<'h>(&'h Hook<LinkIndex>, &'h LinkRef, &'h str);
+
+impl fmt::Display for OfMirror<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(hook, link, to) = self;
+        write!(f, "{} {} dev {} to {to}", hook.mirror, hook.direction, link.name)
     }
 }
 

@@ -2,10 +2,11 @@
 //! nothing uses them any more. The kernel lets us choose a new link's number, so the rest of a plan can point at it.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Desired, DesiredOwnLink, Link, LinkId, LinkIndex, LinkName, Observed, OwnLink, OwnMtu, OwnName, RouteKind,
+    Desired, DesiredMirror, DesiredOwnLink, Link, LinkId, LinkIndex, LinkName, Observed, OwnLink, OwnMtu,
+    OwnName, RouteKind,
 };
 
 use super::{LinkRef, Operation};
@@ -24,18 +25,26 @@ pub(super) struct OwnLinks<'o> {
     pub(super) go: Vec<Operation>,
 }
 
-pub(super) fn plan<'o>(desired: &Desired, observed: &'o Observed) -> OwnLinks<'o> {
+pub(super) fn plan<'o>(
+    desired: &Desired,
+    mirrors: &[&DesiredMirror],
+    observed: &'o Observed,
+) -> OwnLinks<'o> {
+    let of_mirrors = mirrors.iter().flat_map(|mirror| &mirror.own_links);
+    let all: BTreeMap<OwnName, &DesiredOwnLink> = (desired.own_links.iter().chain(of_mirrors))
+        .map(|(name, link)| (*name, link))
+        .collect();
     let mut own = OwnLinks {
         after: Cow::Borrowed(observed),
         come: Vec::new(),
         go: Vec::new(),
     };
-    if desired.own_links.is_empty() && observed.own_links.is_empty() {
+    if all.is_empty() && observed.own_links.is_empty() {
         return own;
     }
     let (mut clear, mut add) = (Vec::new(), Vec::new());
     let mut taken: BTreeSet<LinkIndex> = observed.links.iter().map(|link| link.index).collect();
-    for (name, wanted) in &desired.own_links {
+    for (name, wanted) in &all {
         let Some(link) = resolve(wanted, observed) else {
             // Its parent is missing: a link of ours that was on it is gone with it.
             continue;
@@ -75,7 +84,7 @@ pub(super) fn plan<'o>(desired: &Desired, observed: &'o Observed) -> OwnLinks<'o
         let Some(link) = observed.link(*index) else {
             continue;
         };
-        let is_wanted = OwnName::new(&link.name.0).is_some_and(|name| desired.own_links.contains_key(&name));
+        let is_wanted = OwnName::new(&link.name.0).is_some_and(|name| all.contains_key(&name));
         // What we would not make, somebody else made.
         if !is_wanted && has.kind.is_ours() {
             own.go.push(Operation::DeleteOwnLink {
@@ -165,6 +174,8 @@ fn forget(after: &mut Observed, index: LinkIndex) {
     after.links.retain(|link| link.index != index);
     after.own_links.remove(&index);
     after.addresses.remove(&index);
+    after.classifiers.remove(&index);
+    after.hooks.retain(|hook| hook.link != index);
     after
         .routes
         .retain(|route| route.link != index || route.kind == RouteKind::Unreachable);

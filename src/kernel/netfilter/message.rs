@@ -181,7 +181,7 @@ pub(in crate::kernel) struct Answer<'a> {
     flags: u16,
     /// The sequence number of what it answers.
     pub(in crate::kernel) sequence: u32,
-    payload: &'a [u8],
+    pub(in crate::kernel) payload: &'a [u8],
 }
 
 /// What a message of an answer says.

@@ -17,6 +17,8 @@ use crate::plan::Operation;
 /// Messages of one send. At some 60 bytes each this is far below the default send buffer (212,992 bytes), and
 /// were all of them to fail, their answers still fit the receive buffer below.
 const AT_ONCE: usize = 1_000;
+/// Of larger messages, so many bytes.
+const MOST_BYTES: usize = 100_000;
 const RECEIVE_BUFFER: usize = 4 << 20;
 
 pub(super) struct Batch {
@@ -49,7 +51,10 @@ impl Batch {
     /// Carries out operations in order: how many were begun, and which of these failed.
     pub(super) fn apply(&mut self, operations: &[Operation]) -> (usize, Vec<Failure>) {
         let mut begun = 0;
-        for chunk in operations.chunks(AT_ONCE) {
+        let mut rest = operations;
+        while !rest.is_empty() {
+            let chunk;
+            (chunk, rest) = rest.split_at(at_once(rest));
             let failures = match self.send(chunk) {
                 Ok(failures) => failures,
                 // Whether any of them was carried out is not known: the undo takes all of them back.
@@ -124,6 +129,22 @@ impl Batch {
         use nix::sys::socket::{setsockopt, sockopt};
         setsockopt(&self.socket, sockopt::RcvBuf, &0).unwrap();
     }
+}
+
+/// How many of these operations go in the next send: some have a program in them.
+fn at_once(operations: &[Operation]) -> usize {
+    let mut bytes = 0;
+    let fits = operations.iter().take(AT_ONCE).take_while(|one| {
+        bytes += match one {
+            Operation::AddHook { hook, .. } | Operation::ReplaceHook { to: hook, .. } => {
+                200 + 8 * hook.program.len() + 80 * hook.to.len()
+            }
+            Operation::AddOwnLink { .. } => 200,
+            _ => 64,
+        };
+        bytes <= MOST_BYTES
+    });
+    fits.count().max(1)
 }
 
 /// Adds the failures that a datagram tells of, and says whether it had the answer to the last operation.

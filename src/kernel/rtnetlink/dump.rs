@@ -14,6 +14,7 @@ use nix::sys::time::TimeVal;
 use super::elastic::{self, Told};
 use super::observe;
 use super::{Error, Routes};
+use crate::kernel::netfilter::message::{Content, answers};
 use crate::model::{LinkIndex, Route, TABLE_MAIN};
 
 /// The kernel fills at most 32 KiB at a time, and as much only for who has room for it (`netlink_dump`, af_netlink.c).
@@ -80,6 +81,53 @@ impl Dump {
             };
             if read(&self.answer, self.sequence, loopback, &mut routes)? {
                 return Ok(routes);
+            }
+        }
+    }
+}
+
+impl Dump {
+    /// Shows every object of an answer that has this type to `see`, from behind its netlink header on.
+    pub(super) fn each(
+        &mut self,
+        message: RouteNetlinkMessage,
+        kind: u16,
+        see: &mut dyn FnMut(&[u8]),
+    ) -> io::Result<()> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut request = NetlinkMessage::from(message);
+        request.header.flags = NLM_F_DUMP | NLM_F_REQUEST;
+        request.header.sequence_number = self.sequence;
+        request.finalize();
+        let mut bytes = vec![0; request.buffer_len()];
+        request.serialize(&mut bytes);
+        self.socket.send(&bytes, 0)?;
+        self.answer.reserve(RECEIVE);
+        let garbled = |problem| io::Error::new(io::ErrorKind::InvalidData, problem);
+        loop {
+            self.answer.clear();
+            match self.socket.recv(&mut self.answer, libc::MSG_TRUNC) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Ok(length) if length > self.answer.len() => {
+                    return Err(io::Error::from_raw_os_error(libc::EMSGSIZE));
+                }
+                received => received?,
+            };
+            for answer in answers(&self.answer) {
+                let answer = answer.map_err(garbled)?;
+                // Of an earlier look that was given up on.
+                if answer.sequence != self.sequence {
+                    continue;
+                }
+                if answer.kind == kind {
+                    see(answer.payload);
+                    continue;
+                }
+                match answer.content().map_err(garbled)? {
+                    Content::Done => return Ok(()),
+                    Content::Failed(errno) => return Err(io::Error::from_raw_os_error(errno)),
+                    Content::Object(..) => {}
+                }
             }
         }
     }

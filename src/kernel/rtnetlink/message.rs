@@ -11,7 +11,7 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::{Error, own_link};
+use super::{Error, own_link, tc};
 use crate::model::{LinkIndex, Route, RouteKind};
 use crate::plan::Operation;
 
@@ -33,6 +33,11 @@ pub(super) fn encode(operation: &Operation) -> Option<(RouteNetlinkMessage, u16)
             message.header.index = link.index.0;
             (RouteNetlinkMessage::DelLink(message), 0)
         }
+        Operation::AddClassifier { link } => tc::classifier(link, true),
+        Operation::DeleteClassifier { link } => tc::classifier(link, false),
+        Operation::AddHook { hook, .. } => tc::add(hook),
+        Operation::ReplaceHook { to, .. } => tc::replace(to),
+        Operation::DeleteHook { hook, .. } => tc::delete(hook),
         // ip link set dev LINK up|down
         Operation::SetLink { link, up } => {
             let mut message = LinkMessage::default();
@@ -79,11 +84,25 @@ pub(super) fn encode(operation: &Operation) -> Option<(RouteNetlinkMessage, u16)
 /// What the error number of an answer means for an operation: deleting what is gone and adding what is there
 /// is success, and a link that went in between asks for another plan.
 pub(super) fn verdict(operation: &Operation, errno: i32) -> Result<(), Error> {
-    use nix::libc::{EADDRNOTAVAIL, EEXIST, ENODEV, EOPNOTSUPP, ESRCH};
+    use nix::libc::{EADDRNOTAVAIL, EEXIST, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, ESRCH};
     match operation {
         Operation::AddOwnLink { .. } if errno == EEXIST => Err(Error::Taken),
         Operation::AddOwnLink { own, .. } if errno == EOPNOTSUPP => Err(own_link::unsupported(&own.kind)),
         Operation::DeleteOwnLink { .. } if errno == ENODEV => Ok(()),
+        // EINVAL: there is no qdisc of this kind.
+        Operation::DeleteHook { .. } | Operation::DeleteClassifier { .. }
+            if [ENOENT, EINVAL, ENODEV].contains(&errno) =>
+        {
+            Ok(())
+        }
+        Operation::AddHook { .. } | Operation::AddClassifier { .. } if errno == EEXIST => {
+            Err(Error::Interrupted)
+        }
+        Operation::AddHook { .. } | Operation::AddClassifier { .. }
+            if [ENOENT, EOPNOTSUPP].contains(&errno) =>
+        {
+            Err(tc::UNSUPPORTED)
+        }
         Operation::DeleteAddress { .. } | Operation::DeleteRoute { .. }
             if [EADDRNOTAVAIL, ENODEV, ESRCH].contains(&errno) =>
         {

@@ -1,7 +1,8 @@
 //! Links, addresses and routes, by rtnetlink(7).
 //!
 //! Links and addresses are looked at through the rtnetlink crate, routes by [`dump`]; operations go through [`batch`], which sends
-//! many in one call. What there may be ten thousand of goes by hand ([`elastic`]). [`own_link`]: links that we make.
+//! many in one call. What there may be ten thousand of goes by hand ([`elastic`]). [`own_link`]: links that we make;
+//! [`tc`]: what copies packets.
 
 mod ask;
 mod batch;
@@ -12,6 +13,7 @@ pub mod fuzz;
 mod message;
 mod observe;
 mod own_link;
+mod tc;
 
 use std::io;
 
@@ -22,7 +24,7 @@ use self::batch::Batch;
 use self::dump::Dump;
 pub(super) use self::elastic::{Told, read_payload};
 use super::{Error, Failure};
-use crate::model::{LinkIndex, Observed};
+use crate::model::{Copied, LinkIndex, Observed};
 use crate::plan::Operation;
 
 /// Which routes a look is for.
@@ -80,7 +82,14 @@ impl Rtnetlink {
         let links = observe::observe(&self.handle, self.loopback);
         let mut observed = self.runtime.block_on(links)?;
         observed.routes = self.dump.routes(routes, self.loopback)?;
+        let seen = tc::observe(&mut self.dump)?;
+        (observed.classifiers, observed.hooks) = (seen.classifiers, seen.hooks);
         Ok(observed)
+    }
+
+    /// What our hooks copied.
+    pub(super) fn copied(&mut self) -> Result<Vec<Copied<LinkIndex>>, Error> {
+        Ok(tc::observe(&mut self.dump)?.copied)
     }
 
     /// Whether it can be asked for the routes of one table.
