@@ -10,7 +10,7 @@ ARCH   ?= $(shell dpkg --print-architecture 2>/dev/null)
 
 # What building needs, and what the tests and the demo call. Debian's names.
 PACKAGES := gcc g++ libc6-dev make pkg-config libmnl-dev libnftnl-dev libudev-dev \
-	curl iproute2 iptables iputils-ping nftables python3 qemu-guest-agent time util-linux
+	curl dnsmasq-base iproute2 iptables iputils-ping isc-dhcp-client nftables python3 qemu-guest-agent time util-linux
 
 # What the guests of the tests need beside these, and the packages.
 VM_PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs
@@ -206,7 +206,7 @@ install: $(if $(BINARY),,build) docs
 uninstall:
 	rm -f $(DESTDIR)$(SBIN)/kylin-vr
 	cd $(DESTDIR)$(LIB) && rm -f systemd/system/kylin-vr.service systemd/system/kylin-vr-monitor.service systemd/system/kylin-vr-metrics.socket \
-		systemd/system/kylin-vr-reload@.service systemd/system/qemu-guest-agent.service.d/kylin-vr.conf \
+		systemd/system/kylin-vr-dnsmasq.service systemd/system/kylin-vr-reload@.service systemd/system/qemu-guest-agent.service.d/kylin-vr.conf \
 		systemd/system-preset/80-kylin-vr.preset tmpfiles.d/kylin-vr.conf udev/rules.d/80-kylin-vr.rules \
 		sysctl.d/50-kylin-vr.conf
 	cd $(DESTDIR)$(SHARE) && rm -f man/man5/kylin-vr.yaml.5.gz man/man8/kylin-vr.8.gz man/man8/kylin-vr-*.8.gz bash-completion/completions/kylin-vr \

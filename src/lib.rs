@@ -30,6 +30,7 @@ pub mod clock;
 pub mod config;
 pub mod detached;
 pub mod diagram;
+pub mod dnsmasq;
 pub mod features;
 pub mod flows;
 pub mod intake;

@@ -2,6 +2,7 @@
 
 use super::report::{Outcome, Report, count};
 use super::{Context, Given, run};
+use crate::dnsmasq;
 use crate::intake::accept;
 use crate::words::plain;
 
@@ -17,6 +18,9 @@ pub(super) fn run(context: &Context, given: &Given) -> Report {
     };
     match accept(&text, None, true) {
         Ok((config, problems)) => {
+            if let Err(error) = dnsmasq::possible(&config) {
+                return Report::failed(COMMAND, &name, error).with_problems(problems);
+            }
             let mut message = format!(
                 "valid: {}, {}, {}",
                 count(config.interfaces().len(), "interface"),

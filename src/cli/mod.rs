@@ -4,6 +4,7 @@ mod by_hand;
 mod changes;
 mod check;
 mod confirm;
+mod dhcp;
 mod diagram;
 mod duration;
 mod edit;

@@ -1,7 +1,7 @@
 //! `kylin-vr plan [FILE|-]`: what a reload would change. Changes nothing, and needs no lock.
 
 use super::report::{Outcome, Report, count};
-use super::{Context, Given, run};
+use super::{Context, Given, dhcp, run};
 use crate::config::Config;
 use crate::features;
 use crate::intake::accept;
@@ -54,10 +54,26 @@ pub(super) fn of(context: &Context, command: &'static str, name: &str, config: &
         return Report::failed(command, name, error);
     }
     let plan = diff(&desired, &observed, &owned);
+    let (served, notes) = match dhcp::plan(context, config, &observed) {
+        Ok(served) => served,
+        Err(error) => return Report::failed(command, name, error),
+    };
     let changes: usize = plan.operations.iter().map(|one| one.lines().len()).sum();
+    let changes = changes + served.len();
     let message = match changes {
         0 => "nothing to change".to_owned(),
         _ => format!("{}; nothing was done", count(changes, "change")),
     };
-    Report::new(command, name, Outcome::Planned, message).with_plan(&plan.operations, &plan, context.json)
+    let mut report = Report::new(command, name, Outcome::Planned, message).with_plan(
+        &plan.operations,
+        &plan,
+        context.json,
+    );
+    for line in served {
+        report
+            .changes
+            .push(line.action, line.object, format_args!("{}", line.text));
+    }
+    report.notes.extend(notes);
+    report
 }

@@ -4,10 +4,12 @@ use std::panic::resume_unwind;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::dhcp;
 use super::record::{self, Record};
 use super::report::{Outcome, Report, count};
-use super::{Context, complain};
+use super::{Context, complain, start};
 use crate::config::{Config, Problem};
+use crate::dnsmasq;
 use crate::features;
 use crate::intake::{Source, Staged, Standing};
 use crate::kernel::{self, Kernel, NicEvents};
@@ -190,6 +192,11 @@ pub(super) fn apply_on(
     } = *job;
     let fail = |error: String| Report::failed(command, source, error);
 
+    if dhcp::is_essential(job)
+        && let Err(error) = dnsmasq::possible(config)
+    {
+        return fail(error.to_string()).with_problems(problems.clone());
+    }
     // Written before the kernel is changed: a full disk is found out while there is nothing to undo yet.
     let staged = match install {
         Install::Text(text) => Staged::unless_held(&context.config, text),
@@ -238,11 +245,31 @@ pub(super) fn apply_on(
             };
         }
     };
+    let served = match timed("dhcp", || dhcp::bring(context, job, kernel)) {
+        Ok(served) => served,
+        Err((error, not_back)) => {
+            tracing::error!(command, "not applied: {error}");
+            let ours = reconciled.owned.clone();
+            let mut left_over = reconciled.undo(kernel, |owned| context.state.record(owned));
+            left_over.extend(not_back);
+            let mut failed = vec![error];
+            failed.extend(
+                context
+                    .state
+                    .record(if left_over.is_empty() { &before } else { &ours })
+                    .err()
+                    .map(|error| format!("keep the record: {}", plain(&error))),
+            );
+            record::failed(context, job, &failed);
+            return rolled_back(command, source, failed, left_over).with_problems(problems.clone());
+        }
+    };
     let is_removed = matches!(install, Install::Remove);
     let kept = timed("keep", || keep(context, accepted, staged, is_removed));
     if let Err(error) = kept {
         let ours = reconciled.owned.clone();
-        let left_over = reconciled.undo(kernel, |owned| context.state.record(owned));
+        let mut left_over = reconciled.undo(kernel, |owned| context.state.record(owned));
+        left_over.extend(served.undo(context));
         let mut failed = vec![format!("keep the configuration: {}", plain(&error))];
         failed.extend(
             context
@@ -272,8 +299,14 @@ pub(super) fn apply_on(
             .with_in_force(Some((text, config)))
     });
     report.notes.extend(managers);
+    report.notes.extend(served.notes.iter().cloned());
+    for line in served.lines() {
+        report
+            .changes
+            .push(line.action, line.object, format_args!("{}", line.text));
+    }
     report.flows_ended = reconciled.flows_ended;
-    let is_changed = !reconciled.done.is_empty();
+    let is_changed = !reconciled.done.is_empty() || !served.lines().is_empty();
     let announcements = reconciled.into_announcements();
     if report.flows_ended > 0 {
         tracing::info!(
@@ -311,7 +344,15 @@ pub(super) fn apply_on(
         // The router works; neighbours learn a little later.
         report.notes.push(error.to_string());
     }
-    report
+    match served.failed {
+        // The boot goes on; a monitor tries again.
+        Some(failed) if command == start::COMMAND => {
+            report.notes.push(failed);
+            report
+        }
+        Some(failed) => report.with_outcome(Outcome::Failed, failed),
+        None => report,
+    }
 }
 
 /// What is in force when a run could not put something else in its place.

@@ -10,7 +10,7 @@ use crate::intake::{Refusal, Standing, accept};
 use crate::lock::Lock;
 use crate::words::plain;
 
-const COMMAND: &str = "start";
+pub(super) const COMMAND: &str = "start";
 
 pub(super) fn run(context: &Context, wait: Duration) -> Report {
     let lock = match run::lock(context, COMMAND, None) {

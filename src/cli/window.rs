@@ -29,7 +29,7 @@ use crate::lock::{self, Lock};
 use crate::words::plain;
 
 /// The command of reports and of the history when a window is over.
-const COMMAND: &str = "take-back";
+pub(super) const COMMAND: &str = "take-back";
 
 /// The presence of the process that waits to take back, and its hidden subcommand.
 const GUARD: &str = "guard";

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ipnet::Ipv4Net;
 
+use super::dhcp;
 use super::entries::{Addresses, Entries};
 use super::fields::{Path, Read, Reader, flag, host_address, number};
 use super::forwards;
@@ -29,11 +30,19 @@ pub(super) const ROOT: &[&str] = &[
     "fast_path",
     "generation",
 ];
-pub(super) const INTERFACE: &[&str] = &["ipaddr", "prefix", "mac", "gateway", "vm_list"];
+pub(super) const INTERFACE: &[&str] = &["ipaddr", "prefix", "mac", "gateway", "vm_list", "dhcp"];
 pub(super) const EIP: &[&str] = &["eip", "vm-ip"];
 
 /// Every key that means something somewhere.
-pub(super) const KEYS: &[&[&str]] = &[ROOT, INTERFACE, EIP, forwards::FORWARD, routes::ROUTE, vms::VM];
+pub(super) const KEYS: &[&[&str]] = &[
+    ROOT,
+    INTERFACE,
+    EIP,
+    forwards::FORWARD,
+    routes::ROUTE,
+    vms::VM,
+    dhcp::DHCP,
+];
 
 /// The lists of the file.
 pub(super) struct Lists {
@@ -202,6 +211,7 @@ fn interface(reader: &mut Reader<'_>, item: &Located<'_>, path: Path) -> Option<
         _ => None,
     };
     let vms = vms::read(reader, &fields, net);
+    let dhcp = dhcp::read(reader, &fields);
 
     let (address, net, mac) = (address?, net?, mac?);
     if let Some(what) = reserved(net, net.addr()) {
@@ -226,13 +236,16 @@ fn interface(reader: &mut Reader<'_>, item: &Located<'_>, path: Path) -> Option<
             reader.problem(Severity::Error, &gateway.path, gateway.place, value, message);
         }
     }
-    Some(Interface {
+    let interface = Interface {
         address: net,
         mac: mac.value,
         gateway: gateway.map(|gateway| gateway.value),
         vms,
+        dhcp: dhcp.map(Box::new),
         place: fields.place,
-    })
+    };
+    dhcp::check(reader, &interface, &fields);
+    Some(interface)
 }
 
 fn eip(reader: &mut Reader<'_>, item: &Located<'_>, path: Path) -> Option<Eip> {

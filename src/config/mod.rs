@@ -4,6 +4,7 @@
 //! told at once, each with its path, line and column, the value, and what was expected.
 
 mod check;
+mod dhcp;
 pub mod edit;
 mod entries;
 mod fields;
@@ -25,9 +26,10 @@ use std::sync::Arc;
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
-use crate::model::{Conntrack, ConntrackMax, MacAddr};
+use crate::model::{Conntrack, ConntrackMax, LinkId, MacAddr};
 
 use check::Lists;
+pub use dhcp::{Dhcp, Lease};
 use fields::Reader;
 pub(crate) use fields::number;
 pub(crate) use problem::shown;
@@ -87,8 +89,19 @@ pub struct Interface {
     /// The VMs of its subnet that are known. Shared: there may be thousands.
     #[serde(rename = "vm_list", skip_serializing_if = "is_empty")]
     pub vms: Arc<[Vm]>,
+    /// What its VMs are told by DHCP; `None`: nobody is answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dhcp: Option<Box<Dhcp>>,
     /// Where the entry stands.
     pub place: Place,
+}
+
+impl Interface {
+    /// The link that it is: what a desired state calls it.
+    #[must_use]
+    pub fn link(&self) -> LinkId {
+        LinkId::Mac(self.mac)
+    }
 }
 
 fn is_empty(vms: &Arc<[Vm]>) -> bool {

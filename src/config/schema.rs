@@ -6,7 +6,9 @@
 
 use serde_json::{Map, Value, json};
 
+use super::Lease;
 use super::check::{EIP, INTERFACE, ROOT};
+use super::dhcp::{DHCP, LONGEST_DOMAIN, MOST_SERVERS};
 use super::forwards::FORWARD;
 use super::routes::{HIGHEST_METRIC, ROUTE};
 use super::vms::{LONGEST_NAME, VM};
@@ -149,6 +151,34 @@ fn property(key: &str) -> Option<Value> {
             "The next hop to everywhere: the interface that has one is the external one",
             address(),
         ),
+        "dhcp" => described(
+            "What the subnet's VMs are told by DHCP; without it nobody is answered there",
+            json!([object(DHCP, &[])]),
+        ),
+        "range" => described(
+            "The first and the last address that any client may get; without it only the VMs of vm_list get one",
+            json!([{ "type": "array", "items": { "anyOf": address() }, "minItems": 2, "maxItems": 2 }]),
+        ),
+        "dns" => described(
+            "The DNS servers that clients are told of",
+            json!([{ "type": "array", "items": { "anyOf": address() }, "maxItems": MOST_SERVERS }]),
+        ),
+        "lease" => described(
+            "How long an address is given for: 12h (the default), 30m, 3600 (seconds), from 2m on, or infinite",
+            json!([
+                { "type": "integer", "minimum": Lease::LEAST, "maximum": u32::MAX - 1 },
+                { "type": "string", "pattern": lease() },
+            ]),
+        ),
+        "domain" => described(
+            "The domain that clients are told of",
+            json!([
+                { "type": "string", "pattern": domain(), "maxLength": LONGEST_DOMAIN },
+                // Such names without quotes.
+                { "type": "number", "minimum": 0 },
+                { "type": "boolean" },
+            ]),
+        ),
         "vm_list" => list(
             "The subnet's VMs that are known, with their hardware addresses",
             object(VM, &["vm-ip", "mac"]),
@@ -187,6 +217,38 @@ fn forward() -> Value {
     let spelt = |key: &str, other: &str| json!({ "required": [key], "properties": { key: { "anyOf": protocol() }, other: { "type": "null" } } });
     forward["oneOf"] = json!([spelt("protocal", "protocol"), spelt("protocol", "protocal")]);
     forward
+}
+
+/// A pattern of a lease's time: in each unit from two minutes on, and below 2^32 - 1 seconds.
+fn lease() -> String {
+    let most = u64::from(u32::MAX - 1);
+    let unit = |unit: &str, seconds: u64| {
+        let least = u64::from(Lease::LEAST).div_ceil(seconds);
+        format!("({}){unit}", between(least, most / seconds))
+    };
+    let units = [
+        unit("s?", 1),
+        unit("m", 60),
+        unit("h", 3_600),
+        unit("d", 86_400),
+        unit("w", 604_800),
+    ];
+    format!("^(infinite|{})$", units.join("|"))
+}
+
+/// A pattern of the numbers from 1, 2 or 120 on to a higher one.
+fn between(least: u64, most: u64) -> String {
+    let all = up_to(&most.to_string());
+    match least {
+        1 => all,
+        2 => format!("(?!1(?![0-9]))({all})"),
+        _ => format!("(?!([1-9]|[1-9][0-9]|1[01][0-9])(?![0-9]))({all})"),
+    }
+}
+
+fn domain() -> String {
+    const LABEL: &str = "[0-9A-Za-z]([0-9A-Za-z-]{0,61}[0-9A-Za-z])?";
+    format!("^{LABEL}(\\.{LABEL})*$")
 }
 
 fn protocol() -> Value {

@@ -3,6 +3,7 @@
 //! A new feature is a new module here, a field of the configuration, and a line in [`FEATURES`].
 
 mod conntrack;
+pub mod dhcp;
 mod fast_path;
 mod interfaces;
 pub mod nat;

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::store::{Staged, holds, remove, replace};
+use crate::dnsmasq::Server;
 use crate::kernel::Kept;
 use crate::monitor::Tally;
 use crate::owned::Owned;
@@ -145,7 +146,20 @@ impl State {
     /// If it cannot be removed.
     pub fn forget(&self) -> io::Result<()> {
         self.remove_texts()?;
+        self.dhcp().forget()?;
         remove(&self.machine_path())
+    }
+
+    /// The DHCP server whose files are in these directories.
+    #[must_use]
+    pub fn dhcp(&self) -> Server {
+        Server::new(&self.runtime, &self.lasting)
+    }
+
+    /// Whether what outlives a reboot is another VM's, whose disk this one was copied from.
+    #[must_use]
+    pub fn is_of_another_machine(&self) -> bool {
+        self.machine_path().exists() && !self.is_this_machine().unwrap_or(false)
     }
 
     /// What is ours in the kernel; `None` if there is no record: nothing was done since the boot, or it was lost.

@@ -11,6 +11,7 @@ mod conntrack;
 mod conntrack_cases;
 mod counters;
 mod counts;
+mod dhcp;
 mod diagnosis;
 mod disks;
 mod edit;
@@ -96,6 +97,13 @@ fn main() -> ExitCode {
               routes_come_change_and_go_and_others_routes_stay,
               what_others_change_of_a_route_is_put_right,
               a_route_is_traced;
+        dhcp: vms_get_their_addresses_and_nobody_outside_gets_one,
+              what_was_given_stays_given_through_reloads,
+              a_crash_heals,
+              it_goes_with_the_configuration_and_others_stay,
+              what_it_does_not_take_rolls_everything_back,
+              where_it_is_not_installed_is_said_before_anything_is_touched,
+              nics_are_served_while_they_are_there_whatever_they_are_called;
         unchanged: a_second_reload_writes_nothing,
               drift_is_put_right,
               drift_in_large_sets_is_put_right_although_they_were_seen_before,

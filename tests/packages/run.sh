@@ -98,7 +98,7 @@ units() {
     root=$1
     if has systemd-analyze; then
         # Only what it says about our units: this root has no others' units, and no manual pages.
-        for unit in kylin-vr.service kylin-vr-monitor.service kylin-vr-reload@1.service; do
+        for unit in kylin-vr.service kylin-vr-monitor.service kylin-vr-reload@1.service kylin-vr-dnsmasq.service; do
             inside systemd-analyze verify --man=no "/usr/lib/systemd/system/$unit" >"$work/verify" 2>&1 || true
             grep -E 'kylin|cycle' "$work/verify" >"$work/ours" || true
             same "systemd-analyze verify has nothing to say about $unit" /dev/null "$work/ours"

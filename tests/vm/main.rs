@@ -10,6 +10,7 @@ mod clones;
 #[allow(dead_code)] // Some are for a router in a namespace.
 mod configs;
 mod confirm;
+mod dhcp;
 mod drift;
 mod fast_path;
 mod faults;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         fast_path: what_a_packet_of_an_established_flow_costs,
               what_is_counted_stays_off_it_and_is_right_to_the_packet;
         confirm: what_is_not_confirmed_is_taken_back_after_a_power_cut;
+        dhcp: a_unit_gives_addresses_through_crashes_and_boots;
         drift: what_others_undo_is_put_right,
               two_quarrelling_programs_do_not_spin;
         faults: a_full_table_of_tracked_flows_is_named;

@@ -99,6 +99,7 @@ fn read(words: &[String]) -> Result<Vec<Interface>, Refusal> {
                 mac,
                 gateway,
                 vms: [].into(),
+                dhcp: None,
                 place: Place::default(),
             });
         }

@@ -4,7 +4,7 @@ mod exposition;
 
 use std::process::ExitCode;
 
-use super::status::{self, Health, State, Status};
+use super::status::{self, Health, State, Status, SubnetStatus};
 use super::{Context, complain, exit, print};
 use crate::clock;
 use crate::features::nat::counters::Traffic;
@@ -45,6 +45,7 @@ pub(super) fn text(context: &Context, tally: Option<&Tally>) -> Result<String, S
     entries(&status, &mut to);
     eips(&status, &mut to);
     forwards(&status, &mut to);
+    dhcp(&status, &mut to);
     conntrack(&status, &mut to);
     monitor(&status, tally, &mut to);
     Ok(to.text())
@@ -238,6 +239,38 @@ fn traffic(
                 labels.push(("direction", direction));
                 to.sample(&name, &labels, value);
             }
+        }
+    }
+}
+
+/// Nothing where no subnet has DHCP.
+fn dhcp(status: &Status, to: &mut Exposition) {
+    let Some(dhcp) = &status.dhcp else {
+        return;
+    };
+    to.single(
+        "kylin_vr_dhcp_running",
+        Kind::Gauge,
+        "1 while the DHCP server, dnsmasq, runs.",
+        u8::from(dhcp.process.is_some()),
+    );
+    type Of = fn(&SubnetStatus) -> u64;
+    let families: [(&str, &str, Of); 3] = [
+        ("leases", "Addresses of a subnet that are given away.", |one| {
+            one.leases as u64
+        }),
+        ("range_leases", "Those of them that are of its range.", |one| {
+            one.of_range.into()
+        }),
+        ("range_addresses", "Addresses of a subnet's range.", |one| {
+            one.size.into()
+        }),
+    ];
+    for (name, help, of) in families {
+        let name = format!("kylin_vr_dhcp_{name}");
+        to.family(&name, Kind::Gauge, help);
+        for subnet in &dhcp.subnets {
+            to.sample(&name, &[("subnet", &subnet.subnet)], of(subnet));
         }
     }
 }

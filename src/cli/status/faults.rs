@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::super::report::count;
+use super::dhcp;
 use super::{FileState, Status, held};
 use crate::config::Severity;
 use crate::intake::Standing;
@@ -69,6 +70,7 @@ impl Status {
         self.judge_file(&mut fault);
         self.judge_outside(&mut fault);
         self.judge_kernel(&mut fault);
+        dhcp::judge(self.dhcp.as_ref(), self.monitor.is_some(), &mut fault);
         for pending in &self.pending {
             let candidates: Vec<String> = pending.candidates.iter().map(ToString::to_string).collect();
             fault(
@@ -292,6 +294,7 @@ mod tests {
             elastic_ips: Vec::new(),
             forwards: Vec::new(),
             routes: Vec::new(),
+            dhcp: None,
             pending: Vec::new(),
             differences: Vec::new(),
             history: Vec::new(),

@@ -1,6 +1,7 @@
 //! `kylin-vr status`: what is configured, what the kernel has, what goes by it, and what is pending or wrong.
 
 mod changed;
+mod dhcp;
 mod entries;
 mod faults;
 mod held;
@@ -18,7 +19,9 @@ use serde::Serialize;
 use super::duration::seconds;
 use super::terminal::{Colour, Terminal};
 use super::{Context, complain, exit, print, run, window};
+use crate::clock::wall;
 use crate::config::{Config, Problem};
+use crate::dnsmasq::Change;
 use crate::features;
 use crate::intake::{Kept, accept, fingerprint};
 use crate::kernel::{self, ConntrackUsage, Neighbour};
@@ -27,6 +30,7 @@ use crate::plan::{Line, Operation, Pending, UNCOUNTED, diff};
 use crate::words::plain;
 
 use changed::Changed;
+pub(super) use dhcp::{DhcpStatus, SubnetStatus};
 pub(super) use entries::{EipStatus, ForwardStatus, InterfaceStatus, RouteStatus, State};
 pub(super) use faults::{Fault, Health};
 use held::PortsStatus;
@@ -83,6 +87,8 @@ pub(super) struct Status {
     pub(super) elastic_ips: Vec<EipStatus>,
     pub(super) forwards: Vec<ForwardStatus>,
     pub(super) routes: Vec<RouteStatus>,
+    /// Who gives VMs their addresses; `None`: nobody is to.
+    pub(super) dhcp: Option<DhcpStatus>,
     /// The kernel's table of tracked flows.
     pub(super) conntrack: ConntrackUsage,
     /// Of the addresses that VMs without an elastic IP are seen as.
@@ -197,7 +203,21 @@ pub(super) fn look(context: &Context, most: Option<u64>) -> Result<Status, Strin
     if config.has_too_many_to_count() {
         plan.notes.push(TOO_MANY.to_owned());
     }
-    let differences: Vec<Line> = plan.operations.iter().flat_map(Operation::lines).collect();
+    let mut differences: Vec<Line> = plan.operations.iter().flat_map(Operation::lines).collect();
+    let server = context.state.dhcp();
+    let seen = server.look().map_err(|error| error.to_string())?;
+    let wanted = server.wanted(&config, &observed);
+    let change = Change::between(seen.clone(), wanted);
+    differences.extend(change.iter().flat_map(Change::lines));
+    let leases = server.leases().unwrap_or_else(|error| {
+        plan.notes.push(format!(
+            "the addresses that dnsmasq gave away cannot be read: {}",
+            plain(&error)
+        ));
+        Vec::new()
+    });
+    let now = wall().as_secs();
+    let dhcp = dhcp::status(&config, &observed, &seen, &leases, now);
 
     let agrees = differences.is_empty();
     let mut status = Status {
@@ -220,6 +240,7 @@ pub(super) fn look(context: &Context, most: Option<u64>) -> Result<Status, Strin
         elastic_ips: entries::eips(&config, &observed, counts),
         forwards: entries::forwards(&config, &observed, counts),
         routes: entries::routes(&config, &observed),
+        dhcp,
         conntrack,
         source_ports: Vec::new(),
         pending: plan.pending,
@@ -271,6 +292,9 @@ impl Status {
             .retain(|one| is(options.eip, &one.eip) && is(options.vm_ip, &one.vm) && is_wrong(one.state));
         self.interfaces.retain(|one_of| !one && is_wrong(one_of.state));
         self.routes.retain(|one_of| !one && is_wrong(one_of.state));
+        if let Some(dhcp) = &mut self.dhcp {
+            dhcp.subnets.retain(|one_of| !one && is_wrong(one_of.state));
+        }
         if one && !options.problems && self.elastic_ips.is_empty() && self.forwards.is_empty() {
             let asked = [("eip", options.eip), ("vm-ip", options.vm_ip)];
             let asked: Vec<String> = asked

@@ -6,6 +6,7 @@ use super::super::report::{count, write_changes};
 use super::super::table;
 use super::super::terminal::{Style, Terminal};
 use super::super::window;
+use super::dhcp::SubnetStatus;
 use super::{
     Changed, EipStatus, ForwardStatus, Health, InterfaceStatus, Options, RouteStatus, State, Status, held,
 };
@@ -92,6 +93,15 @@ impl Status {
             "Routes",
             &["TO", "VIA", "LINK", "METRIC", "SIDE", "STATE", "CHANGED"],
             self.routes.iter().map(RouteStatus::cells).collect(),
+        );
+        section(
+            "DHCP",
+            &["SUBNET", "LINK", "RANGE", "LISTED", "GIVEN", "LEASE", "STATE"],
+            self.dhcp
+                .iter()
+                .flat_map(|dhcp| &dhcp.subnets)
+                .map(SubnetStatus::cells)
+                .collect(),
         );
         section(
             "Elastic IPs",
@@ -191,6 +201,7 @@ fn paint(line: &str) -> String {
         "Problems",
         "Interfaces",
         "Routes",
+        "DHCP",
         "Elastic IPs",
         "Forwards",
         "Last changes",

@@ -160,6 +160,7 @@ fn an_interface_has_its_gateway() {
                 mac: "52:54:84:00:08:45".parse().unwrap(),
                 gateway,
                 vms: [].into(),
+                dhcp: None,
                 place: Place::default(),
             })],
         )

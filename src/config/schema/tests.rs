@@ -106,6 +106,12 @@ const BEYOND: &[(&str, &[&str])] = &[
             "pool-too-large",
             "pool-twice",
             "range-runs-past-65535",
+            "dhcp-in-a-subnet-without-room",
+            "dhcp-outside",
+            "dhcp-range-backwards",
+            "dhcp-range-outside-the-subnet",
+            "dhcp-range-over-the-gateway",
+            "dhcp-range-with-the-broadcast-address",
             "eip-inside-a-routed-network",
             "route-inside-and-not",
             "route-inside-has-the-outside",
@@ -196,6 +202,8 @@ fn with(key: &str, value: &str) -> String {
         ("generation", "7"),
         ("host", "10.90.4.11"),
         ("name", "web-1"),
+        ("lease", "12h"),
+        ("domain", "vpc.example"),
     ];
     let line = |keys: &[&str]| {
         let pair = |name: &&str| {
@@ -205,9 +213,10 @@ fn with(key: &str, value: &str) -> String {
         keys.iter().map(pair).collect::<Vec<_>>().join(", ")
     };
     format!(
-        "if_list: [{{{}, vm_list: [{{{}}}]}}]\neip_list: [{{{}}}]\nport_forward_list: [{{{}}}]\nroute_list: [{{{}}}]\n{}\n",
+        "if_list: [{{{}, vm_list: [{{{}}}], dhcp: {{{}}}}}]\neip_list: [{{{}}}]\nport_forward_list: [{{{}}}]\nroute_list: [{{{}}}]\n{}\n",
         line(&["ipaddr", "prefix", "mac", "gateway"]),
         line(&["vm-ip", "mac", "host", "name"]),
+        line(&["lease", "domain"]),
         line(&["eip", "vm-ip"])
             .replace("10.90.2.1", "10.90.2.2")
             .replace("172.16.0.1", "172.16.0.2"),
@@ -254,7 +263,7 @@ fn assert_same(validator: &Validator, key: &str, value: &str) {
     );
 }
 
-const OF_KEYS: [&str; 19] = [
+const OF_KEYS: [&str; 21] = [
     "ipaddr",
     "prefix",
     "mac",
@@ -274,6 +283,8 @@ const OF_KEYS: [&str; 19] = [
     "generation",
     "host",
     "name",
+    "lease",
+    "domain",
 ];
 
 #[test]
@@ -363,6 +374,56 @@ fn at_every_bound_both_say_the_same() {
     ] {
         values.push(format!("\"172.0.0.0/{prefix}\""));
     }
+    let times = [
+        "119",
+        "120",
+        "119s",
+        "120s",
+        "1m",
+        "2m",
+        "02m",
+        "0h",
+        "1h",
+        "12h",
+        "1d",
+        "1w",
+        "1y",
+        "h",
+        "infinite",
+        "Infinite",
+        "1h30m",
+        "71582788m",
+        "71582789m",
+        "1193046h",
+        "1193047h",
+        "49710d",
+        "49711d",
+        "7101w",
+        "7102w",
+    ];
+    let (label, long) = ("a".repeat(63), "a.".repeat(126));
+    let domains = [
+        "a",
+        "a.b",
+        "a..b",
+        ".a",
+        "a.",
+        "-a",
+        "a-",
+        "a.-b",
+        "a-b.c",
+        "a b",
+        "a_b",
+        "a,b",
+        "a/b",
+        &label,
+        &format!("{label}a"),
+        &format!("{long}a"),
+        &format!("{long}ab"),
+    ]
+    .map(str::to_owned);
+    values.extend(times.iter().map(|one| format!("\"{one}\"")));
+    values.extend(domains.iter().map(|one| format!("\"{one}\"")));
     for key in OF_KEYS {
         for value in &values {
             assert_same(&validator, key, value);

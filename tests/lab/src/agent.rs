@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::dhcp;
 use crate::namespace::{Namespace, finish};
 use crate::scratch::Scratch;
 use crate::vpc::Vpc;
@@ -66,6 +67,14 @@ impl Agent {
             command.env_remove(name);
         }
         command
+    }
+}
+
+impl Drop for Agent {
+    /// What the agent leaves running on purpose would hold the namespace: its DHCP server.
+    fn drop(&mut self) {
+        let directory = self.directory.path();
+        dhcp::end(&directory.join("run/dhcp/dnsmasq.pid"), directory);
     }
 }
 

@@ -14,7 +14,8 @@
 //!
 //! The line through it: [`Namespace`] (a namespace without a name, gone with its last user) -> [`Host`] (a
 //! VM) -> [`Vpc`] (the topology of the design note) -> [`probe`] (one packet, one [`Outcome`]). Beside the
-//! line stand flows that live through reloads ([`TcpFlow`], [`UdpFlow`]), floods of new ones ([`Flood`]), ARP ([`ArpWatch`], [`arping`]), the text of
+//! line stand flows that live through reloads ([`TcpFlow`], [`UdpFlow`]), floods of new ones ([`Flood`]), ARP ([`ArpWatch`], [`arping`]), DHCP
+//! ([`DhcpClient`]), the text of
 //! a whole namespace ([`Snapshot`]), and a router with nothing but wires around it, for thousands of packets
 //! ([`Rig`]). Where a namespace is not enough of a router, the router is a real VM: [`guest`].
 //!
@@ -24,6 +25,7 @@
 mod agent;
 mod arp;
 mod datagram;
+mod dhcp;
 mod diff;
 mod flood;
 mod flow;
@@ -47,6 +49,7 @@ mod wait;
 pub use agent::{Daemon, Run};
 pub use arp::{ArpFrame, ArpWatch, arping};
 pub use datagram::{Content, Datagram, Segment};
+pub use dhcp::{DhcpClient, DhcpLease};
 pub use flood::{Extent, Flood};
 pub use flow::{TcpFlow, UdpFlow};
 pub use host::Host;

@@ -1,0 +1,119 @@
+//! A real DHCP client (ISC dhclient) in a namespace: what it asks for, and what it is given.
+//!
+//! It gets files of its own, and a script that does nothing but write down what there is to configure: the namespace stays
+//! as it is.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::namespace::Namespace;
+use crate::scratch::Scratch;
+
+/// A client with a memory: what it was given it asks for again.
+#[derive(Debug)]
+pub struct DhcpClient {
+    directory: Scratch,
+    namespace: Namespace,
+    link: String,
+}
+
+/// What a client was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DhcpLease {
+    values: BTreeMap<String, String>,
+}
+
+impl DhcpLease {
+    /// A value by dhclient's name for it (`ip_address`, `routers`, `interface_mtu`), empty where there is none.
+    pub fn get(&self, name: &str) -> &str {
+        self.values.get(name).map_or("", String::as_str)
+    }
+}
+
+impl DhcpClient {
+    /// One that was never given anything, on a link of a namespace.
+    pub fn new(namespace: &Namespace, link: &str) -> DhcpClient {
+        let client = DhcpClient {
+            directory: Scratch::new(),
+            namespace: namespace.clone(),
+            link: link.to_owned(),
+        };
+        let settings = "timeout 6;\nretry 1;\nreboot 4;\ninitial-interval 1;\nbackoff-cutoff 1;\nselect-timeout 0;\n\
+                        request subnet-mask, routers, domain-name-servers, interface-mtu, domain-name, host-name, \
+                        broadcast-address;\n";
+        fs::write(client.file("conf"), settings).expect("write the client's settings");
+        let script = format!(
+            "#!/bin/sh\ncase $reason in BOUND|RENEW|REBIND|REBOOT) env | grep '^new_' > {}; esac\n",
+            client.file("given").display()
+        );
+        fs::write(client.file("script"), script).expect("write the client's script");
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(client.file("script"), mode).expect("make the client's script a program");
+        client
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Asks, for what it has if it was given something before; `None`: nobody answered, or nobody gave it anything.
+    ///
+    /// # Panics
+    /// If there is no dhclient.
+    pub fn ask(&self) -> Option<DhcpLease> {
+        let given = self.file("given");
+        let _ = fs::remove_file(&given);
+        let mut command = Command::new("dhclient");
+        command.args(["-4", "-1", "-q"]);
+        for (option, file) in [
+            ("-cf", "conf"),
+            ("-sf", "script"),
+            ("-lf", "leases"),
+            ("-pf", "pid"),
+        ] {
+            command.arg(option).arg(self.file(file));
+        }
+        command.arg(&self.link);
+        self.namespace.output(command);
+        self.end();
+        let text = fs::read_to_string(&given).ok()?;
+        let value = |line: &str| {
+            let (name, value) = line.strip_prefix("new_")?.split_once('=')?;
+            Some((name.to_owned(), value.to_owned()))
+        };
+        Some(DhcpLease {
+            values: text.lines().filter_map(value).collect(),
+        })
+    }
+
+    /// Ends the process that stays to renew what it was given, and gives nothing back.
+    fn end(&self) {
+        end(&self.file("pid"), self.directory.path());
+    }
+}
+
+impl Drop for DhcpClient {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Ends the process of a file, if it is one that was started with files of this directory.
+pub(crate) fn end(pid: &Path, directory: &Path) {
+    let Some(process) = fs::read_to_string(pid)
+        .ok()
+        .and_then(|text| text.trim().parse::<i32>().ok())
+    else {
+        return;
+    };
+    let line = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+    if String::from_utf8_lossy(&line).contains(&*directory.to_string_lossy()) {
+        let _ = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(process),
+            nix::sys::signal::Signal::SIGKILL,
+        );
+    }
+}
