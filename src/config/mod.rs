@@ -20,6 +20,7 @@ mod snat;
 mod tests;
 mod vms;
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -320,6 +321,14 @@ impl Config {
     pub fn subnet_of(&self, address: Ipv4Addr) -> Option<(usize, &Interface)> {
         let mut interfaces = self.interfaces.iter().enumerate();
         interfaces.find(|(_, one)| one.address.contains(&address))
+    }
+
+    /// What the VMs of `vm_list` are called that have a name, by their addresses.
+    #[must_use]
+    pub fn vm_names(&self) -> BTreeMap<Ipv4Addr, &str> {
+        let vms = self.interfaces.iter().flat_map(|interface| interface.vms.iter());
+        vms.filter_map(|vm| Some((vm.address, vm.name.as_deref()?)))
+            .collect()
     }
 
     /// Whether IPv6 is left as it is; else it is turned off.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use crate::config::{Config, Forward, Interface, Vm as Listed};
+use ipnet::Ipv4Net;
+
+use crate::config::{Config, Forward, Interface, StaticRoute, Vm as Listed};
 
 /// So many lines of what leads to a VM are shown, the rest is counted.
 const LINES: usize = 5;
@@ -60,6 +62,7 @@ impl Picture {
             .internal()
             .map(|inside| of_interface(inside, &mut by_vm, most))
             .collect();
+        networks.extend(behind_routers(config, &mut by_vm, most));
         if !by_vm.is_empty() {
             networks.push(network("in no subnet of the VPC".to_owned(), None, by_vm, most));
         }
@@ -87,17 +90,34 @@ fn counted(number: usize, thing: &str) -> Option<String> {
     (number > 0).then(|| format!("{number} {thing}{}", if number == 1 { "" } else { "s" }))
 }
 
-/// Takes a subnet's VMs out of all of them.
-fn of_interface(inside: &Interface, by_vm: &mut BTreeMap<Ipv4Addr, Entries<'_>>, most: usize) -> Network {
-    let net = inside.address.trunc();
+/// The networks of `route_list`, each once, with the next hop that is taken first; of two, one in the other, the smaller one
+/// has the VMs.
+fn behind_routers(config: &Config, by_vm: &mut BTreeMap<Ipv4Addr, Entries<'_>>, most: usize) -> Vec<Network> {
+    let mut routes: Vec<_> = config.routes().iter().collect();
+    routes.sort_by_key(|route| (u8::MAX - route.to.prefix_len(), route.to, route.metric));
+    routes.dedup_by_key(|route| route.to);
+    let behind = |route: &&StaticRoute| {
+        let own = take(route.to, by_vm);
+        network(route.to.to_string(), Some(format!("by {}", route.via)), own, most)
+    };
+    routes.iter().map(behind).collect()
+}
+
+/// Takes a network's VMs out of all of them.
+fn take<'c>(net: Ipv4Net, by_vm: &mut BTreeMap<Ipv4Addr, Entries<'c>>) -> BTreeMap<Ipv4Addr, Entries<'c>> {
     let keys: Vec<Ipv4Addr> = by_vm
         .range(net.network()..=net.broadcast())
         .map(|(vm, _)| *vm)
         .collect();
-    let own = keys
-        .into_iter()
+    keys.into_iter()
         .filter_map(|vm| by_vm.remove_entry(&vm))
-        .collect();
+        .collect()
+}
+
+/// Takes a subnet's VMs out of all of them.
+fn of_interface(inside: &Interface, by_vm: &mut BTreeMap<Ipv4Addr, Entries<'_>>, most: usize) -> Network {
+    let net = inside.address.trunc();
+    let own = take(net, by_vm);
     let nic = format!("{} {}", inside.address.addr(), inside.mac);
     network(net.to_string(), Some(nic), own, most)
 }

@@ -191,3 +191,31 @@ fn labels_are_text_in_every_language() {
     let dot = super::dot::draw(&picture);
     assert_eq!(dot.matches("a\\\"b<c>&d#e\\\\f`g").count(), 7);
 }
+
+#[test]
+fn networks_behind_other_routers_have_their_vms_and_next_hops() {
+    let text = "if_list:
+  - {ipaddr: 10.90.3.37, prefix: 24, mac: '52:54:84:00:08:45', gateway: 10.90.3.1}
+  - {ipaddr: 192.168.100.254, prefix: 24, mac: '52:54:84:11:00:03'}
+eip_list: [{eip: 10.90.2.250, vm-ip: 172.30.5.7}, {eip: 10.90.2.251, vm-ip: 172.30.6.8}]
+route_list:
+  - {to: 172.30.0.0/16, via: 192.168.100.1, inside: true}
+  - {to: 172.30.5.0/24, via: 192.168.100.2, metric: 7, inside: true}
+  - {to: 172.30.5.0/24, via: 192.168.100.3, metric: 5, inside: true}
+";
+    let config = Config::parse(text.as_bytes()).config.unwrap();
+    let picture = super::group::Picture::of(&config, 8);
+    let networks: Vec<_> = (picture.networks.iter())
+        .map(|one| {
+            let vms: Vec<&str> = one.vms.iter().map(|vm| vm.address.as_str()).collect();
+            (one.name.as_str(), one.nic.as_deref().unwrap_or_default(), vms)
+        })
+        .collect();
+    assert_eq!(
+        networks[1..],
+        [
+            ("172.30.5.0/24", "by 192.168.100.3", vec!["172.30.5.7"]),
+            ("172.30.0.0/16", "by 192.168.100.1", vec!["172.30.6.8"])
+        ]
+    );
+}

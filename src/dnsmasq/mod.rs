@@ -73,6 +73,8 @@ pub struct Seen {
     pub told: Option<Texts>,
     /// Its process; `None`: it does not run.
     pub process: Option<u32>,
+    /// Whether a run that was killed, or failed, was about to tell it something else: its files may say what it was not told.
+    pub is_unfinished: bool,
 }
 
 /// What makes it another one.
@@ -80,6 +82,7 @@ pub struct Seen {
 pub struct Change {
     from: Option<Texts>,
     was_running: bool,
+    was_unfinished: bool,
     to: Option<Texts>,
 }
 
@@ -111,6 +114,11 @@ impl Server {
         self.directory.join("dnsmasq.pid")
     }
 
+    /// Is there while it is told something else.
+    fn unfinished(&self) -> PathBuf {
+        self.directory.join("unfinished")
+    }
+
     /// What it is to be told of a configuration, on a kernel that is so.
     #[must_use]
     pub fn wanted(&self, config: &Config, observed: &Observed) -> Option<Texts> {
@@ -140,6 +148,7 @@ impl Server {
         Ok(Seen {
             told: told.map(|(settings, hosts)| Texts { settings, hosts }),
             process: process::find(&self.settings(), &self.pid()),
+            is_unfinished: self.unfinished().exists(),
         })
     }
 
@@ -158,7 +167,7 @@ impl Server {
         self.prepare().map_err(|source| file(&self.directory, source))?;
         let now = self.look()?;
         let keeps_settings = now.told.as_ref().is_some_and(|told| told.settings == to.settings);
-        let running = now.process.filter(|_| keeps_settings);
+        let running = now.process.filter(|_| keeps_settings && !now.is_unfinished);
         if running.is_none() {
             // Before anything changes: an old dnsmasq may not know all that it is told.
             let new = self.directory.join("dnsmasq.conf.new");
@@ -167,12 +176,16 @@ impl Server {
             let _ = fs::remove_file(&new);
             fits?;
         }
+        write(&self.unfinished(), "")?;
         write(&self.hosts(), &to.hosts)?;
         if let Some(process) = running {
-            return process::read_hosts_again(&self.settings(), process);
+            process::read_hosts_again(&self.settings(), process)?;
+        } else {
+            write(&self.settings(), &to.settings)?;
+            process::restart(&self.settings(), &self.pid())?;
         }
-        write(&self.settings(), &to.settings)?;
-        process::restart(&self.settings(), &self.pid())
+        let marker = self.unfinished();
+        fs::remove_file(&marker).map_err(|source| file(&marker, source))
     }
 
     /// Its directory, where it finds its files when it is no longer root.
@@ -254,12 +267,13 @@ impl Change {
     #[must_use]
     pub fn between(seen: Seen, wanted: Option<Texts>) -> Option<Self> {
         let is_running = seen.process.is_some();
-        if seen.told == wanted && is_running == wanted.is_some() {
+        if seen.told == wanted && is_running == wanted.is_some() && !seen.is_unfinished {
             return None;
         }
         Some(Self {
             from: seen.told,
             was_running: is_running,
+            was_unfinished: seen.is_unfinished,
             to: wanted,
         })
     }
@@ -270,6 +284,7 @@ impl Change {
         Self {
             from: self.to.clone(),
             was_running: self.to.is_some(),
+            was_unfinished: false,
             to: self.from.clone(),
         }
     }
@@ -291,7 +306,11 @@ impl Change {
         }
         lines.extend(gone.map(line(Action::Delete)));
         lines.extend(come.map(line(Action::Add)));
-        if lines.is_empty() {
+        if lines.is_empty() && self.was_unfinished {
+            let text =
+                format_args!("dnsmasq starts anew: a run that told it something did not come to its end");
+            lines.push(Line::new(Action::Change, "dhcp", text));
+        } else if lines.is_empty() {
             lines.push(Line::new(
                 Action::Change,
                 "dhcp",
@@ -360,6 +379,7 @@ mod tests {
         let seen = |told: &Texts, process| Seen {
             told: Some(told.clone()),
             process,
+            is_unfinished: false,
         };
         assert_eq!(Change::between(seen(&old, Some(7)), Some(old.clone())), None);
         assert_eq!(Change::between(Seen::default(), None), None);
@@ -379,6 +399,17 @@ mod tests {
         // One that crashed has to start, and nothing else changes.
         let change = Change::between(seen(&old, None), Some(old.clone())).unwrap();
         assert_eq!(said(&change), ["+ dhcp     dnsmasq runs"]);
+        // One that was told something half: it starts anew.
+        let half = Seen {
+            is_unfinished: true,
+            ..seen(&old, Some(7))
+        };
+        let change = Change::between(half, Some(old.clone())).unwrap();
+        assert!(
+            said(&change)[0].starts_with("~ dhcp     dnsmasq starts anew"),
+            "{:?}",
+            said(&change)
+        );
         let change = Change::between(seen(&old, Some(7)), None).unwrap();
         assert_eq!(said(&change)[0], "- dhcp     dnsmasq runs");
     }

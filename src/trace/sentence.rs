@@ -24,6 +24,17 @@ impl Words<'_> {
         }
     }
 
+    /// What `vm_list` calls the VM that has an address.
+    fn name(&self, address: std::net::Ipv4Addr) -> Option<&str> {
+        let vms = self
+            .config
+            .interfaces()
+            .iter()
+            .flat_map(|interface| interface.vms.iter());
+        let mut named = vms.filter(|vm| vm.address == address);
+        named.find_map(|vm| vm.name.as_deref())
+    }
+
     fn entry(&self, nic: Nic) -> Option<Entry> {
         let place = self.config.interfaces().get(nic.0)?.place;
         Some(Entry {
@@ -58,7 +69,9 @@ impl Words<'_> {
                 } else {
                     "from its subnet"
                 };
-                (format!("{side}, by {}", self.nic(nic)), self.entry(nic))
+                let name = self.name(self.packet.source);
+                let name = name.map_or_else(String::new, |name| format!(" ({name})"));
+                (format!("{side}{name}, by {}", self.nic(nic)), self.entry(nic))
             }
         };
         Some(Decision {
@@ -143,7 +156,10 @@ impl Words<'_> {
         }
         let seen = format!("seen as coming from {}", delivery.source);
         let mut sentence = if delivery.next_hop == delivery.destination {
-            format!("delivered to {at} by {nic}, {seen}")
+            match self.name(delivery.destination) {
+                Some(name) => format!("delivered to {name}, {at}, by {nic}, {seen}"),
+                None => format!("delivered to {at} by {nic}, {seen}"),
+            }
         } else {
             let who = if is_routed { "router" } else { "gateway" };
             format!(

@@ -176,3 +176,21 @@ fn the_document_has_what_programs_need() {
         (&"router".into(), &"10.90.2.254".into())
     );
 }
+
+#[test]
+fn a_vm_that_is_listed_is_called_by_its_name() {
+    let list = "mac: \"52:54:84:11:00:03\", vm_list: [{vm-ip: 192.168.100.190, mac: '02:00:00:00:00:01', name: web-1}]";
+    let text = "if_list:
+  - {ipaddr: 10.90.3.37, prefix: 24, mac: '52:54:84:00:08:45', gateway: 10.90.3.1}
+  - {ipaddr: 192.168.100.254, prefix: 24, LIST}
+eip_list: [{eip: 10.90.2.250, vm-ip: 192.168.100.190}]
+"
+    .replace("LIST", list);
+    let config = config(&text);
+    assert_eq!(
+        trace(&config, &[], FROM_OUTSIDE).sentence,
+        "delivered to web-1, 192.168.100.190 tcp 22, by eth1, seen as coming from 198.51.100.10"
+    );
+    let first = trace(&config, &[], "192.168.100.190 198.51.100.10 tcp 80").steps[0].clone();
+    assert_eq!(first.text, "from its subnet (web-1), by eth1");
+}

@@ -97,6 +97,15 @@ pub fn vms_get_their_addresses_and_nobody_outside_gets_one() {
     );
     let (run, status) = status(&vpc);
     assert_eq!(run.code, 0, "{}", said(&run));
+    // A VM with a name is called by it, wherever its address is shown.
+    let named = both().replace("100.10, mac", "100.190, mac");
+    vpc.reload_ok(&named);
+    expect(
+        &vpc.kylin_vr(&["status", "--eip", "10.90.2.250"]),
+        0,
+        "192.168.100.190 web-1",
+    );
+    vpc.reload_ok(&both());
     let subnets = &status["dhcp"]["subnets"];
     assert_eq!(
         (&subnets[0]["leases"], &subnets[0]["state"]),
@@ -191,6 +200,23 @@ pub fn a_crash_heals() {
         client.ask().expect("the same").get("ip_address"),
         given.get("ip_address")
     );
+    // A run that was killed when it had written down what it was about to tell: it is told again.
+    let more = OF_A.replace("100.10,", "100.12,");
+    let listed = DhcpClient::new(&vpc.a1, "eth0");
+    assert_eq!(
+        listed.ask().expect("an address").get("ip_address"),
+        "192.168.100.10"
+    );
+    let directory = vpc.directory().join("run/dhcp");
+    fs::write(directory.join("unfinished"), "").unwrap();
+    let hosts = fs::read_to_string(directory.join("hosts")).unwrap();
+    fs::write(directory.join("hosts"), hosts.replace("100.10,", "100.12,")).unwrap();
+    vpc.reload_ok(&file(&more, OF_B));
+    assert_eq!(
+        listed.ask().expect("an address").get("ip_address"),
+        "192.168.100.12"
+    );
+    expect(&vpc.kylin_vr(&["reload"]), 0, "nothing changed");
     // A stray number in its file is nobody's that we would touch.
     crash();
     let mut sleeper = Command::new("sleep").arg("1000").spawn().unwrap();

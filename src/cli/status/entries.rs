@@ -69,6 +69,9 @@ pub(in crate::cli) struct EipStatus {
     pub(in crate::cli) eip: String,
     #[serde(rename = "vm-ip")]
     pub(in crate::cli) vm: String,
+    /// What `vm_list` calls the VM.
+    #[serde(rename = "vm-name")]
+    pub(in crate::cli) vm_name: Option<String>,
     pub(in crate::cli) state: State,
     /// `None`: nothing is counted.
     pub(in crate::cli) traffic: Option<Traffic>,
@@ -84,6 +87,9 @@ pub(in crate::cli) struct ForwardStatus {
     pub(in crate::cli) ports: String,
     #[serde(rename = "vm-ip")]
     pub(in crate::cli) vm: String,
+    /// What `vm_list` calls the VM.
+    #[serde(rename = "vm-name")]
+    pub(in crate::cli) vm_name: Option<String>,
     #[serde(rename = "vm-ports")]
     pub(in crate::cli) vm_ports: String,
     pub(in crate::cli) state: State,
@@ -216,6 +222,7 @@ fn waits(config: &Config, observed: &Observed) -> impl Fn(std::net::Ipv4Addr) ->
 pub(super) fn eips(config: &Config, observed: &Observed, counts: Option<&Counts>) -> Vec<EipStatus> {
     let answers = answers(config, observed);
     let waits = waits(config, observed);
+    let names = config.vm_names();
     let traffic = counts.map_or_else(Vec::new, |counts| counters::of_eips(counts, config.eips()));
     let entries = config.eips().iter().enumerate();
     entries
@@ -223,6 +230,7 @@ pub(super) fn eips(config: &Config, observed: &Observed, counts: Option<&Counts>
             path: format!("eip_list[{index}]"),
             eip: entry.eip.to_string(),
             vm: entry.vm.to_string(),
+            vm_name: names.get(&entry.vm).map(|name| (*name).to_owned()),
             state: State::of(answers(entry.eip) && nat::holds_eip(observed, entry))
                 .or_pending(waits(entry.vm)),
             traffic: traffic.get(index).copied(),
@@ -234,6 +242,7 @@ pub(super) fn eips(config: &Config, observed: &Observed, counts: Option<&Counts>
 pub(super) fn forwards(config: &Config, observed: &Observed, counts: Option<&Counts>) -> Vec<ForwardStatus> {
     let answers = answers(config, observed);
     let waits = waits(config, observed);
+    let names = config.vm_names();
     let mapped: BTreeMap<_, _> = config.eips().iter().map(|entry| (entry.eip, entry.vm)).collect();
     let range = |first: u16, last: u16| {
         if first == last {
@@ -257,6 +266,7 @@ pub(super) fn forwards(config: &Config, observed: &Observed, counts: Option<&Cou
             protocol: entry.protocol.to_string(),
             ports: range(entry.port, entry.end_port),
             vm: entry.vm.to_string(),
+            vm_name: names.get(&entry.vm).map(|name| (*name).to_owned()),
             vm_ports: range(entry.vm_port, entry.vm_end_port()),
             state: state(entry),
             traffic: counts.map(|counts| counters::of_forward(counts, entry)),

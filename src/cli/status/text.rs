@@ -279,7 +279,7 @@ impl RouteStatus {
 
 impl EipStatus {
     fn cells(&self) -> Vec<String> {
-        let mut cells = vec![self.eip.clone(), self.vm.clone()];
+        let mut cells = vec![self.eip.clone(), vm(&self.vm, self.vm_name.as_deref())];
         cells.extend(state_and_traffic(self.state, self.traffic));
         cells.push(when(self.changed.as_ref()));
         cells
@@ -292,13 +292,18 @@ impl ForwardStatus {
             self.eip.clone(),
             self.protocol.clone(),
             self.ports.clone(),
-            self.vm.clone(),
+            vm(&self.vm, self.vm_name.as_deref()),
             self.vm_ports.clone(),
         ];
         cells.extend(state_and_traffic(self.state, self.traffic));
         cells.push(when(self.changed.as_ref()));
         cells
     }
+}
+
+/// A VM by its address, and by what the file calls it.
+fn vm(address: &str, name: Option<&str>) -> String {
+    name.map_or_else(|| address.to_owned(), |name| format!("{address} {name}"))
 }
 
 fn when(changed: Option<&Changed>) -> String {
