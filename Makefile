@@ -10,7 +10,8 @@ ARCH   ?= $(shell dpkg --print-architecture 2>/dev/null)
 
 # What building needs, and what the tests and the demo call. Debian's names.
 PACKAGES := gcc g++ libc6-dev make pkg-config libmnl-dev libnftnl-dev libudev-dev \
-	curl dnsmasq-base iproute2 iptables iputils-ping isc-dhcp-client nftables python3 qemu-guest-agent time util-linux
+	curl dnsmasq-base iproute2 iptables iputils-ping isc-dhcp-client nftables openvswitch-switch python3 qemu-guest-agent \
+	time util-linux
 
 # What the guests of the tests need beside these, and the packages.
 VM_PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs

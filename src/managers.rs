@@ -84,6 +84,7 @@ fn write(run: &Path, config: &Config) -> io::Result<Vec<&'static str>> {
     let macs: Vec<String> = config
         .interfaces()
         .iter()
+        .filter(|one| one.vxlan.is_none())
         .map(|one| one.mac.to_string())
         .collect();
     let mut changed = Vec::new();

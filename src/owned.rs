@@ -99,6 +99,10 @@ impl Owned {
         let all_before = self.sysctls.get(&Sysctl::DisableIpv6All).cloned();
         let takes_all = all_before.is_none() && desired.sysctls.contains_key(&Sysctl::DisableIpv6All);
         for (key, value) in &observed.sysctls {
+            // Those of a link of ours go with it.
+            if matches!(key, Sysctl::Link(LinkId::Own(_), _)) {
+                continue;
+            }
             let is_ipv6_of_link = matches!(key, Sysctl::Link(_, LinkSysctl::DisableIpv6));
             if wanted.contains_key(key) || (is_ipv6_of_link && takes_all && value != "0") {
                 let value = if is_ipv6_of_link {
@@ -123,11 +127,8 @@ impl Owned {
     /// Forgets what is not ours any more: what is not desired, and NICs that are gone with all they had.
     #[must_use]
     pub fn only(mut self, desired: &Desired, observed: &Observed) -> Self {
-        let there = |mac: &MacAddr| {
-            let id = LinkId::Mac(*mac);
-            desired.links.contains_key(&id) && observed.find(id).is_ok()
-        };
-        self.links.retain(|mac, _| there(mac));
+        let there = |id: LinkId| desired.links.contains_key(&id) && observed.find(id).is_ok();
+        self.links.retain(|mac, _| there(LinkId::Mac(*mac)));
         let raised: BTreeSet<MacAddr> = desired.raised().collect();
         let is_raised = |mac: &MacAddr| raised.contains(mac) && observed.find(LinkId::Mac(*mac)).is_ok();
         self.raised.retain(|mac, _| is_raised(mac));
@@ -135,7 +136,10 @@ impl Owned {
         let ipv6_is_off = desired.sysctls.contains_key(&Sysctl::DisableIpv6All);
         self.sysctls.retain(|key, _| match key {
             Sysctl::Link(_, LinkSysctl::DisableIpv6) if ipv6_is_off => true,
-            Sysctl::Link(mac, _) => desired.sysctls.contains_key(key) && (there(mac) || is_raised(mac)),
+            Sysctl::Link(id, _) => {
+                let is_raised = matches!(id, LinkId::Mac(mac) if is_raised(mac));
+                desired.sysctls.contains_key(key) && (there(*id) || is_raised)
+            }
             _ => wanted.contains_key(key),
         });
         self

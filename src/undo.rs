@@ -3,12 +3,13 @@
 //! What failed is not known to have done nothing: an answer can be lost. So what counts is not what the inverses
 //! answer but what is seen afterwards, and what is reported as left over is left over.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::kernel::{Error, Incomplete, Kernel};
 use crate::model::nft::{Table, TableChange};
-use crate::model::{Hook, LinkIndex, LinkName, LinkSysctl, Observed, RouteKind, Sysctl};
+use crate::model::{Hook, LinkIndex, LinkName, LinkSysctl, Neighbour, Observed, RouteKind, Sysctl};
 use crate::plan::{LinkRef, Operation};
 
 /// How often it is looked, and what is not as it was put right: an error may pass (a full queue, a hash table that is
@@ -90,6 +91,7 @@ fn repairs(begun: &[&Operation], now: &Observed, before: &Observed) -> Vec<Opera
         }
     }
     repairs.extend(addresses_that_went_along(begun, now, before));
+    repairs.extend(neighbours_that_went_along(begun, now, before));
     repairs.extend(routes_that_went_along(begun, now, before));
     repairs.extend(hooks_that_went_along(begun, now, before));
     repairs.extend(sysctls(begun, now, before));
@@ -152,6 +154,13 @@ fn is_back(operation: &Operation, now: &Observed, before: &Observed) -> bool {
         Operation::SetLink { link, .. } => {
             let up = |one: &Observed| one.link(link.index).map(|link| link.up);
             is_gone(link) || up(now) == up(before)
+        }
+        Operation::AddNeighbour { link, neighbour } | Operation::DeleteNeighbour { link, neighbour } => {
+            is_gone(link) || has_neighbour(now, link, neighbour) == has_neighbour(before, link, neighbour)
+        }
+        Operation::ReplaceNeighbour { link, from, to } => {
+            let has = |one: &Observed| (has_neighbour(one, link, from), has_neighbour(one, link, to));
+            is_gone(link) || has(now) == has(before)
         }
         Operation::AddAddress { link, address } | Operation::DeleteAddress { link, address } => {
             let has = |one: &Observed| {
@@ -226,6 +235,40 @@ fn addresses_that_went_along(begun: &[&Operation], now: &Observed, before: &Obse
         back.extend(lost.map(|address| Operation::AddAddress {
             link: link.into(),
             address,
+        }));
+    }
+    back
+}
+
+fn has_neighbour(one: &Observed, link: &LinkRef, neighbour: &Neighbour) -> bool {
+    let all = one.neighbours.get(&link.index);
+    all.is_some_and(|all| all.contains(neighbour))
+}
+
+/// The kernel forgets the neighbours of a link that goes down, gets another hardware address or is deleted, also those that
+/// nobody deleted.
+fn neighbours_that_went_along(begun: &[&Operation], now: &Observed, before: &Observed) -> Vec<Operation> {
+    let touched: BTreeSet<LinkIndex> = begun
+        .iter()
+        .filter_map(|one| match one {
+            Operation::SetLink { link, .. }
+            | Operation::ChangeOwnLink { link, .. }
+            | Operation::DeleteOwnLink { link, .. } => Some(link.index),
+            _ => None,
+        })
+        .collect();
+    let mut back = Vec::new();
+    for index in touched {
+        let (Some(link), Some(all)) = (now.link(index), before.neighbours.get(&index)) else {
+            continue;
+        };
+        let link = LinkRef::from(link);
+        let lost = all
+            .iter()
+            .filter(|neighbour| !has_neighbour(now, &link, neighbour));
+        back.extend(lost.map(|neighbour| Operation::AddNeighbour {
+            link: link.clone(),
+            neighbour: *neighbour,
         }));
     }
     back

@@ -36,7 +36,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let nics: BTreeSet<_> = (config.interfaces().iter().enumerate())
         .filter(|(index, _)| missing >> (index % 64) & 1 == 0)
-        .map(|(_, one)| one.mac)
+        .map(|(_, one)| one.link())
         .collect();
     let model = Model::new(&config, &nics);
     let packet = model.packet(&arguments);

@@ -47,9 +47,9 @@ pub fn fake_of(config: &Config, seed: &[u8]) -> Fake {
             udev_pending: false,
             mtu: 1_500,
         });
-        if let LinkId::Mac(mac) = id {
+        if let LinkId::Mac(_) = id {
             for parameter in LinkSysctl::ALL {
-                state.sysctls.insert(Sysctl::Link(mac, parameter), "0".to_owned());
+                state.sysctls.insert(Sysctl::Link(id, parameter), "0".to_owned());
             }
         }
     };
@@ -61,7 +61,7 @@ pub fn fake_of(config: &Config, seed: &[u8]) -> Fake {
             add(
                 index,
                 format!("eth{number}"),
-                LinkId::Mac(interface.mac),
+                interface.link(),
                 bits >> (number % 61) & 1 == 0,
             );
         }

@@ -15,7 +15,7 @@ use crate::intake::{Stamp, Standing};
 use crate::kernel::{Error, Incomplete, Kernel};
 use crate::lock::Lock;
 use crate::model::nft::Counts;
-use crate::model::{Desired, Flow, LinkId, LinkIndex, Observed};
+use crate::model::{Desired, Flow, LinkIndex, Observed};
 use crate::plan::{Announcement, Operation, diff};
 
 /// A kernel that stays open, and what was found at the last whole look.
@@ -60,9 +60,16 @@ impl Memory {
         let owned = context.state.owned().ok()??;
         let now = kernel.observe_rest().ok()?;
         let outside = known.config.external();
-        let outside = outside.and_then(|one| now.find(LinkId::Mac(one.mac)).ok());
+        let outside = outside.and_then(|one| now.find(one.link()).ok());
         // Where the external link comes, every elastic IP is announced on it; a fast path takes in each that comes.
+        // An overlay that comes, or gets another hardware address, knows no neighbour.
         let is_whole = |one: &Operation| {
+            if matches!(
+                one,
+                Operation::AddOwnLink { .. } | Operation::ChangeOwnLink { .. }
+            ) {
+                return true;
+            }
             let link = one.brings().map(|link| link.index);
             link.is_some_and(|link| known.is_fast || Some(link) == outside.map(|link| link.index))
         };

@@ -421,6 +421,7 @@ pub(super) fn owned(
         let links = last
             .interfaces()
             .iter()
+            .filter(|interface| interface.vxlan.is_none())
             .map(|interface| (interface.mac, LinkBefore { up: true }));
         owned.links.extend(links);
     }

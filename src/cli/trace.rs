@@ -16,7 +16,7 @@ use crate::config::{Config, Problem};
 use crate::features;
 use crate::intake::{Source, accept};
 use crate::kernel::{Follower, Inspector, Observer};
-use crate::model::{LinkId, MacAddr, Observed};
+use crate::model::{LinkId, Observed};
 use crate::plan::{Action, Line, Operation, diff};
 use crate::trace::live::{self, Live, Seen};
 use crate::trace::{Names, Trace};
@@ -136,9 +136,9 @@ fn answer(context: &Context, options: &Options) -> Result<Document, Failure> {
         let note = "none of the file's NICs is on this machine: as if all of them were there";
         judged.notes.push(note.to_owned());
     }
-    let nics: BTreeSet<MacAddr> = (judged.config.interfaces().iter().enumerate())
+    let nics: BTreeSet<LinkId> = (judged.config.interfaces().iter().enumerate())
         .filter(|(index, _)| assumed || names.contains_key(&Nic(*index)))
-        .map(|(_, one)| one.mac)
+        .map(|(_, one)| one.link())
         .collect();
     let model = Model::new(&judged.config, &nics);
     let arguments = Arguments {
@@ -245,7 +245,7 @@ fn names(judged: &Judged, observed: &Observed) -> (Names, bool) {
     let interfaces = judged.config.interfaces().iter().enumerate();
     let names: Names = interfaces
         .filter_map(|(index, one)| {
-            let link = observed.find(LinkId::Mac(one.mac)).ok()?;
+            let link = observed.find(one.link()).ok()?;
             Some((Nic(index), link.name.clone()))
         })
         .collect();

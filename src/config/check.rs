@@ -9,6 +9,7 @@ use super::entries::{Addresses, Entries};
 use super::fields::{Path, Read, Reader, flag, host_address, number};
 use super::forwards;
 use super::node::{Located, Node};
+use super::overlay::{self, VXLAN};
 use super::problem::Severity;
 use super::router::{Router, reserved};
 use super::routes;
@@ -30,7 +31,7 @@ pub(super) const ROOT: &[&str] = &[
     "fast_path",
     "generation",
 ];
-pub(super) const INTERFACE: &[&str] = &["ipaddr", "prefix", "mac", "gateway", "vm_list", "dhcp"];
+pub(super) const INTERFACE: &[&str] = &["ipaddr", "prefix", "mac", "vxlan", "gateway", "vm_list", "dhcp"];
 pub(super) const EIP: &[&str] = &["eip", "vm-ip"];
 
 /// Every key that means something somewhere.
@@ -42,6 +43,7 @@ pub(super) const KEYS: &[&[&str]] = &[
     routes::ROUTE,
     vms::VM,
     dhcp::DHCP,
+    VXLAN,
 ];
 
 /// The lists of the file.
@@ -142,11 +144,12 @@ pub(super) fn check(reader: &mut Reader<'_>, root: &Located<'_>, mut lists: List
         .problems
         .iter()
         .any(|problem| problem.path.starts_with("if_list"));
+    let by_eip = Addresses::new(eips.values().iter().map(|entry| entry.eip));
     if is_sound {
         vms::check(reader, &own);
+        overlay::check(reader, &own, &forwards, &by_eip);
     }
     let router = Router::new(is_sound.then_some(own), routes.iter());
-    let by_eip = Addresses::new(eips.values().iter().map(|entry| entry.eip));
     check_eips(reader, &eips, &by_eip, &router);
     forwards::check(reader, &forwards, &eips, &by_eip, &router);
     snat::check(reader, &snat_pool, &eips, &by_eip, &forwards, &router);
@@ -200,11 +203,33 @@ fn interface(reader: &mut Reader<'_>, item: &Located<'_>, path: Path) -> Option<
     let prefix = fields.required(reader, "prefix", expected, |text| {
         number(text, &(0..=32), expected)
     });
+    let is_overlay = fields.get("vxlan").is_some();
+    let vxlan = overlay::read(reader, &fields);
     let expected = "a hardware address, as in 52:54:84:00:08:45";
-    let mac = fields.required(reader, "mac", expected, |text| {
-        text.parse::<MacAddr>().map_err(|error| error.to_string())
-    });
+    let parse = |text: &str| text.parse::<MacAddr>().map_err(|error| error.to_string());
+    let mac = if is_overlay {
+        if let Some(mac) = fields.optional(reader, "mac", expected, parse) {
+            let message = "expected `mac` (of a NIC) or `vxlan`, not both; what the VMs see is `gateway-mac`";
+            reader.problem(
+                Severity::Error,
+                mac.path,
+                mac.place,
+                Some(mac.value.to_string()),
+                message,
+            );
+        }
+        vxlan.as_ref().map(|vxlan| vxlan.mac)
+    } else {
+        fields
+            .required(reader, "mac", expected, parse)
+            .map(|mac| mac.value)
+    };
     let gateway = fields.optional(reader, "gateway", "an IPv4 address", host_address);
+    if let Some(gateway) = gateway.as_ref().filter(|_| is_overlay) {
+        let message = "the external interface is a NIC, not an overlay subnet";
+        let value = Some(gateway.value.to_string());
+        reader.problem(Severity::Error, &gateway.path, gateway.place, value, message);
+    }
 
     let net = match (&address, &prefix) {
         (Some(address), Some(prefix)) => Ipv4Net::new(address.value, prefix.value).ok(),
@@ -238,7 +263,8 @@ fn interface(reader: &mut Reader<'_>, item: &Located<'_>, path: Path) -> Option<
     }
     let interface = Interface {
         address: net,
-        mac: mac.value,
+        mac,
+        vxlan,
         gateway: gateway.map(|gateway| gateway.value),
         vms,
         dhcp: dhcp.map(Box::new),
@@ -293,11 +319,19 @@ fn check_interfaces(reader: &mut Reader<'_>, interfaces: &[Read<&Interface>]) {
             widest = Some(entry);
         }
     }
-    for entry in interfaces {
-        let mac = entry.value.mac;
-        if let Some(first) = macs.insert(mac, entry) {
+    // Overlays may share theirs: each is a network of its own.
+    let (overlays, nics): (Vec<_>, Vec<_>) = interfaces.iter().partition(|entry| entry.value.vxlan.is_some());
+    for entry in nics.into_iter().chain(overlays) {
+        let (mac, is_overlay) = (entry.value.mac, entry.value.vxlan.is_some());
+        let first = if is_overlay {
+            macs.get(&mac).copied()
+        } else {
+            macs.insert(mac, entry)
+        };
+        if let Some(first) = first {
             let message = format!("is the hardware address of {} as well", first.path);
-            let path = format!("{}.mac", entry.path);
+            let key = if is_overlay { "vxlan.gateway-mac" } else { "mac" };
+            let path = format!("{}.{key}", entry.path);
             reader.problem(Severity::Error, path, entry.place, Some(mac.to_string()), message);
         }
         if let Some(gateway) = entry.value.gateway {

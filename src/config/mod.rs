@@ -10,6 +10,7 @@ mod entries;
 mod fields;
 mod forwards;
 mod node;
+mod overlay;
 mod plain;
 mod problem;
 mod router;
@@ -27,7 +28,7 @@ use std::sync::Arc;
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
-use crate::model::{Conntrack, ConntrackMax, LinkId, MacAddr};
+use crate::model::{Conntrack, ConntrackMax, LinkId, MacAddr, OwnName};
 
 use check::Lists;
 pub use dhcp::{Dhcp, Lease};
@@ -78,13 +79,16 @@ pub struct Generation {
     pub place: Place,
 }
 
-/// An entry of `if_list`: a NIC and its address.
+/// An entry of `if_list`: a NIC or an overlay subnet, and the router's address there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Interface {
-    /// The router's address on the NIC, with its subnet's prefix.
+    /// The router's address on it, with its subnet's prefix.
     pub address: Ipv4Net,
-    /// The NIC's hardware address.
+    /// The NIC's hardware address; of an overlay, that which its VMs see.
     pub mac: MacAddr,
+    /// The overlay that it is; `None`: it is a NIC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vxlan: Option<Vxlan>,
     /// The next hop to everywhere; the interface that has one is the external one.
     pub gateway: Option<Ipv4Addr>,
     /// The VMs of its subnet that are known. Shared: there may be thousands.
@@ -101,7 +105,36 @@ impl Interface {
     /// The link that it is: what a desired state calls it.
     #[must_use]
     pub fn link(&self) -> LinkId {
-        LinkId::Mac(self.mac)
+        match &self.vxlan {
+            Some(vxlan) => LinkId::Own(vxlan.link_name()),
+            None => LinkId::Mac(self.mac),
+        }
+    }
+}
+
+/// An interface's `vxlan`: a subnet that arrives in packets to the router (RFC 7348).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Vxlan {
+    /// The subnet's number, 24 bits, not zero.
+    pub vni: u32,
+    /// The router's address that hypervisors send to; `None`: its external one.
+    pub local: Option<Ipv4Addr>,
+    /// The hypervisors that get broadcast, and what is for no VM that is listed; empty: nobody does.
+    pub peers: Vec<Ipv4Addr>,
+    /// The UDP port, there and here.
+    pub port: u16,
+    /// The router's hardware address in the subnet.
+    #[serde(rename = "gateway-mac")]
+    pub mac: MacAddr,
+}
+
+impl Vxlan {
+    /// The name of its link.
+    #[must_use]
+    pub fn link_name(&self) -> OwnName {
+        // 24 bits have eight digits at most: the name always fits.
+        OwnName::new(&format!("kvr-vx{}", self.vni))
+            .unwrap_or_else(|| OwnName::of('v', &self.vni.to_be_bytes()))
     }
 }
 
@@ -405,6 +438,18 @@ impl Config {
         self.interfaces
             .iter()
             .find(|interface| interface.gateway.is_some())
+    }
+
+    /// The NIC that the packets of an overlay come to and leave by, by its address; `None`: there is none, which no valid
+    /// file says.
+    #[must_use]
+    pub fn below(&self, overlay: &Vxlan) -> Option<&Interface> {
+        match overlay.local {
+            None => self.external(),
+            Some(local) => {
+                (self.interfaces.iter()).find(|one| one.vxlan.is_none() && one.address.addr() == local)
+            }
+        }
     }
 
     /// What VMs without an elastic IP are seen as outside: the addresses of the pool, or the router's external one. Empty:

@@ -10,6 +10,7 @@ use super::Lease;
 use super::check::{EIP, INTERFACE, ROOT};
 use super::dhcp::{DHCP, LONGEST_DOMAIN, MOST_SERVERS};
 use super::forwards::FORWARD;
+use super::overlay::{HIGHEST_VNI, VXLAN};
 use super::routes::{HIGHEST_METRIC, ROUTE};
 use super::vms::{LONGEST_NAME, VM};
 
@@ -66,9 +67,14 @@ fn property(key: &str) -> Option<Value> {
     };
     Some(match key {
         "if_list" => {
-            let interface = object(INTERFACE, &["ipaddr", "prefix", "mac"]);
+            let mut interface = object(INTERFACE, &["ipaddr", "prefix"]);
+            let is = |key: &str, other: &str| {
+                let there = json!({ "not": { "type": "null" } });
+                json!({ "required": [key], "properties": { key: there, other: { "type": "null" } } })
+            };
+            interface["oneOf"] = json!([is("mac", "vxlan"), is("vxlan", "mac")]);
             list(
-                "The router's NICs: the one with a gateway faces outside, every other one is a subnet's gateway",
+                "The router's NICs: the one with a gateway faces outside, every other one is a subnet's gateway; and its overlay subnets",
                 interface,
             )
         }
@@ -139,14 +145,7 @@ fn property(key: &str) -> Option<Value> {
         ),
         "ipaddr" => described("The router's address on this NIC", address()),
         "prefix" => described("How long the subnet's prefix is, 0 to 32", number(0, 32)),
-        "mac" => described(
-            "The NIC's hardware address, as in 52:54:84:00:08:45",
-            json!([{
-                "type": "string",
-                "pattern": format!("^{HEX}[02468ACEace]((:{HEX}{{2}}){{5}}|(-{HEX}{{2}}){{5}})$"),
-                "not": { "pattern": "^00([:-]00){5}$" },
-            }]),
-        ),
+        "mac" => described("The NIC's hardware address, as in 52:54:84:00:08:45", mac()),
         "gateway" => described(
             "The next hop to everywhere: the interface that has one is the external one",
             address(),
@@ -183,6 +182,23 @@ fn property(key: &str) -> Option<Value> {
             "The subnet's VMs that are known, with their hardware addresses",
             object(VM, &["vm-ip", "mac"]),
         ),
+        "vxlan" => described(
+            "In place of mac: the subnet arrives by VXLAN from hypervisors, not by a NIC",
+            json!([object(VXLAN, &["vni"])]),
+        ),
+        "vni" => described(
+            "The subnet's number, 1 to 16777215",
+            number(1, HIGHEST_VNI.into()),
+        ),
+        "local" => described(
+            "The router's address that hypervisors send to: by default the external one",
+            address(),
+        ),
+        "peers" => list(
+            "The hypervisors that get broadcast, and what is for no VM that is listed",
+            json!({ "type": "string", "pattern": format!("^{}$", host()) }),
+        ),
+        "gateway-mac" => described("The router's hardware address, as the VMs see it", mac()),
         "host" => described("The hypervisor that the VM is on, by its own address", address()),
         "name" => described(
             "What the VM is called: a host's name without its domain",
@@ -201,7 +217,10 @@ fn property(key: &str) -> Option<Value> {
         "protocal" | "protocol" => {
             described("tcp or udp (both spellings of the key mean the same)", protocol())
         }
-        "port" => described("The port outside, or the first one of a range", port()),
+        "port" => described(
+            "The port outside, or the first one of a range; of an overlay subnet, the UDP port of its packets",
+            port(),
+        ),
         "end_port" => described("The last port of a range", port()),
         "vm-port" => described(
             "The VM's port, or the first one: the range goes on from there, port by port",
@@ -253,6 +272,15 @@ fn domain() -> String {
 
 fn protocol() -> Value {
     json!([{ "enum": ["tcp", "udp"] }, { "type": "string", "pattern": "^([Tt][Cc][Pp]|[Uu][Dd][Pp])$" }])
+}
+
+/// The address of a NIC.
+fn mac() -> Value {
+    json!([{
+        "type": "string",
+        "pattern": format!("^{HEX}[02468ACEace]((:{HEX}{{2}}){{5}}|(-{HEX}{{2}}){{5}})$"),
+        "not": { "pattern": "^00([:-]00){5}$" },
+    }])
 }
 
 fn address() -> Value {

@@ -119,7 +119,8 @@ pub(super) fn check(reader: &mut Reader<'_>, interfaces: &[Read<&Interface>]) {
             let path = format!("{}.vm_list", entry.path);
             reader.problem(Severity::Error, path, first.place, None, message);
         }
-        if let Some((index, vm)) = (interface.vms.iter().enumerate()).find(|(_, vm)| vm.host.is_some()) {
+        let with_host = interface.vms.iter().enumerate().find(|(_, vm)| vm.host.is_some());
+        if let (Some((index, vm)), None) = (with_host, &interface.vxlan) {
             let path = format!("{}.host", path_of((position, index)));
             let value = vm.host.map(|host| host.to_string());
             let message = "has no effect: the VMs of this subnet are reached by the router's NIC there";

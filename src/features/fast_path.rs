@@ -14,7 +14,7 @@ use crate::config::{Config, FastPathMode};
 use crate::model::nft::{
     Chain, ChainKind, Element, Field, FieldType, Flowtable, Hook, Rule, Set, Statement, Tuple,
 };
-use crate::model::{Desired, FastPath, LinkId};
+use crate::model::{Desired, FastPath};
 
 /// The name of the flowtable, and of the chain that fills it.
 const FAST_PATH: &str = "fast_path";
@@ -46,7 +46,7 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
         devices: config
             .interfaces()
             .iter()
-            .map(|interface| LinkId::Mac(interface.mac))
+            .map(|interface| interface.link())
             .collect(),
         chain: Chain {
             kind: ChainKind::Filter,

@@ -1,7 +1,7 @@
 //! NICs: up, with exactly their address, and with the kernel parameters of a router's NIC.
 
 use crate::config::Config;
-use crate::model::{Desired, DesiredLink, LinkId, LinkSysctl, Sysctl};
+use crate::model::{Desired, DesiredLink, LinkSysctl, Sysctl};
 
 pub(super) fn desire(config: &Config, desired: &mut Desired) {
     for (index, interface) in config.interfaces().iter().enumerate() {
@@ -11,12 +11,12 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
             external,
             path: format!("if_list[{index}]"),
         };
-        desired.links.insert(LinkId::Mac(interface.mac), link);
+        desired.links.insert(interface.link(), link);
 
         let mut set = |parameter, value: &str| {
             desired
                 .sysctls
-                .insert(Sysctl::Link(interface.mac, parameter), value.to_owned());
+                .insert(Sysctl::Link(interface.link(), parameter), value.to_owned());
         };
         set(LinkSysctl::PromoteSecondaries, "1");
         // Translation goes by source address, so a VM must not send with one of another subnet: strict.

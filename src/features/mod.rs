@@ -7,6 +7,7 @@ pub mod dhcp;
 mod fast_path;
 mod interfaces;
 pub mod nat;
+pub mod overlay;
 mod routes;
 
 use crate::config::Config;
@@ -21,6 +22,7 @@ const FEATURES: &[Feature] = &[
     routes::desire,
     nat::desire,
     fast_path::desire,
+    overlay::desire,
     conntrack::desire,
 ];
 

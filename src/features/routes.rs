@@ -19,7 +19,7 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
             table: TABLE_MAIN,
             kind: RouteKind::Unicast,
             gateway: Some(gateway),
-            link: LinkId::Mac(external.mac),
+            link: external.link(),
             metric: 0,
             protocol: ROUTE_PROTOCOL,
         });
@@ -33,7 +33,7 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
             table: TABLE_MAIN,
             kind: RouteKind::Unicast,
             gateway: Some(route.via),
-            link: LinkId::Mac(interface.mac),
+            link: interface.link(),
             metric: route.metric,
             protocol: ROUTE_PROTOCOL,
         });

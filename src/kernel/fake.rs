@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::{Error, Failure, Incomplete, Kernel};
 use crate::model::nft::{Counts, Set, Table, TableChange};
 use crate::model::{
-    Classifier, Flow, Link, LinkId, LinkIndex, LinkName, LinkSysctl, MacAddr, Observed, OwnLink, OwnName,
-    RouteKind, Sysctl,
+    Classifier, Flow, Link, LinkId, LinkIndex, LinkName, LinkSysctl, MacAddr, Neighbour, Observed, OwnLink,
+    OwnName, RouteKind, Sysctl,
 };
 use crate::plan::{Announcement, LinkRef, Operation};
 
@@ -66,6 +66,9 @@ impl Fake {
                 let found = state.links.iter_mut().find(|found| found.index == link.index);
                 let found = found.ok_or(Error::Interrupted)?;
                 found.mtu = to.mtu.unwrap_or(found.mtu);
+                if state.own_links.get(&link.index).map(|own| own.mac) != Some(to.mac) {
+                    flush(state, link.index);
+                }
                 state.own_links.insert(link.index, to.clone());
             }
             Operation::DeleteOwnLink { link, .. } => self.delete_link(link.index),
@@ -101,11 +104,20 @@ impl Fake {
                 let found = state.links.iter_mut().find(|found| found.index == link.index);
                 found.ok_or(Error::Interrupted)?.up = *up;
                 if !up {
+                    flush(state, link.index);
                     // The kernel drops what leads out of a link that goes down.
                     state
                         .routes
                         .retain(|route| route.link != link.index || route.kind == RouteKind::Unreachable);
                 }
+            }
+            Operation::AddNeighbour { link, neighbour } => self.set_neighbour(link, neighbour)?,
+            Operation::ReplaceNeighbour { link, to, .. } => self.set_neighbour(link, to)?,
+            Operation::DeleteNeighbour { link, neighbour } => {
+                if let Some(all) = state.neighbours.get_mut(&link.index) {
+                    all.remove(neighbour);
+                }
+                self.state.neighbours.retain(|_, all| !all.is_empty());
             }
             Operation::AddAddress { link, address } => {
                 if state.link(link.index).is_none() {
@@ -178,12 +190,24 @@ impl Fake {
             udev_pending: false,
             mtu,
         });
+        state.links.sort_by_key(|link| link.index);
         let made = OwnLink {
             kind: own.kind.clone(),
             mtu: Some(mtu),
             mac: own.mac.or_else(|| MacAddr::from_octets(octets).ok()),
         };
         state.own_links.insert(link.index, made);
+        Ok(())
+    }
+
+    /// One takes the place of another that is found by the same.
+    fn set_neighbour(&mut self, link: &LinkRef, neighbour: &Neighbour) -> Result<(), Error> {
+        if self.state.link(link.index).is_none() {
+            return Err(Error::Interrupted);
+        }
+        let all = self.state.neighbours.entry(link.index).or_default();
+        all.retain(|other| other.key() != neighbour.key());
+        all.insert(*neighbour);
         Ok(())
     }
 
@@ -200,6 +224,7 @@ impl Fake {
                 *to = LinkIndex(0);
             }
         }
+        state.neighbours.remove(&index);
         state
             .routes
             .retain(|route| route.link != index || route.kind == RouteKind::Unreachable);
@@ -217,7 +242,7 @@ impl Fake {
         let mac = self.state.link(index).and_then(|link| link.id);
         let promotes = self.state.sysctls.iter().any(|(key, value)| {
             matches!(key, Sysctl::Link(of, LinkSysctl::PromoteSecondaries)
-                if mac == Some(crate::model::LinkId::Mac(*of)))
+                if mac == Some(*of))
                 && value != "0"
         });
         let addresses: &mut BTreeSet<_> = self.state.addresses.entry(index).or_default();
@@ -226,6 +251,14 @@ impl Fake {
             addresses.retain(|other| other.trunc() != address.trunc());
         }
     }
+}
+
+/// A link that goes down, or gets another hardware address, forgets the addresses of its neighbours.
+fn flush(state: &mut Observed, index: LinkIndex) {
+    if let Some(all) = state.neighbours.get_mut(&index) {
+        all.retain(|one| !one.is_flushed());
+    }
+    state.neighbours.retain(|_, all| !all.is_empty());
 }
 
 fn apply_table(table: &mut Option<Arc<Table>>, change: &TableChange) -> Result<(), Error> {

@@ -77,6 +77,7 @@ impl Linux {
                 let mut observed = timed("observe links, addresses and routes", || {
                     rtnetlink.observe(routes)
                 })?;
+                timed("observe neighbours", || rtnetlink.neighbours(&mut observed))?;
                 observed.sysctls = timed("observe sysctls", || sysctl::observe(&observed.links))?;
                 Ok::<_, Error>(observed)
             });

@@ -20,10 +20,10 @@ pub(super) fn observe(links: &[Link]) -> Result<BTreeMap<Sysctl, String>, Error>
         }
     }
     for link in links.iter().filter(|link| !link.stacked) {
-        if let Some(LinkId::Mac(mac)) = link.id {
+        if let Some(id @ (LinkId::Mac(_) | LinkId::Own(_))) = link.id {
             for parameter in LinkSysctl::ALL {
                 let value = read(&parameter.path(&link.name))?;
-                values.extend(value.map(|value| (Sysctl::Link(mac, parameter), value)));
+                values.extend(value.map(|value| (Sysctl::Link(id, parameter), value)));
             }
         }
     }

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::route::TABLE_MAIN;
 use super::{
-    Conntrack, ConntrackMax, DesiredMirror, DesiredOwnLink, LinkId, MacAddr, Observed, OfMirrors, OwnName,
-    Route, Sysctl, nft,
+    Conntrack, ConntrackMax, DesiredMirror, DesiredOwnLink, LinkId, MacAddr, Neighbour, Observed, OfMirrors,
+    OwnName, Route, Sysctl, nft,
 };
 
 /// What the kernel should have of everything that is ours; the default is a router with nothing to do.
@@ -20,6 +20,8 @@ pub struct Desired {
     pub own_links: BTreeMap<OwnName, DesiredOwnLink>,
     /// What copies packets, by the names of mirrors.
     pub mirrors: BTreeMap<String, DesiredMirror>,
+    /// What each overlay link knows of its neighbours, and nothing else for good.
+    pub neighbours: BTreeMap<LinkId, BTreeSet<Neighbour>>,
     /// Routes with our protocol number, and no others of it.
     pub routes: BTreeSet<Route<LinkId>>,
     /// Kernel parameters and their values, but for those of [`Desired::conntrack_max`].
@@ -35,10 +37,11 @@ pub struct Desired {
 }
 
 impl Desired {
-    /// What is left without our table and the routes of elastic IPs, as [`super::Observed::rest`].
+    /// What is left without our table, the routes of elastic IPs and the neighbours, as [`super::Observed::rest`].
     #[must_use]
     pub fn rest(mut self) -> Self {
         self.table = None;
+        self.neighbours.clear();
         self.routes.retain(|route| route.table == TABLE_MAIN);
         self
     }

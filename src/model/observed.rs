@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::route::TABLE_MAIN;
-use super::{Classifier, Hook, Link, LinkId, LinkIndex, OwnLink, Route, Sysctl, nft};
+use super::{Classifier, Hook, Link, LinkId, LinkIndex, Neighbour, OwnLink, Route, Sysctl, nft};
 
 /// What the kernel has at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -21,6 +21,8 @@ pub struct Observed {
     pub classifiers: BTreeMap<LinkIndex, Classifier>,
     /// Our hooks, in the order of their places.
     pub hooks: Vec<Hook<LinkIndex>>,
+    /// What overlay links of ours were told for good of their neighbours, by whomever.
+    pub neighbours: BTreeMap<LinkIndex, BTreeSet<Neighbour>>,
     /// The IPv4 addresses of global scope on each link, ours or not.
     pub addresses: BTreeMap<LinkIndex, BTreeSet<Ipv4Net>>,
     /// Default routes of the main table, whoever made them, and every route with our protocol number, in
@@ -68,10 +70,11 @@ impl Observed {
         }
     }
 
-    /// What is left without our table and the routes of elastic IPs: how large it is depends on the NICs alone.
+    /// What is left without our table, the routes of elastic IPs and the neighbours on overlays: how large it is depends on the NICs alone.
     #[must_use]
     pub fn rest(mut self) -> Self {
         self.table = None;
+        self.neighbours.clear();
         self.routes.retain(|route| route.table == TABLE_MAIN);
         self
     }
@@ -86,10 +89,7 @@ impl Observed {
     #[must_use]
     pub fn sysctl_path(&self, key: Sysctl) -> Option<String> {
         match key {
-            Sysctl::Link(mac, parameter) => self
-                .find(LinkId::Mac(mac))
-                .ok()
-                .map(|link| parameter.path(&link.name)),
+            Sysctl::Link(id, parameter) => self.find(id).ok().map(|link| parameter.path(&link.name)),
             _ => key.path().map(ToOwned::to_owned),
         }
     }

@@ -251,6 +251,8 @@ pub struct DesiredOwnLink {
     pub mtu: OwnMtu,
     /// Its hardware address; `None`: that is not ours to say.
     pub mac: Option<MacAddr>,
+    /// A link without which it is not made, and goes; `None`: it needs none.
+    pub over: Option<LinkId>,
 }
 
 /// How large packets on a link of ours may be.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LinkName, MacAddr};
+use super::{LinkId, LinkName, OwnName};
 
 /// A kernel parameter below `/proc/sys/net` (Documentation/networking/ip-sysctl.rst).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
@@ -21,8 +21,8 @@ pub enum Sysctl {
     ConntrackBuckets,
     /// `net.netfilter.nf_conntrack_max`: how many flows are tracked at most, of each network namespace.
     ConntrackMax,
-    /// A parameter of one NIC.
-    Link(MacAddr, LinkSysctl),
+    /// A parameter of one NIC, or of a link of ours.
+    Link(LinkId, LinkSysctl),
 }
 
 /// A kernel parameter that each link has.
@@ -86,9 +86,9 @@ impl fmt::Display for Sysctl {
     /// sysctl(8)'s name, with the hardware address in place of a NIC's name: `net.ipv4.conf.52:54:….rp_filter`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Link(mac, parameter) => {
+            Self::Link(link, parameter) => {
                 let (family, name) = parameter.parts();
-                write!(f, "net.{family}.conf.{mac}.{name}")
+                write!(f, "net.{family}.conf.{link}.{name}")
             }
             Self::IpForward => f.write_str("net.ipv4.ip_forward"),
             Self::DisableIpv6All => f.write_str("net.ipv6.conf.all.disable_ipv6"),
@@ -109,14 +109,14 @@ impl TryFrom<String> for Sysctl {
                 return Ok(key);
             }
         }
-        let mac = text
-            .split('.')
-            .nth(3)
-            .and_then(|mac| mac.parse().ok())
-            .ok_or_else(known)?;
+        let link = |name: &str| match name.parse() {
+            Ok(mac) => Some(LinkId::Mac(mac)),
+            Err(_) => OwnName::new(name).map(LinkId::Own),
+        };
+        let link = text.split('.').nth(3).and_then(link).ok_or_else(known)?;
         LinkSysctl::ALL
             .into_iter()
-            .map(|parameter| Self::Link(mac, parameter))
+            .map(|parameter| Self::Link(link, parameter))
             .find(|key| key.to_string() == text)
             .ok_or_else(known)
     }
@@ -134,9 +134,12 @@ mod tests {
 
     #[test]
     fn every_name_reads_back() {
-        let mac = "52:54:84:00:08:45".parse().unwrap();
+        let mac = LinkId::Mac("52:54:84:00:08:45".parse().unwrap());
+        let own = LinkId::Own(OwnName::new("kvr-vx100").unwrap());
         let mut keys = Sysctl::GLOBAL.to_vec();
-        keys.extend(LinkSysctl::ALL.map(|parameter| Sysctl::Link(mac, parameter)));
+        for link in [mac, own] {
+            keys.extend(LinkSysctl::ALL.map(|parameter| Sysctl::Link(link, parameter)));
+        }
         for key in keys {
             assert_eq!(Sysctl::try_from(key.to_string()), Ok(key));
         }

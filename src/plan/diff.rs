@@ -9,7 +9,9 @@ use crate::model::{
 };
 use crate::owned::{Owned, ROUTE_PROTOCOL};
 
-use super::{Announcement, LinkRef, Operation, Pending, Plan, fast_path, gateways, hooks, own_links};
+use super::{
+    Announcement, LinkRef, Operation, Pending, Plan, fast_path, gateways, hooks, neighbours, own_links,
+};
 
 /// What makes the kernel match `desired`, given what it has and what of that is ours.
 #[must_use]
@@ -34,6 +36,8 @@ pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned) -> Plan {
     let (set_sysctls, forwarding, restore_sysctls) = sysctls(desired, observed, owned, &mut plan.notes);
     let (add_addresses, delete_addresses) = addresses(&links, &released, observed);
     let (add_routes, delete_routes) = routes(desired, observed, &links, &ours);
+    let (new_neighbours, old_neighbours) =
+        neighbours::diff(desired, observed, |id| links.get(&id).map(|(link, _)| *link));
     let addressing = gateways::order(add_addresses, add_routes, delete_routes, delete_addresses);
 
     let hooks = hooks::plan(&mirrors, observed);
@@ -79,12 +83,14 @@ pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned) -> Plan {
         .chain(own_links.come)
         .chain(early_table)
         .chain(links_up)
+        .chain(new_neighbours)
         .chain(set_sysctls);
     plan.operations.splice(0..0, early);
     plan.operations.extend(forwarding);
     plan.operations.extend(hooks.come);
     plan.operations.extend(hooks.go);
     plan.operations.extend(restore_sysctls);
+    plan.operations.extend(old_neighbours);
     plan.operations.extend(addressing.go);
     plan.operations.extend(links_down);
     plan.operations.extend(own_links.go);
@@ -104,7 +110,7 @@ fn resolve<'a>(desired: &'a Desired, observed: &'a Observed, pending: &mut Vec<P
                 links.insert(*id, (link, wanted));
                 continue;
             }
-            Err(Missing::Absent) => ("no link has this hardware address".to_owned(), Vec::new()),
+            Err(Missing::Absent) => (absent(*id, desired), Vec::new()),
             Err(Missing::UdevPending(link)) => (
                 format!("udevd has not finished with {} yet", link.name),
                 Vec::new(),
@@ -130,6 +136,17 @@ fn resolve<'a>(desired: &'a Desired, observed: &'a Observed, pending: &mut Vec<P
     }
     pending.sort_by(|one, other| path_order(&one.path).cmp(&path_order(&other.path)));
     links
+}
+
+fn absent(id: LinkId, desired: &Desired) -> String {
+    let own = match id {
+        LinkId::Own(name) => desired.own_links.get(&name),
+        _ => None,
+    };
+    match own.and_then(|own| own.over) {
+        Some(over) => format!("the NIC that it is over, {over}, is not there"),
+        None => "no link has this hardware address".to_owned(),
+    }
 }
 
 /// `if_list[10]` comes after `if_list[9]`.

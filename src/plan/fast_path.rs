@@ -6,6 +6,9 @@ use crate::model::nft::Table;
 use crate::model::{Desired, Observed};
 use crate::owned::Owned;
 
+/// `NFT_NETDEVICE_MAX`, linux/netfilter/nf_tables.h: the kernel refuses a flowtable with more.
+const MOST_DEVICES: usize = 256;
+
 /// What the file asks for where the kernel lacks it.
 const LACKING: &str = "this kernel has no nftables flowtables (CONFIG_NF_FLOW_TABLE and CONFIG_NFT_FLOW_OFFLOAD, modules \
                        nf_flow_table and nft_flow_offload)";
@@ -38,7 +41,9 @@ pub(super) fn table<'d>(
         }
         return Some(table);
     }
+    // NICs come before links of ours: what is left out takes the slow way.
     let there = wanted.devices.iter().filter_map(|id| observed.find(*id).ok());
+    let there = there.take(MOST_DEVICES);
     let mut flowtable = wanted.flowtable.clone();
     flowtable.devices = there.map(|link| link.name.clone()).collect();
     if flowtable.devices.is_empty() {
@@ -104,6 +109,33 @@ mod tests {
         );
         let devices = table.flowtables.get("fast_path").map(|one| one.devices.clone());
         (devices, notes)
+    }
+
+    #[test]
+    fn it_has_no_more_links_than_the_kernel_takes_and_nics_before_overlays() {
+        let mut text = FILE.to_owned();
+        for vni in 1..=300 {
+            text += &format!(
+                "  - {{ipaddr: 10.{}.{}.1, prefix: 24, vxlan: {{vni: {vni}, peers: [10.0.0.9]}}}}\n",
+                1 + vni / 256,
+                vni % 256
+            );
+        }
+        let desired = features::desired(&Config::parse(text.as_bytes()).config.unwrap());
+        let mut observed = kernel(Some(true), &[("eth0", 1), ("zzz", 2)]);
+        let made = diff(&desired, &observed, &Owned::default());
+        for operation in &made.operations {
+            if let Operation::AddOwnLink { link, .. } = operation {
+                let mut new = observed.links[0].clone();
+                (new.index, new.name) = (link.index, link.name.clone());
+                new.id = crate::model::OwnName::new(&link.name.0).map(LinkId::Own);
+                observed.links.push(new);
+            }
+        }
+        assert_eq!(observed.links.len(), 303);
+        let devices = wanted(&desired, &observed).0.unwrap();
+        assert_eq!(devices.len(), 256);
+        assert!(["eth0", "zzz"].map(|nic| devices.contains(&LinkName(nic.into()))) == [true, true]);
     }
 
     fn names(names: &[&str]) -> Option<BTreeSet<LinkName>> {

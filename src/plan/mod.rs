@@ -7,6 +7,7 @@ mod diff;
 mod fast_path;
 mod gateways;
 mod hooks;
+mod neighbours;
 mod operation;
 mod own_links;
 

@@ -7,7 +7,10 @@ use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use crate::model::nft::{Flowtable, Rule, Set, TableChange};
-use crate::model::{Hook, Link, LinkIndex, LinkName, OfMirrors, OwnLink, Route, RouteKind, Sysctl};
+use crate::model::{
+    Hook, Link, LinkIndex, LinkName, Neighbour, OfMirrors, OnLink as NeighbourOn, OwnLink, Route, RouteKind,
+    Sysctl,
+};
 use crate::owned::NFT_TABLE;
 use crate::words::printable;
 
@@ -106,6 +109,29 @@ pub enum Operation {
         link: LinkRef,
         /// Up or down.
         up: bool,
+    },
+    /// Tells an overlay link of a neighbour, for good.
+    AddNeighbour {
+        /// The link.
+        link: LinkRef,
+        /// The neighbour.
+        neighbour: Neighbour,
+    },
+    /// Puts one in the place of another that is found by the same: no packet is without either.
+    ReplaceNeighbour {
+        /// The link.
+        link: LinkRef,
+        /// What is there.
+        from: Neighbour,
+        /// What takes its place.
+        to: Neighbour,
+    },
+    /// Deletes exactly this one.
+    DeleteNeighbour {
+        /// The link.
+        link: LinkRef,
+        /// The neighbour.
+        neighbour: Neighbour,
     },
     /// Gives a link an address.
     AddAddress {
@@ -241,6 +267,13 @@ impl Operation {
                 to_names,
             },
             Self::SetLink { link, up } => Self::SetLink { link, up: !up },
+            Self::AddNeighbour { link, neighbour } => Self::DeleteNeighbour { link, neighbour },
+            Self::DeleteNeighbour { link, neighbour } => Self::AddNeighbour { link, neighbour },
+            Self::ReplaceNeighbour { link, from, to } => Self::ReplaceNeighbour {
+                link,
+                from: to,
+                to: from,
+            },
             Self::AddAddress { link, address } => Self::DeleteAddress { link, address },
             Self::DeleteAddress { link, address } => Self::AddAddress { link, address },
             Self::AddRoute { link, route } => Self::DeleteRoute { link, route },
@@ -296,6 +329,7 @@ impl Operation {
         matches!(
             self,
             Self::DeleteAddress { .. }
+                | Self::DeleteNeighbour { .. }
                 | Self::DeleteRoute { .. }
                 | Self::DeleteOwnLink { .. }
                 | Self::DeleteHook { .. }
@@ -363,6 +397,25 @@ impl Operation {
                 "link",
                 format_args!("{} {}", link.name, if *up { "up" } else { "down" }),
             ),
+            Self::AddNeighbour { link, neighbour } => see(
+                Add,
+                of_neighbour(neighbour),
+                format_args!("{}", NeighbourOn(neighbour, &link.name)),
+            ),
+            Self::DeleteNeighbour { link, neighbour } => see(
+                Delete,
+                of_neighbour(neighbour),
+                format_args!("{}", NeighbourOn(neighbour, &link.name)),
+            ),
+            Self::ReplaceNeighbour { link, from, to } => see(
+                Change,
+                of_neighbour(to),
+                format_args!(
+                    "{} (was: {})",
+                    NeighbourOn(to, &link.name),
+                    NeighbourOn(from, &link.name)
+                ),
+            ),
             Self::AddAddress { link, address } => {
                 see(Add, "address", format_args!("{address} dev {}", link.name));
             }
@@ -414,15 +467,17 @@ impl fmt::Display for Operation {
             Self::SetLink { .. } | Self::SetSysctl { .. } | Self::ChangeOwnLink { .. } => "set",
             Self::AddAddress { .. }
             | Self::AddRoute { .. }
+            | Self::AddNeighbour { .. }
             | Self::AddOwnLink { .. }
             | Self::AddClassifier { .. }
             | Self::AddHook { .. } => "add",
             Self::DeleteAddress { .. }
             | Self::DeleteRoute { .. }
+            | Self::DeleteNeighbour { .. }
             | Self::DeleteOwnLink { .. }
             | Self::DeleteClassifier { .. }
             | Self::DeleteHook { .. } => "delete",
-            Self::ReplaceRoute { .. } | Self::ReplaceHook { .. } => "replace",
+            Self::ReplaceRoute { .. } | Self::ReplaceHook { .. } | Self::ReplaceNeighbour { .. } => "replace",
         };
         f.write_str(verb)?;
         self.lines()
@@ -438,6 +493,14 @@ impl fmt::Display for OfMirror<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(hook, link, to) = self;
         write!(f, "{} {} dev {} to {to}", hook.mirror, hook.direction, link.name)
+    }
+}
+
+/// The commands whose words an entry is told in: bridge(8)'s, and ip(8)'s.
+fn of_neighbour(neighbour: &Neighbour) -> &'static str {
+    match neighbour {
+        Neighbour::Forward { .. } => "fdb",
+        Neighbour::Address { .. } => "neigh",
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) fn plan<'o>(
     let mut taken: BTreeSet<LinkIndex> = observed.links.iter().map(|link| link.index).collect();
     for (name, wanted) in &all {
         let Some(link) = resolve(wanted, observed) else {
-            // Its parent is missing: a link of ours that was on it is gone with it.
+            // Its parent is missing: a link of ours that was on it is gone with it. What it is only over is not: it goes.
             continue;
         };
         let there = seen(observed, *name);
@@ -84,7 +84,9 @@ pub(super) fn plan<'o>(
         let Some(link) = observed.link(*index) else {
             continue;
         };
-        let is_wanted = OwnName::new(&link.name.0).is_some_and(|name| all.contains_key(&name));
+        let wanted = OwnName::new(&link.name.0).and_then(|name| all.get(&name));
+        let is_wanted =
+            wanted.is_some_and(|wanted| wanted.over.is_none() || resolve(wanted, observed).is_some());
         // What we would not make, somebody else made.
         if !is_wanted && has.kind.is_ours() {
             own.go.push(Operation::DeleteOwnLink {
@@ -100,6 +102,9 @@ pub(super) fn plan<'o>(
 /// The link as this kernel is to have it; `None`: the one below it is missing.
 fn resolve(wanted: &DesiredOwnLink, observed: &Observed) -> Option<OwnLink<LinkIndex>> {
     let find = |id: &LinkId| observed.find(*id).ok();
+    if let Some(over) = &wanted.over {
+        find(over)?;
+    }
     let kind = wanted.kind.on(|parent| find(parent).map(|link| link.index))?;
     let mtu = match &wanted.mtu {
         OwnMtu::Any => None,
@@ -150,6 +155,11 @@ fn change(seen: &Link, has: &OwnLink<LinkIndex>, wanted: &OwnLink<LinkIndex>, ow
         {
             link.mtu = mtu;
         }
+        if to.mac != has.mac
+            && let Some(neighbours) = after.neighbours.get_mut(&seen.index)
+        {
+            neighbours.retain(|one| !one.is_flushed());
+        }
         after.own_links.insert(seen.index, to.clone());
         own.come.push(Operation::ChangeOwnLink {
             link: seen.into(),
@@ -176,6 +186,7 @@ fn forget(after: &mut Observed, index: LinkIndex) {
     after.addresses.remove(&index);
     after.classifiers.remove(&index);
     after.hooks.retain(|hook| hook.link != index);
+    after.neighbours.remove(&index);
     after
         .routes
         .retain(|route| route.link != index || route.kind == RouteKind::Unreachable);
@@ -244,7 +255,15 @@ mod tests {
     fn desired(links: &[(&str, OwnKind<LinkId>, OwnMtu)]) -> Desired {
         let own = |(name, kind, mtu): &(&str, OwnKind<LinkId>, OwnMtu)| {
             let (kind, mtu, mac) = (kind.clone(), mtu.clone(), None);
-            (OwnName::new(name).unwrap(), DesiredOwnLink { kind, mtu, mac })
+            (
+                OwnName::new(name).unwrap(),
+                DesiredOwnLink {
+                    kind,
+                    mtu,
+                    mac,
+                    over: None,
+                },
+            )
         };
         Desired {
             own_links: links.iter().map(own).collect(),

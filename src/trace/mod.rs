@@ -15,7 +15,7 @@ use std::net::Ipv4Addr;
 use serde::Serialize;
 
 use crate::config::Config;
-use crate::model::{LinkName, MacAddr};
+use crate::model::LinkName;
 use crate::translate::{
     Answer, Decision, Delivery, Entry, Fate, Model, Nic, Origin, Outcome, Packet, Reason, Step, Transport,
     WayBack,
@@ -135,8 +135,9 @@ pub struct Back {
 /// A NIC of the file that is not there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PendingNic {
-    /// Its hardware address.
-    pub mac: MacAddr,
+    /// Its hardware address, or the name of its link where it is an overlay's.
+    #[serde(rename = "mac")]
+    pub link: String,
     /// Its entry.
     #[serde(flatten)]
     pub entry: Entry,
@@ -216,7 +217,7 @@ impl Trace {
             pending: (config.interfaces().iter().enumerate())
                 .filter(|(index, _)| !assumed && !names.contains_key(&Nic(*index)))
                 .map(|(index, one)| PendingNic {
-                    mac: one.mac,
+                    link: one.link().to_string(),
                     entry: Entry {
                         path: Nic(index).to_string(),
                         place: one.place,

@@ -89,12 +89,33 @@ impl Words<'_> {
         Some(Decision {
             step: Step::Leave,
             text: format!(
-                "by {}, to the hardware address of {}",
+                "by {}, to the hardware address of {}{}",
                 self.nic(delivery.nic),
-                delivery.next_hop
+                delivery.next_hop,
+                self.overlay(delivery)
             ),
             entry: None,
         })
+    }
+
+    /// How an overlay takes it on: to the hypervisor of a VM that is listed, or to all.
+    fn overlay(&self, delivery: &Delivery) -> String {
+        let interface = self.config.interfaces().get(delivery.nic.0);
+        let Some((interface, vxlan)) = interface.and_then(|one| Some((one, one.vxlan.as_ref()?))) else {
+            return String::new();
+        };
+        let vm = interface.vms.iter().find(|vm| vm.address == delivery.next_hop);
+        let to = match vm.and_then(|vm| Some((vm, vm.host?))) {
+            Some((_, host)) => format!("to the hypervisor {host}"),
+            None if vxlan.peers.is_empty() => {
+                "to nobody: it is not in vm_list, and there are no peers".to_owned()
+            }
+            None => {
+                let peers: Vec<String> = vxlan.peers.iter().map(ToString::to_string).collect();
+                format!("to all peers ({}): it is not in vm_list", peers.join(", "))
+            }
+        };
+        format!(", in VXLAN {} {to}", vxlan.vni)
     }
 
     pub(super) fn way_back(&self, back: &WayBack) -> String {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::config::Config;
+use crate::model::LinkId;
 use crate::translate::Arguments;
 
 pub(super) const ROUTER: &str = include_str!("../../examples/kylin-vr.yaml");
@@ -20,7 +21,10 @@ pub(super) fn trace(config: &Config, missing: &[usize], words: &str) -> Trace {
     let names: Names = there
         .map(|index| (Nic(index), LinkName(format!("eth{index}").into())))
         .collect();
-    let nics: BTreeSet<MacAddr> = names.keys().map(|nic| config.interfaces()[nic.0].mac).collect();
+    let nics: BTreeSet<LinkId> = names
+        .keys()
+        .map(|nic| config.interfaces()[nic.0].link())
+        .collect();
     let model = Model::new(config, &nics);
     let words: Vec<&str> = words.split(' ').collect();
     let arguments = Arguments {

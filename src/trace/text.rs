@@ -45,7 +45,7 @@ impl Trace {
             let _ = writeln!(
                 text,
                 "  {:<COLUMN$} the NIC {} is not there ({}, line {})",
-                "pending", one.mac, one.entry.path, one.entry.place.line
+                "pending", one.link, one.entry.path, one.entry.place.line
             );
         }
         text

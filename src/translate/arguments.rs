@@ -136,7 +136,7 @@ mod tests {
         let config = parsed.config.unwrap_or_else(|| panic!("{:?}", parsed.problems));
         let nics: BTreeSet<_> = (config.interfaces().iter().enumerate())
             .filter(|(index, _)| !missing.contains(index))
-            .map(|(_, one)| one.mac)
+            .map(|(_, one)| one.link())
             .collect();
         call(&Model::new(&config, &nics))
     }

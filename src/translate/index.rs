@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use super::outcome::Entry;
 use super::packet::Nic;
 use crate::config::{Config, Forward, Interface, Place, Protocol, StaticRoute};
-use crate::model::MacAddr;
+use crate::model::LinkId;
 
 /// Where the router sends what is for an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,9 +65,15 @@ pub(super) struct Index<'c> {
 }
 
 impl<'c> Index<'c> {
-    pub(super) fn new(config: &'c Config, nics: &BTreeSet<MacAddr>) -> Self {
+    pub(super) fn new(config: &'c Config, nics: &BTreeSet<LinkId>) -> Self {
         let interfaces = config.interfaces();
-        let present: Vec<bool> = interfaces.iter().map(|one| nics.contains(&one.mac)).collect();
+        // An overlay is nothing without the NIC that its packets come by.
+        let is_there = |one: &Interface| {
+            let below = one.vxlan.as_ref().map(|vxlan| config.below(vxlan));
+            let has_below = below.is_none_or(|below| below.is_some_and(|below| nics.contains(&below.link())));
+            nics.contains(&one.link()) && has_below
+        };
+        let present: Vec<bool> = interfaces.iter().map(is_there).collect();
         let own: BTreeSet<Ipv4Addr> = interfaces.iter().map(|one| one.address.addr()).collect();
         let there = interfaces.iter().zip(&present).filter(|(_, present)| **present);
         // The router answers for every address that the file gives away, whatever NIC is there, but for its own

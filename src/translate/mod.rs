@@ -36,7 +36,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use crate::config::Config;
-use crate::model::MacAddr;
+use crate::model::LinkId;
 pub use arguments::{ArgumentError, Arguments};
 use index::{Index, Way};
 pub use outcome::{Answer, Decision, Delivery, Entry, Fate, Outcome, Reason, Receipt, Row, Step, WayBack};
@@ -45,7 +45,7 @@ use routing::Hop;
 
 /// What becomes of a packet. For many packets of one configuration a [`Model`] is made once.
 #[must_use]
-pub fn translate(config: &Config, nics: &BTreeSet<MacAddr>, packet: &Packet) -> Outcome {
+pub fn translate(config: &Config, nics: &BTreeSet<LinkId>, packet: &Packet) -> Outcome {
     Model::new(config, nics).translate(packet)
 }
 
@@ -67,9 +67,9 @@ enum Destination {
 }
 
 impl<'c> Model<'c> {
-    /// A model of the router whose NICs with these hardware addresses are there. The others are pending.
+    /// A model of the router whose links, NICs and overlays, are these. The others are pending.
     #[must_use]
-    pub fn new(config: &'c Config, nics: &BTreeSet<MacAddr>) -> Self {
+    pub fn new(config: &'c Config, nics: &BTreeSet<LinkId>) -> Self {
         Self {
             index: Index::new(config, nics),
         }

@@ -24,9 +24,9 @@ fn config() -> Config {
 /// What becomes of a packet, in the words of the lab: who gets it by which NIC, and as whose.
 fn meets_without(missing: &[usize], from: Origin, source: &str, to: &str) -> String {
     let config = config();
-    let nics: BTreeSet<MacAddr> = (config.interfaces().iter().enumerate())
+    let nics: BTreeSet<LinkId> = (config.interfaces().iter().enumerate())
         .filter(|(index, _)| !missing.contains(index))
-        .map(|(_, one)| one.mac)
+        .map(|(_, one)| one.link())
         .collect();
     let (destination, transport) = match to.split_once([':', '/']) {
         None => (to, Transport::Echo),
@@ -94,7 +94,7 @@ fn meets(from: Origin, source: &str, to: &str) -> String {
 
 fn decisions(from: Origin, source: &str, destination: &str, transport: Transport) -> Vec<String> {
     let config = config();
-    let nics = config.interfaces().iter().map(|one| one.mac).collect();
+    let nics = config.interfaces().iter().map(|one| one.link()).collect();
     let packet = Packet {
         from,
         source: source.parse().unwrap(),
@@ -328,7 +328,7 @@ fn an_empty_configuration_is_no_router() {
 #[test]
 fn the_routers_own_source_is_that_of_the_way() {
     let config = config();
-    let nics = config.interfaces().iter().map(|one| one.mac).collect();
+    let nics = config.interfaces().iter().map(|one| one.link()).collect();
     let model = Model::new(&config, &nics);
     for (to, source) in [
         ("10.90.2.250", "10.90.2.250"),
@@ -346,7 +346,7 @@ fn the_routers_own_source_is_that_of_the_way() {
 fn with_a_pool_a_vm_is_seen_as_its_address_of_it_and_the_entry_is_named() {
     let text = ROUTER.to_owned() + "snat_pool: [10.90.2.240-10.90.2.241, 10.90.3.37]\n";
     let config = Config::parse(text.as_bytes()).config.unwrap();
-    let nics = config.interfaces().iter().map(|one| one.mac).collect();
+    let nics = config.interfaces().iter().map(|one| one.link()).collect();
     let model = Model::new(&config, &nics);
     let outcome = |from, source: [u8; 4], destination: [u8; 4]| {
         model.translate(&Packet {
@@ -395,13 +395,13 @@ fn a_network_behind_another_router_is_inside_if_the_file_says_so() {
   - {to: 172.31.0.0/16, via: 192.168.100.4}
 ";
     let config = Config::parse(text.as_bytes()).config.unwrap();
-    let whole: BTreeSet<MacAddr> = config.interfaces().iter().map(|one| one.mac).collect();
+    let whole: BTreeSet<LinkId> = config.interfaces().iter().map(|one| one.link()).collect();
     let outcome = |missing: &[usize], from, source: &str, destination: &str| {
-        let gone: Vec<MacAddr> = missing
+        let gone: Vec<LinkId> = missing
             .iter()
-            .map(|index| config.interfaces()[*index].mac)
+            .map(|index| config.interfaces()[*index].link())
             .collect();
-        let nics = whole.iter().filter(|mac| !gone.contains(mac)).copied().collect();
+        let nics = whole.iter().filter(|id| !gone.contains(id)).copied().collect();
         let packet = Packet {
             from,
             source: source.parse().unwrap(),

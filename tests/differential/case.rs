@@ -11,7 +11,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use kylin_vr::config::Config;
-use kylin_vr::model::MacAddr;
+use kylin_vr::model::{LinkId, MacAddr};
 use kylin_vr::translate::{Nic, Origin, Packet, Ports, Transport};
 use lab::{Rig, Side};
 
@@ -35,9 +35,9 @@ pub struct Case {
 }
 
 impl Case {
-    /// The hardware addresses that are there.
-    pub fn nics(&self) -> BTreeSet<MacAddr> {
-        self.slots.iter().map(|slot| mac(*slot)).collect()
+    /// The links that are there.
+    pub fn nics(&self) -> BTreeSet<LinkId> {
+        self.slots.iter().map(|slot| LinkId::Mac(mac(*slot))).collect()
     }
 }
 

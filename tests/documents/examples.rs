@@ -7,11 +7,12 @@ use crate::markdown::{Block, Document};
 use crate::shell::Shell;
 
 /// The documents.
-pub const DOCUMENTS: [&str; 8] = [
+pub const DOCUMENTS: [&str; 9] = [
     "README.md",
     "docs/install.md",
     "docs/tutorial.md",
     "docs/operations.md",
+    "docs/overlay.md",
     "docs/reference.md",
     "docs/troubleshooting.md",
     "docs/faults.md",

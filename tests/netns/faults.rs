@@ -74,12 +74,18 @@ fn faulty(vpc: &Vpc, arguments: &[&str], faults: &str) -> (Run, Vec<(String, Str
 }
 
 /// Every kind of step, and words of the report where one of it failed.
-const KINDS: [(&str, &str); 15] = [
+const KINDS: [(&str, &str); 21] = [
     ("observe", ""),
     ("create-table", "create nftables table"),
     ("edit-table", "change nftables table"),
     ("replace-table", "change nftables table"),
     ("delete-table", "delete nftables table"),
+    ("add-link", "add link"),
+    ("change-link", "set link"),
+    ("delete-link", "delete link"),
+    ("add-neighbour", "add "),
+    ("replace-neighbour", "replace "),
+    ("delete-neighbour", "delete "),
     ("link-up", "set link"),
     ("link-down", "set link"),
     ("add-address", "add address"),
@@ -120,11 +126,44 @@ port_forward_list:
   - {eip: 10.90.2.254, protocol: udp, port: 10, end_port: 12, vm-port: 100, vm-ip: 192.168.101.10}
 ";
 
+/// Two overlay subnets.
+const OVERLAYS: &str = "
+if_list:
+  - {ipaddr: 10.90.3.37, prefix: 24, mac: '52:54:84:00:08:45', gateway: 10.90.3.1}
+  - ipaddr: 172.20.1.1
+    prefix: 24
+    vxlan: {vni: 100, peers: [10.90.4.11], gateway-mac: '12:00:00:ff:ff:ff'}
+    vm_list:
+      - {vm-ip: 172.20.1.10, mac: '02:6e:1d:4e:69:10', host: 10.90.4.11}
+      - {vm-ip: 172.20.1.11, mac: '02:6e:1d:4e:69:11', host: 10.90.4.12}
+      - {vm-ip: 172.20.1.12, mac: '02:6e:1d:4e:69:12', host: 10.90.4.12}
+  - ipaddr: 172.20.2.1
+    prefix: 24
+    vxlan: {vni: 101}
+    vm_list:
+      - {vm-ip: 172.20.2.10, mac: '02:6e:1d:4e:70:10', host: 10.90.4.11}
+";
+
+/// One of them with another hardware address of the gateway, a VM that moved, one that came and one that went, and
+/// another peer; one in place of the other.
+const OTHER_OVERLAYS: &str = "
+if_list:
+  - {ipaddr: 10.90.3.37, prefix: 24, mac: '52:54:84:00:08:45', gateway: 10.90.3.1}
+  - ipaddr: 172.20.1.1
+    prefix: 24
+    vxlan: {vni: 100, peers: [10.90.4.12], gateway-mac: '12:00:00:ff:ff:fe'}
+    vm_list:
+      - {vm-ip: 172.20.1.10, mac: '02:6e:1d:4e:69:10', host: 10.90.4.12}
+      - {vm-ip: 172.20.1.11, mac: '02:6e:1d:4e:69:11', host: 10.90.4.12}
+      - {vm-ip: 172.20.1.13, mac: '02:6e:1d:4e:69:13', host: 10.90.4.12}
+  - {ipaddr: 172.20.3.1, prefix: 24, vxlan: {vni: 102, peers: [10.90.4.11]}}
+";
+
 fn old(vpc: &Vpc) {
     vpc.reload_ok(&format!("ipv6: true\n{NOTE}"));
 }
 
-const CHANGES: [Change; 4] = [
+const CHANGES: [Change; 5] = [
     Change {
         old: |vpc| expect(&vpc.kylin_vr(&["reset"]), 0, ""),
         new: |vpc| vpc.write_config(NOTE),
@@ -154,6 +193,15 @@ const CHANGES: [Change; 4] = [
         },
         new: |_| (),
         arguments: &["reset", "--json"],
+    },
+    Change {
+        old: |vpc| {
+            // From nothing, since new links get new numbers.
+            expect(&vpc.kylin_vr(&["reset"]), 0, "");
+            vpc.reload_ok(OVERLAYS);
+        },
+        new: |vpc| vpc.write_config(OTHER_OVERLAYS),
+        arguments: &["reload", "--json"],
     },
 ];
 

@@ -24,6 +24,7 @@ mod interfaces;
 mod lock;
 mod monitor;
 mod names;
+mod overlay;
 mod rights;
 mod rollback;
 mod routes;
@@ -132,6 +133,13 @@ fn main() -> ExitCode {
               what_a_run_writes_is_roots_whatever_the_umask,
               what_others_could_have_written_is_refused,
               a_file_that_is_given_may_be_a_link_or_a_pipe;
+        overlay: every_row_holds_with_subnet_a_on_hypervisors,
+              every_row_holds_with_both_subnets_on_hypervisors,
+              a_vm_moves_under_traffic_by_one_entry,
+              a_hypervisor_goes_and_comes,
+              nothing_is_flooded_where_every_vm_is_listed,
+              an_overlay_waits_for_its_nic_and_leaves_nothing,
+              what_is_foreign_on_our_link_goes_and_elsewhere_stays;
         names: a_nic_may_have_any_name_that_the_kernel_takes;
         lock: fifty_reloads_at_once_end_with_one_of_the_files,
               a_held_lock_times_out_with_exit_5_and_names_the_holder,

@@ -5,7 +5,7 @@ use lab::{Tcp, Vpc};
 use crate::configs::{full, vpc_with};
 use crate::table::{TRANSLATED, table};
 
-fn check(vpc: &Vpc, rows: impl IntoIterator<Item = u8>) {
+pub fn check(vpc: &Vpc, rows: impl IntoIterator<Item = u8>) {
     let mut table = table(vpc);
     let mut wrong = Vec::new();
     for row in rows {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use kylin_vr::features;
 use kylin_vr::kernel::{Fake, Fate, Fault, Faulty};
-use kylin_vr::model::{LinkId, LinkIndex, Observed};
+use kylin_vr::model::{LinkIndex, Observed};
 use kylin_vr::owned::Owned;
 use kylin_vr::plan::diff;
 use kylin_vr::reconcile::{Error, reconcile};
@@ -94,7 +94,7 @@ proptest! {
         let mut clean = state.clone();
         let named: BTreeSet<LinkIndex> = [&first, &second].into_iter().flat_map(|text| {
             let config = parse(text);
-            config.interfaces().iter().filter_map(|one| Some(state.find(LinkId::Mac(one.mac)).ok()?.index)).collect::<Vec<_>>()
+            config.interfaces().iter().filter_map(|one| Some(state.find(one.link()).ok()?.index)).collect::<Vec<_>>()
         }).collect();
         clean.addresses.retain(|index, _| !named.contains(index));
 

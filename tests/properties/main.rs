@@ -25,18 +25,26 @@ fn mac(nic: usize) -> String {
     format!("52:54:84:11:00:{nic:02x}")
 }
 
-/// A valid configuration: NIC 0 outside, some others inside, elastic IPs and forwards of all shapes.
+/// A valid configuration: NIC 0 outside, some others inside, overlays, elastic IPs and forwards of all shapes.
 fn config() -> impl Strategy<Value = String> {
+    config_with(overlays())
+}
+
+/// The same with these overlays.
+fn config_with(overlays: impl Strategy<Value = Vec<String>>) -> impl Strategy<Value = String> {
     let nics = subsequence((0..NICS).collect::<Vec<_>>(), 0..=NICS);
     let eips = proptest::collection::btree_map(1..20u8, 1..20u8, 0..8);
     let forward = (1..8u16, 0..3u16, 0..600u16, any::<bool>(), 1..20u8);
     let forwards = proptest::collection::vec(forward, 0..6);
     let gateway = 1..4u8;
-    let rest = (any::<[bool; 3]>(), pool(), conntrack_max(), routes());
+    let rest = (any::<[bool; 3]>(), pool(), conntrack_max(), routes(), overlays);
     (nics, 1..4u8, gateway, eips, forwards, rest).prop_map(
-        |(nics, host, gateway, eips, forwards, ([ipv6, fast, counters], pool, conntrack_max, routes))| {
+        |(nics, host, gateway, eips, forwards, ([ipv6, fast, counters], pool, conntrack_max, routes, overlays))| {
             let fast = if fast { "auto" } else { "off" };
             let mut text = format!("ipv6: {ipv6}\ncounters: {counters}\nfast_path: {fast}\nsnat_pool: [{pool}]\nconntrack_max: {conntrack_max}\nif_list:\n");
+            for overlay in overlays.iter().filter(|_| nics.contains(&0)) {
+                text += overlay;
+            }
             for nic in nics.clone() {
                 let (subnet, host) = if nic == 0 { ("10.90.3".to_owned(), 10 + host) } else { (format!("192.168.{nic}"), 250 + host) };
                 text += &format!("  - {{ipaddr: {subnet}.{host}, prefix: 24, mac: {}", mac(nic));
@@ -94,6 +102,30 @@ fn routes() -> impl Strategy<Value = std::collections::BTreeMap<(&'static str, u
     proptest::collection::btree_map(key, (0..NICS, 100..104u8), 0..5)
 }
 
+/// Overlay subnets over NIC 0: with peers, with VMs that are on one of three hypervisors, with another hardware address.
+fn overlays() -> impl Strategy<Value = Vec<String>> {
+    let vms = proptest::collection::btree_map(1..9u8, 1..4u8, 0..4);
+    let peers = subsequence(vec![1, 2, 3], 0..3);
+    let one = (1..5u8, vms, peers, 0..3u8);
+    proptest::collection::vec(one, 0..3).prop_map(|overlays| {
+        let mut texts = std::collections::BTreeMap::new();
+        for (vni, vms, peers, mac) in overlays {
+            let peers: Vec<String> = peers.iter().map(|peer| format!("10.90.4.{peer}")).collect();
+            let vms: Vec<String> = vms
+                .iter()
+                .map(|(vm, host)| format!("{{vm-ip: 172.20.{vni}.1{vm}, mac: '02:00:00:00:0{vni}:0{vm}', host: 10.90.4.{host}}}"))
+                .collect();
+            let text = format!(
+                "  - {{ipaddr: 172.20.{vni}.1, prefix: 24, vxlan: {{vni: {vni}, peers: [{}], gateway-mac: '12:00:00:00:00:0{mac}'}}, vm_list: [{}]}}\n",
+                peers.join(", "),
+                vms.join(", ")
+            );
+            texts.insert(vni, text);
+        }
+        texts.into_values().collect()
+    })
+}
+
 fn conntrack_max() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec!["auto", "auto", "keep", "70000", "3000000"])
 }
@@ -135,11 +167,11 @@ fn kernel() -> impl Strategy<Value = Observed> {
                     udev_pending: false,
                     mtu: 1_500,
                 });
-                if let LinkId::Mac(mac) = id {
+                if let LinkId::Mac(_) = id {
                     for parameter in LinkSysctl::ALL {
                         observed
                             .sysctls
-                            .insert(Sysctl::Link(mac, parameter), "0".to_owned());
+                            .insert(Sysctl::Link(id, parameter), "0".to_owned());
                     }
                 }
             };
@@ -281,7 +313,7 @@ proptest! {
         // What others left on NICs of the file is ours to take away, as is a loopback that was down.
         let named: BTreeSet<LinkIndex> = texts.iter().flat_map(|text| {
             let config = parse(text);
-            config.interfaces().iter().filter_map(|one| Some(state.find(LinkId::Mac(one.mac)).ok()?.index)).collect::<Vec<_>>()
+            config.interfaces().iter().filter_map(|one| Some(state.find(one.link()).ok()?.index)).collect::<Vec<_>>()
         }).collect();
         clean.addresses.retain(|index, _| !named.contains(index));
 

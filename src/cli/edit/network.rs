@@ -98,6 +98,7 @@ fn read(words: &[String]) -> Result<Vec<Interface>, Refusal> {
                 address,
                 mac,
                 gateway,
+                vxlan: None,
                 vms: [].into(),
                 dhcp: None,
                 place: Place::default(),

@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use super::{Context, Status};
-use crate::config::{Config, Protocol};
+use crate::config::{Config, Protocol, Vxlan};
 use crate::intake::{History, Kept, Standing};
 use crate::model::MacAddr;
 use crate::words::plain;
@@ -30,7 +30,7 @@ impl Changed {
 /// All of an entry but where it stands.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Item {
-    Interface(Ipv4Net, MacAddr, Option<Ipv4Addr>),
+    Interface(Ipv4Net, MacAddr, Option<Ipv4Addr>, Option<Vxlan>),
     Eip(Ipv4Addr, Ipv4Addr),
     Forward(Ipv4Addr, Protocol, (u16, u16), Ipv4Addr, u16),
     Route(Ipv4Net, Ipv4Addr, u32, bool),
@@ -41,7 +41,7 @@ pub(super) fn items(config: &Config) -> Vec<Item> {
     let interfaces = config
         .interfaces()
         .iter()
-        .map(|one| Item::Interface(one.address, one.mac, one.gateway));
+        .map(|one| Item::Interface(one.address, one.mac, one.gateway, one.vxlan.clone()));
     let eips = config.eips().iter().map(|one| Item::Eip(one.eip, one.vm));
     let forwards = config.forwards().iter().map(|one| {
         Item::Forward(

@@ -9,7 +9,7 @@ use crate::config::{Config, Forward, Interface, StaticRoute};
 use crate::features::nat;
 use crate::features::nat::counters::{self, Traffic};
 use crate::model::nft::Counts;
-use crate::model::{LinkId, Missing, Observed, RouteKind, TABLE_MAIN};
+use crate::model::{Missing, Observed, RouteKind, TABLE_MAIN};
 use crate::owned::ROUTE_PROTOCOL;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -26,7 +26,7 @@ pub(in crate::cli) enum State {
 }
 
 impl State {
-    fn of(is_there: bool) -> Self {
+    pub(super) fn of(is_there: bool) -> Self {
         if is_there { Self::Ok } else { Self::Missing }
     }
 
@@ -115,7 +115,7 @@ pub(in crate::cli) struct RouteStatus {
 
 pub(super) fn interfaces(config: &Config, observed: &Observed) -> Vec<InterfaceStatus> {
     let status = |(index, interface): (usize, &Interface)| {
-        let found = observed.find(LinkId::Mac(interface.mac));
+        let found = observed.find(interface.link());
         let has_address = found.as_ref().is_ok_and(|link| {
             link.up
                 && observed
@@ -125,7 +125,10 @@ pub(super) fn interfaces(config: &Config, observed: &Observed) -> Vec<InterfaceS
         });
         InterfaceStatus {
             path: format!("if_list[{index}]"),
-            mac: interface.mac.to_string(),
+            mac: match interface.vxlan {
+                None => interface.mac.to_string(),
+                Some(_) => interface.link().to_string(),
+            },
             link: match &found {
                 Ok(link) | Err(Missing::UdevPending(link)) => Some(link.name.to_string()),
                 Err(Missing::Absent) => None,
@@ -155,7 +158,7 @@ pub(super) fn interfaces(config: &Config, observed: &Observed) -> Vec<InterfaceS
 pub(super) fn routes(config: &Config, observed: &Observed) -> Vec<RouteStatus> {
     let status = |(index, route): (usize, &StaticRoute)| {
         let interface = config.subnet_of(route.via);
-        let link = interface.and_then(|(_, one)| observed.find(LinkId::Mac(one.mac)).ok());
+        let link = interface.and_then(|(_, one)| observed.find(one.link()).ok());
         let is_there = observed.routes.iter().any(|other| {
             (other.destination, other.gateway, other.metric) == (route.to, Some(route.via), route.metric)
                 && (other.table, other.protocol) == (TABLE_MAIN, ROUTE_PROTOCOL)
@@ -202,7 +205,7 @@ fn waits(config: &Config, observed: &Observed) -> impl Fn(std::net::Ipv4Addr) ->
     let missing: Vec<_> = config
         .interfaces()
         .iter()
-        .filter(|interface| observed.find(LinkId::Mac(interface.mac)).is_err())
+        .filter(|interface| observed.find(interface.link()).is_err())
         .map(|interface| (interface.address, interface.gateway.is_some()))
         .collect();
     let routed: Vec<_> = routes(config, observed)

@@ -280,6 +280,7 @@ mod tests {
             generation: None,
             unconfirmed_until: None,
             monitor: None,
+            overlays: Vec::new(),
             interfaces: vec![InterfaceStatus {
                 path: "if_list[0]".to_owned(),
                 mac: "52:54:84:00:08:45".to_owned(),

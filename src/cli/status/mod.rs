@@ -5,6 +5,7 @@ mod dhcp;
 mod entries;
 mod faults;
 mod held;
+mod overlays;
 mod text;
 mod watch;
 
@@ -34,6 +35,7 @@ pub(super) use dhcp::{DhcpStatus, SubnetStatus};
 pub(super) use entries::{EipStatus, ForwardStatus, InterfaceStatus, RouteStatus, State};
 pub(super) use faults::{Fault, Health};
 use held::PortsStatus;
+use overlays::OverlayStatus;
 
 /// So many of the newest entries of the history are shown.
 const NEWEST: usize = 5;
@@ -84,6 +86,8 @@ pub(super) struct Status {
     /// The monitor that runs.
     pub(super) monitor: Option<Holder>,
     pub(super) interfaces: Vec<InterfaceStatus>,
+    /// Those of the interfaces that are overlay subnets.
+    pub(super) overlays: Vec<OverlayStatus>,
     pub(super) elastic_ips: Vec<EipStatus>,
     pub(super) forwards: Vec<ForwardStatus>,
     pub(super) routes: Vec<RouteStatus>,
@@ -237,6 +241,7 @@ pub(super) fn look(context: &Context, most: Option<u64>) -> Result<Status, Strin
         unconfirmed_until: None,
         monitor: lock::present(context.state.runtime(), lock::MONITOR),
         interfaces: entries::interfaces(&config, &observed),
+        overlays: overlays::overlays(&config, &desired, &observed),
         elastic_ips: entries::eips(&config, &observed, counts),
         forwards: entries::forwards(&config, &observed, counts),
         routes: entries::routes(&config, &observed),
@@ -295,6 +300,8 @@ impl Status {
         if let Some(dhcp) = &mut self.dhcp {
             dhcp.subnets.retain(|one_of| !one && is_wrong(one_of.state));
         }
+        self.overlays
+            .retain(|one_of| !one && (!options.problems || one_of.is_wrong()));
         if one && !options.problems && self.elastic_ips.is_empty() && self.forwards.is_empty() {
             let asked = [("eip", options.eip), ("vm-ip", options.vm_ip)];
             let asked: Vec<String> = asked

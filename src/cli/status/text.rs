@@ -8,15 +8,17 @@ use super::super::terminal::{Style, Terminal};
 use super::super::window;
 use super::dhcp::SubnetStatus;
 use super::{
-    Changed, EipStatus, ForwardStatus, Health, InterfaceStatus, Options, RouteStatus, State, Status, held,
+    Changed, EipStatus, ForwardStatus, Health, InterfaceStatus, Options, OverlayStatus, RouteStatus, State,
+    Status, held,
 };
 use crate::features::nat::counters::Traffic;
 use crate::intake::{Kept, Standing};
 use crate::words::printable_lines;
 
 /// What goes first where a table is too wide.
-const DISPENSABLE: [&str; 8] = [
+const DISPENSABLE: [&str; 9] = [
     "CHANGED",
+    "PEERS",
     "CONNECTIONS",
     "VM-PORTS",
     "SIDE",
@@ -88,6 +90,11 @@ impl Status {
             "Interfaces",
             &["NIC", "LINK", "ADDRESS", "GATEWAY", "SIDE", "STATE", "CHANGED"],
             self.interfaces.iter().map(InterfaceStatus::cells).collect(),
+        );
+        section(
+            "Overlay subnets",
+            &OverlayStatus::HEADING,
+            self.overlays.iter().map(OverlayStatus::cells).collect(),
         );
         section(
             "Routes",

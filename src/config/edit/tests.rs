@@ -159,6 +159,7 @@ fn an_interface_has_its_gateway() {
                 address: "10.90.3.37/24".parse().unwrap(),
                 mac: "52:54:84:00:08:45".parse().unwrap(),
                 gateway,
+                vxlan: None,
                 vms: [].into(),
                 dhcp: None,
                 place: Place::default(),

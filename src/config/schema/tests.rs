@@ -95,6 +95,22 @@ const BEYOND: &[(&str, &[&str])] = &[
             "ipaddr-network-address",
             "mac-twice",
             "mac-twice-other-case",
+            "overlay-forward-takes-its-packets",
+            "overlay-gateway-mac-of-a-nic",
+            "overlay-local-is-an-overlay",
+            "overlay-local-is-not-ours",
+            "overlay-local-missing",
+            "overlay-peer-is-an-eip",
+            "overlay-peer-is-in-the-subnet",
+            "overlay-peer-is-the-router",
+            "overlay-peer-twice",
+            "overlay-subnets-overlap",
+            "overlay-vm-has-the-gateway-mac",
+            "overlay-vm-mac-in-two-subnets",
+            "overlay-vm-on-the-router",
+            "overlay-vm-without-a-host",
+            "overlay-vni-twice",
+            "overlay-with-a-gateway",
             "pool-has-a-vm",
             "pool-has-an-eip",
             "pool-has-the-broadcast-address",
@@ -204,6 +220,9 @@ fn with(key: &str, value: &str) -> String {
         ("name", "web-1"),
         ("lease", "12h"),
         ("domain", "vpc.example"),
+        ("vni", "7"),
+        ("local", "10.90.3.37"),
+        ("gateway-mac", "12:00:00:ff:ff:ff"),
     ];
     let line = |keys: &[&str]| {
         let pair = |name: &&str| {
@@ -213,10 +232,11 @@ fn with(key: &str, value: &str) -> String {
         keys.iter().map(pair).collect::<Vec<_>>().join(", ")
     };
     format!(
-        "if_list: [{{{}, vm_list: [{{{}}}], dhcp: {{{}}}}}]\neip_list: [{{{}}}]\nport_forward_list: [{{{}}}]\nroute_list: [{{{}}}]\n{}\n",
+        "if_list: [{{{}, vm_list: [{{{}}}], dhcp: {{{}}}}}, {{ipaddr: 172.20.1.1, prefix: 24, vxlan: {{{}}}}}]\neip_list: [{{{}}}]\nport_forward_list: [{{{}}}]\nroute_list: [{{{}}}]\n{}\n",
         line(&["ipaddr", "prefix", "mac", "gateway"]),
         line(&["vm-ip", "mac", "host", "name"]),
         line(&["lease", "domain"]),
+        line(&["vni", "local", "port", "gateway-mac"]),
         line(&["eip", "vm-ip"])
             .replace("10.90.2.1", "10.90.2.2")
             .replace("172.16.0.1", "172.16.0.2"),
@@ -263,7 +283,7 @@ fn assert_same(validator: &Validator, key: &str, value: &str) {
     );
 }
 
-const OF_KEYS: [&str; 21] = [
+const OF_KEYS: [&str; 24] = [
     "ipaddr",
     "prefix",
     "mac",
@@ -285,6 +305,9 @@ const OF_KEYS: [&str; 21] = [
     "name",
     "lease",
     "domain",
+    "vni",
+    "local",
+    "gateway-mac",
 ];
 
 #[test]
@@ -306,6 +329,8 @@ fn at_every_bound_both_say_the_same() {
         "60000",
         "65534",
         "65535",
+        "16777215",
+        "16777216",
         "65536",
         "65540",
         "65600",

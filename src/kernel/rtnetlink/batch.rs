@@ -11,6 +11,7 @@ use nix::libc;
 
 use super::elastic;
 use super::message::{encode, verdict};
+use super::neighbour;
 use super::{Error, Failure};
 use crate::plan::Operation;
 
@@ -182,7 +183,9 @@ pub(super) fn messages(operations: &[Operation], first: u32) -> Vec<u8> {
         let is_last = index + 1 == operations.len();
         let flags = NLM_F_REQUEST | if is_last { NLM_F_ACK } else { 0 };
         let sequence = first.wrapping_add(index as u32);
-        if !elastic::write(&mut buffer, operation, sequence, flags) {
+        let is_written = elastic::write(&mut buffer, operation, sequence, flags)
+            || neighbour::write(&mut buffer, operation, sequence, flags);
+        if !is_written {
             general(&mut buffer, operation, sequence, flags);
         }
     }

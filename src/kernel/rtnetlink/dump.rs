@@ -1,6 +1,7 @@
 //! A look at the routes: a dump, read as it comes. The crate's connection makes a value of every message, and keeps all of them
 //! until somebody takes them.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
@@ -13,9 +14,9 @@ use nix::sys::time::TimeVal;
 
 use super::elastic::{self, Told};
 use super::observe;
-use super::{Error, Routes};
+use super::{Error, Routes, neighbour};
 use crate::kernel::netfilter::message::{Content, answers};
-use crate::model::{LinkIndex, Route, TABLE_MAIN};
+use crate::model::{LinkIndex, Observed, OwnKind, Route, TABLE_MAIN};
 
 /// The kernel fills at most 32 KiB at a time, and as much only for who has room for it (`netlink_dump`, af_netlink.c).
 const RECEIVE: usize = 64 << 10;
@@ -63,11 +64,57 @@ impl Dump {
 
     fn ask(&mut self, wanted: Routes, loopback: LinkIndex) -> io::Result<Vec<Route<LinkIndex>>> {
         let mut routes = Vec::new();
-        if wanted == Routes::None {
-            return Ok(routes);
+        if wanted != Routes::None {
+            let ask = |sequence| request(wanted, sequence);
+            self.exchange(ask, |answer, sequence| {
+                read(answer, sequence, loopback, &mut routes)
+            })?;
         }
+        Ok(routes)
+    }
+
+    /// Adds what overlay links of ours were told of their neighbours. Where there is no such link nothing is asked.
+    ///
+    /// # Errors
+    /// As of routes.
+    pub(super) fn neighbours(&mut self, observed: &mut Observed) -> Result<(), Error> {
+        let overlays: BTreeSet<LinkIndex> = (observed.own_links.iter())
+            .filter(|(_, own)| matches!(own.kind, OwnKind::Vxlan { .. }))
+            .map(|(index, _)| *index)
+            .collect();
+        if overlays.is_empty() {
+            return Ok(());
+        }
+        for family in [libc::AF_BRIDGE, libc::AF_INET] {
+            let ask = |sequence| neighbour::request(family, sequence);
+            let neighbours = &mut observed.neighbours;
+            let see = |message: &[u8]| {
+                if let Some((link, neighbour)) = neighbour::read(message)
+                    && overlays.contains(&link)
+                {
+                    neighbours.entry(link).or_default().insert(neighbour);
+                }
+            };
+            let mut see = see;
+            self.exchange(ask, |answer, sequence| {
+                neighbour::read_dump(answer, sequence, &mut see)
+            })
+            .map_err(|source| Error::Read {
+                what: "neighbours".to_owned(),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Sends a request, and has its answers read until one is the last.
+    fn exchange(
+        &mut self,
+        request: impl FnOnce(u32) -> Vec<u8>,
+        mut read: impl FnMut(&[u8], u32) -> io::Result<bool>,
+    ) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
-        self.socket.send(&request(wanted, self.sequence), 0)?;
+        self.socket.send(&request(self.sequence), 0)?;
         self.answer.reserve(RECEIVE);
         loop {
             self.answer.clear();
@@ -79,8 +126,8 @@ impl Dump {
                 }
                 received => received?,
             };
-            if read(&self.answer, self.sequence, loopback, &mut routes)? {
-                return Ok(routes);
+            if read(&self.answer, self.sequence)? {
+                return Ok(());
             }
         }
     }

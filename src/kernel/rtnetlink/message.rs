@@ -77,7 +77,12 @@ pub(super) fn encode(operation: &Operation) -> Option<(RouteNetlinkMessage, u16)
             RouteNetlinkMessage::DelRoute(route_message(route, Some(RouteScope::NoWhere))),
             0,
         ),
-        Operation::Table(_) | Operation::SetSysctl { .. } => return None,
+        // By hand, as entries (`neighbour`).
+        Operation::AddNeighbour { .. }
+        | Operation::ReplaceNeighbour { .. }
+        | Operation::DeleteNeighbour { .. }
+        | Operation::Table(_)
+        | Operation::SetSysctl { .. } => return None,
     })
 }
 
@@ -108,6 +113,7 @@ pub(super) fn verdict(operation: &Operation, errno: i32) -> Result<(), Error> {
         {
             Ok(())
         }
+        Operation::DeleteNeighbour { .. } if [ENOENT, ENODEV].contains(&errno) => Ok(()),
         Operation::SetLink { up: false, .. } if errno == ENODEV => Ok(()),
         Operation::AddAddress { .. } | Operation::AddRoute { .. } if errno == EEXIST => Ok(()),
         _ if errno == ENODEV => Err(Error::Interrupted),

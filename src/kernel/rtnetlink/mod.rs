@@ -1,7 +1,7 @@
 //! Links, addresses and routes, by rtnetlink(7).
 //!
 //! Links and addresses are looked at through the rtnetlink crate, routes by [`dump`]; operations go through [`batch`], which sends
-//! many in one call. What there may be ten thousand of goes by hand ([`elastic`]). [`own_link`]: links that we make;
+//! many in one call. What there may be ten thousand of goes by hand ([`elastic`], [`neighbour`]). [`own_link`]: links that we make;
 //! [`tc`]: what copies packets.
 
 mod ask;
@@ -11,6 +11,7 @@ mod elastic;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod message;
+mod neighbour;
 mod observe;
 mod own_link;
 mod tc;
@@ -85,6 +86,11 @@ impl Rtnetlink {
         let seen = tc::observe(&mut self.dump)?;
         (observed.classifiers, observed.hooks) = (seen.classifiers, seen.hooks);
         Ok(observed)
+    }
+
+    /// Adds what overlay links of ours were told of their neighbours.
+    pub(super) fn neighbours(&mut self, observed: &mut Observed) -> Result<(), Error> {
+        self.dump.neighbours(observed)
     }
 
     /// What our hooks copied.

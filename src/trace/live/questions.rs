@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::config::{Config, Protocol};
 use crate::model::inspected::{Followed, Questions, RouteAnswer, RouteQuestion, Traced, Verdict};
-use crate::model::{Link, LinkId, LinkIndex, Observed, nft};
+use crate::model::{Link, LinkIndex, Observed, nft};
 use crate::owned::MARK_KEEP_SOURCE;
 use crate::trace::Trace;
 use crate::translate::{Fate, Nic, Origin, Packet, Step, Transport};
@@ -62,7 +62,7 @@ pub(super) fn of_link(link: &Link, name: &str) -> String {
 /// The link of an entry of `if_list`.
 pub(super) fn link<'o>(config: &Config, observed: &'o Observed, nic: Nic) -> Option<&'o Link> {
     let interface = config.interfaces().get(nic.0)?;
-    observed.find(LinkId::Mac(interface.mac)).ok()
+    observed.find(interface.link()).ok()
 }
 
 /// What the kernel would do at each routing decision.

@@ -12,7 +12,7 @@ use crate::trace::tests::{FROM_OUTSIDE, ROUTER, config, trace};
 /// A kernel that has all of this configuration.
 fn kernel(config: &Config) -> Observed {
     let mut state = Observed::default();
-    let ids = config.interfaces().iter().map(|one| LinkId::Mac(one.mac));
+    let ids = config.interfaces().iter().map(|one| one.link());
     for (index, id) in std::iter::once(LinkId::Loopback).chain(ids).enumerate() {
         state.links.push(Link {
             index: LinkIndex(index as u32 + 1),
@@ -28,8 +28,8 @@ fn kernel(config: &Config) -> Observed {
             udev_pending: false,
             mtu: 1_500,
         });
-        if let LinkId::Mac(mac) = id {
-            let keys = LinkSysctl::ALL.map(|parameter| (Sysctl::Link(mac, parameter), "0".to_owned()));
+        if let LinkId::Mac(_) = id {
+            let keys = LinkSysctl::ALL.map(|parameter| (Sysctl::Link(id, parameter), "0".to_owned()));
             state.sysctls.extend(keys);
         }
     }

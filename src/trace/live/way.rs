@@ -6,7 +6,7 @@ use super::questions::{self, Asked, routes};
 use super::{Check, Look, RELOAD, Seen, ok, shown, wrong};
 use crate::flows::Judge;
 use crate::model::inspected::RouteAnswer;
-use crate::model::{Link, LinkId, Missing, Sysctl};
+use crate::model::{Link, Missing, Sysctl};
 use crate::translate::{Origin, Step};
 
 impl Look<'_> {
@@ -15,7 +15,7 @@ impl Look<'_> {
             let Some(interface) = self.seen.config.interfaces().get(nic.0) else {
                 continue;
             };
-            let link = match self.seen.observed.find(LinkId::Mac(interface.mac)) {
+            let link = match self.seen.observed.find(interface.link()) {
                 Ok(link) => link,
                 Err(missing) => {
                     let (why, remedy) = match missing {

@@ -50,7 +50,7 @@ impl Host {
     }
 
     /// A MAC that tells the host: the end is the last two octets of its address.
-    pub(crate) fn mac(&self) -> String {
+    pub fn mac(&self) -> String {
         let [_, _, net, host] = self.address.octets();
         format!("52:54:84:aa:{net:02x}:{host:02x}")
     }

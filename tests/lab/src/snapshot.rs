@@ -20,11 +20,12 @@ pub struct Snapshot {
 }
 
 /// The commands whose output is taken, in this order. `-s` leaves out nftables' counters.
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 10] = [
     "ip -d addr",
     "ip -4 rule",
     "ip -4 route show table all",
     "ip -4 neigh show nud permanent",
+    "bridge fdb show",
     "ip -6 rule",
     "ip -6 route show table all",
     "ip -6 neigh show nud permanent",
@@ -111,7 +112,11 @@ fn section(line: &str) -> String {
     let output = finish(command(words[0], &words[1..]), "");
     // A kernel without IPv6 makes `ip -6` fail: that is a state, too, and the same before and after.
     let said = [output.stdout, output.stderr].concat();
-    let lines = in_order(String::from_utf8_lossy(&said).lines().map(normal).collect());
+    let mut lines = in_order(String::from_utf8_lossy(&said).lines().map(normal).collect());
+    // A hash table's order says nothing.
+    if line.starts_with("bridge ") || line.contains(" neigh ") {
+        lines.sort();
+    }
     format!("# {line}\n{}\n", lines.join("\n"))
 }
 

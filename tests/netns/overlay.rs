@@ -1,0 +1,378 @@
+//! Overlay subnets: VMs on two hypervisors with real Open vSwitch, whose flow tables are a mini cloud's, and the router at
+//! the end of their tunnels.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lab::{
+    ArpWatch, Carried, Host, Hypervisor, Icmp, Nic, Outcome, Snapshot, Tcp, Udp, Vpc, has_open_vswitch,
+};
+
+use crate::configs::{expect, full, said, vpc};
+use crate::rows::check;
+
+const ROUTER: [u8; 4] = [10, 90, 3, 37];
+const SUBNET_A: &str = "     mac: 52:54:84:11:00:03\n";
+const SUBNET_B: &str = "     mac: 52:54:84:11:00:04\n";
+
+/// The VPC of the other tests, with VMs on hypervisors in place of the router's wires to them.
+struct Cloud {
+    vpc: Vpc,
+    one: Hypervisor,
+    two: Hypervisor,
+}
+
+/// Where a VM is, and in which subnet.
+type Placed<'c> = (&'c Host, &'c Hypervisor, &'c Carried);
+
+fn subnets() -> [Carried; 2] {
+    [
+        Carried {
+            vni: 100,
+            gateway: [192, 168, 100, 254].into(),
+        },
+        Carried {
+            vni: 101,
+            gateway: [192, 168, 101, 254].into(),
+        },
+    ]
+}
+
+impl Cloud {
+    /// Subnet A is an overlay, and B is where it says so. VMs a1, a3 and b1 are on the first hypervisor, a2 and b2 on the
+    /// second one.
+    fn new(vpc: Vpc, has_b: bool) -> Cloud {
+        let hypervisor = |name, last| Hypervisor::new(name, [10, 90, 3, last].into(), &vpc.switch, "ext");
+        let (one, two) = (hypervisor("hv1", 41), hypervisor("hv2", 42));
+        for (vm, on) in [(&vpc.a1, &one), (&vpc.a3, &one), (&vpc.a2, &two)] {
+            on.attach(vm, &vpc.switch);
+        }
+        if has_b {
+            one.attach(&vpc.b1, &vpc.switch);
+            two.attach(&vpc.b2, &vpc.switch);
+        }
+        let cloud = Cloud { vpc, one, two };
+        cloud.program(&cloud.one, has_b);
+        cloud
+    }
+
+    /// Puts a configuration in effect, and waits until the switches know where the router and each other are: they drop the
+    /// packet that has them ask by ARP.
+    fn reload_ok(&self, yaml: &str) {
+        self.vpc.reload_ok(yaml);
+        self.warm_up();
+    }
+
+    fn warm_up(&self) {
+        let Vpc { a1, a2, a3, .. } = &self.vpc;
+        let begun = Instant::now();
+        for (from, to) in [
+            (a1, "192.168.100.254"),
+            (a2, "192.168.100.254"),
+            (a3, "192.168.100.191"),
+        ] {
+            while !from.ping(to, 3) {
+                assert!(
+                    begun.elapsed() < Duration::from_secs(30),
+                    "{} does not reach {to}",
+                    from.name
+                );
+            }
+        }
+    }
+
+    /// Programs both hypervisors, for a1 on this one.
+    fn program(&self, a1_on: &Hypervisor, has_b: bool) {
+        let Cloud { vpc, one, two } = self;
+        let subnets = subnets();
+        let [a, b] = &subnets;
+        let mut vms: Vec<Placed<'_>> = vec![(&vpc.a1, a1_on, a), (&vpc.a3, one, a), (&vpc.a2, two, a)];
+        if has_b {
+            vms.extend([(&vpc.b1, one, b), (&vpc.b2, two, b)]);
+        }
+        one.program(&subnets, &vms, ROUTER.into(), &[two]);
+        two.program(&subnets, &vms, ROUTER.into(), &[one]);
+    }
+}
+
+/// The lines of an overlay in place of a NIC's.
+fn overlay(vni: u32, peers: &str, vms: &[(&Host, &str)]) -> String {
+    let mut text = format!("     vxlan: {{vni: {vni}, peers: [{peers}]}}\n     vm_list:\n");
+    for (vm, host) in vms {
+        text += &format!(
+            "       - {{vm-ip: {}, mac: '{}', host: {host}, name: {}}}\n",
+            vm.address,
+            vm.mac(),
+            vm.name
+        );
+    }
+    text
+}
+
+const BOTH: &str = "10.90.3.41, 10.90.3.42";
+
+/// The file of the packet table with subnet A as an overlay whose VMs are all listed, and none flooded to.
+fn listed(vpc: &Vpc, a1_on: &str) -> String {
+    let vms = [(&vpc.a1, a1_on), (&vpc.a2, "10.90.3.42"), (&vpc.a3, "10.90.3.41")];
+    full().replace(SUBNET_A, &overlay(100, "", &vms))
+}
+
+fn skip(name: &str) -> bool {
+    match has_open_vswitch() {
+        Ok(()) => false,
+        Err(why) => {
+            println!("skipped: {name}: {why}");
+            true
+        }
+    }
+}
+
+fn new_vpc(missing: &[Nic]) -> Vpc {
+    let builder = Vpc::builder(env!("CARGO_BIN_EXE_kylin-vr"));
+    let builder = missing.iter().fold(builder, |builder, nic| builder.without(*nic));
+    // Each first packet goes through two processes.
+    builder.timeout(Duration::from_millis(1_500)).build()
+}
+
+pub fn every_row_holds_with_subnet_a_on_hypervisors() {
+    if skip("every_row_holds_with_subnet_a_on_hypervisors") {
+        return;
+    }
+    let cloud = Cloud::new(new_vpc(&[Nic::SubnetA]), false);
+    cloud.reload_ok(&listed(&cloud.vpc, "10.90.3.41"));
+    check(&cloud.vpc, 1..=10);
+}
+
+pub fn every_row_holds_with_both_subnets_on_hypervisors() {
+    if skip("every_row_holds_with_both_subnets_on_hypervisors") {
+        return;
+    }
+    let cloud = Cloud::new(new_vpc(&[Nic::SubnetA, Nic::SubnetB]), true);
+    // No VM is listed: each is found by way of the peers.
+    let text = full()
+        .replace(SUBNET_A, &overlay(100, BOTH, &[]))
+        .replace(SUBNET_B, &overlay(101, BOTH, &[]));
+    cloud.reload_ok(&text);
+    check(&cloud.vpc, 1..=10);
+    let second = cloud.vpc.kylin_vr(&["reload"]);
+    expect(&second, 0, "nothing changed");
+}
+
+pub fn a_vm_moves_under_traffic_by_one_entry() {
+    if skip("a_vm_moves_under_traffic_by_one_entry") {
+        return;
+    }
+    let cloud = Cloud::new(new_vpc(&[Nic::SubnetA]), false);
+    let vpc = &cloud.vpc;
+    let hosts = ["10.90.3.41", "10.90.3.42"];
+    cloud.reload_ok(&listed(vpc, hosts[0]));
+    let udp = vpc.udp_flow(&vpc.client, "10.90.2.250:53", &[]).unwrap();
+    let tcp = vpc.tcp_flow(&vpc.client, "10.90.2.250:80", &[]).unwrap();
+    // A hypervisor sends on what comes for a VM that is not there any more. So whatever the router's entry says, every
+    // packet arrives; unless there is a moment without one.
+    let (stop, asked) = (AtomicBool::new(false), AtomicU64::new(0));
+    let mut lines = Vec::new();
+    thread::scope(|scope| {
+        let lost = scope.spawn(|| {
+            let mut lost = 0;
+            while !stop.load(Ordering::Relaxed) {
+                lost += u64::from(!udp.ping_pong());
+                asked.fetch_add(1, Ordering::Relaxed);
+            }
+            lost
+        });
+        for round in 0..20 {
+            let run = vpc.reload_ok(&listed(vpc, hosts[(round + 1) % 2]));
+            lines.push(run.stdout);
+        }
+        stop.store(true, Ordering::Relaxed);
+        let (lost, asked) = (lost.join().unwrap(), asked.load(Ordering::Relaxed));
+        assert_eq!(lost, 0, "of {asked}");
+        assert!(asked >= 100, "only {asked} packets in 20 moves");
+    });
+    for line in lines {
+        assert!(
+            line.contains("~ fdb") && line.contains("applied 1 change"),
+            "{line}"
+        );
+    }
+    assert!(tcp.ping_pong());
+
+    // And the VM itself: its wire goes to the other hypervisor, and the connection goes on.
+    cloud.one.hand_over(&vpc.a1, &cloud.two);
+    cloud.program(&cloud.two, false);
+    vpc.reload_ok(&listed(vpc, hosts[1]));
+    assert!(tcp.ping_pong() && udp.ping_pong());
+    assert_eq!(
+        vpc.probe(&vpc.a1, Tcp, "192.168.101.10:22", &[]),
+        "b1:22 sees 192.168.100.190"
+    );
+}
+
+/// Asks until it is answered as it should be: a switch learns again where others are in its own time.
+fn becomes(expected: &str, ask: impl Fn() -> lab::Outcome) {
+    let begun = Instant::now();
+    loop {
+        let outcome = ask();
+        if outcome == expected {
+            return;
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "{outcome}, not {expected}"
+        );
+    }
+}
+
+pub fn a_hypervisor_goes_and_comes() {
+    if skip("a_hypervisor_goes_and_comes") {
+        return;
+    }
+    let mut cloud = Cloud::new(new_vpc(&[Nic::SubnetA]), false);
+    cloud.reload_ok(&listed(&cloud.vpc, "10.90.3.41"));
+    let to = |vpc: &Vpc, eip: &str| vpc.probe(&vpc.client, Udp, eip, &[]);
+    let (a1, a2) = ("a1:53 sees 198.51.100.10", "a2:53 sees 198.51.100.10");
+    assert_eq!(to(&cloud.vpc, "10.90.2.250:53"), a1);
+
+    cloud.one.set_wire(&cloud.vpc.switch, false);
+    assert_eq!(to(&cloud.vpc, "10.90.2.250:53"), "lost");
+    assert_eq!(to(&cloud.vpc, "10.90.2.251:53"), a2, "the other one is as it was");
+    cloud.one.set_wire(&cloud.vpc.switch, true);
+    becomes(a1, || to(&cloud.vpc, "10.90.2.250:53"));
+
+    // It begins anew with nothing; its VMs' wires are still there.
+    cloud.one.restart();
+    assert_eq!(to(&cloud.vpc, "10.90.2.250:53"), "lost");
+    for vm in [&cloud.vpc.a1, &cloud.vpc.a3] {
+        cloud.one.add_port(vm);
+    }
+    cloud.program(&cloud.one, false);
+    becomes(a1, || to(&cloud.vpc, "10.90.2.250:53"));
+    let second = cloud.vpc.kylin_vr(&["reload"]);
+    expect(&second, 0, "nothing changed");
+}
+
+pub fn nothing_is_flooded_where_every_vm_is_listed() {
+    if skip("nothing_is_flooded_where_every_vm_is_listed") {
+        return;
+    }
+    let cloud = Cloud::new(new_vpc(&[Nic::SubnetA]), false);
+    let vpc = &cloud.vpc;
+    let nobody = "192.168.100.77";
+    // Whether the VMs hear that somebody is asked for who is not listed.
+    let is_heard = || {
+        let mut watches = [&vpc.a1, &vpc.a2].map(|vm| ArpWatch::start(vm, "eth0"));
+        let outcome = vpc.probe(&vpc.b1, Udp, &format!("{nobody}:53"), &[]);
+        assert!(
+            matches!(outcome, Outcome::Lost | Outcome::Unreachable),
+            "{outcome}"
+        );
+        watches.each_mut().map(|watch| {
+            let asks = |frame: &lab::ArpFrame| frame.target.to_string() == nobody;
+            watch.frames().iter().any(asks)
+        })
+    };
+    cloud.reload_ok(&listed(vpc, "10.90.3.41"));
+    assert_eq!(
+        vpc.probe(&vpc.b1, Icmp, "192.168.100.190", &[]),
+        "a1 sees 192.168.101.10"
+    );
+    assert_eq!(is_heard(), [false, false]);
+    // With peers, VMs that are not listed are asked for.
+    vpc.reload_ok(&listed(vpc, "10.90.3.41").replace("peers: []", &format!("peers: [{BOTH}]")));
+    assert_eq!(is_heard(), [true, true]);
+}
+
+/// What `router` has, as often as it takes until that does not change any more.
+fn settled(vpc: &Vpc) -> Snapshot {
+    vpc.router.snapshot()
+}
+
+pub fn an_overlay_waits_for_its_nic_and_leaves_nothing() {
+    let vpc = vpc();
+    let before = settled(&vpc);
+    let text = listed(&vpc, "10.90.3.41");
+    vpc.unplug(Nic::External);
+    let run = vpc.reload_ok(&text);
+    assert!(
+        run.stdout
+            .contains("kvr-vx100 (if_list[1], 192.168.100.254/24): the NIC that it is over, 52:54:84:00:08:45, is not there"),
+        "{}",
+        said(&run)
+    );
+    assert!(!vpc.router.ip("link").contains("kvr-"));
+    vpc.plug(Nic::External);
+    let run = vpc.kylin_vr(&["reload"]);
+    expect(
+        &run,
+        0,
+        "+ link     kvr-vx100 vxlan id 100 local 10.90.3.37 dstport 4789 mtu 1450",
+    );
+    expect(&vpc.kylin_vr(&["reload"]), 0, "nothing changed");
+    let status = vpc.kylin_vr(&["status"]);
+    let line = "100  192.168.100.254/24  10.90.3.37:4789  -      3 on 2 hypervisors  ok";
+    assert!(status.stdout.contains(line), "{}", said(&status));
+    // The NIC goes: so does the overlay, and comes back with it.
+    vpc.unplug(Nic::External);
+    expect(&vpc.kylin_vr(&["reload"]), 0, "- link     kvr-vx100");
+    vpc.plug(Nic::External);
+    expect(&vpc.kylin_vr(&["reload"]), 0, "+ neigh    192.168.100.190");
+    expect(&vpc.kylin_vr(&["reset"]), 0, "- link     kvr-vx100");
+    // A NIC that was plugged in again has another number, and never was up.
+    let links = vpc.router.ip("-d link");
+    assert!(!links.contains("kvr-"), "{links}");
+    let fresh = self::vpc();
+    drop(before);
+    let before = fresh.router.snapshot();
+    fresh.reload_ok(&listed(&fresh, "10.90.3.41"));
+    expect(&fresh.kylin_vr(&["reset"]), 0, "applied");
+    before.assert_same(&fresh.router.snapshot());
+}
+
+pub fn what_is_foreign_on_our_link_goes_and_elsewhere_stays() {
+    let vpc = vpc();
+    vpc.router.ip_batch(
+        "link add theirs type vxlan id 7 dstport 4790 local 10.90.3.37 nolearning\nlink set theirs up\n\
+         neigh add 10.7.0.9 lladdr 02:00:00:00:00:09 dev theirs nud permanent\n",
+    );
+    let fdb = |arguments: &str| {
+        let mut command = std::process::Command::new("bridge");
+        command.args(arguments.split(' '));
+        let output = vpc.router.output(command);
+        assert!(output.status.success(), "bridge {arguments}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    fdb("fdb add 02:00:00:00:00:09 dev theirs dst 10.90.4.9");
+    let text = listed(&vpc, "10.90.3.41");
+    vpc.reload_ok(&text);
+    let ours = vpc.router.snapshot();
+    // Learned ones are the kernel's own business; these are for good.
+    fdb("fdb add 02:00:00:00:00:08 dev kvr-vx100 dst 10.90.4.9");
+    fdb("fdb append 00:00:00:00:00:00 dev kvr-vx100 dst 10.90.4.9");
+    fdb(&format!(
+        "fdb replace {} dev kvr-vx100 dst 10.90.4.9 port 1",
+        vpc.a1.mac()
+    ));
+    fdb(&format!("fdb del {} dev kvr-vx100", vpc.a2.mac()));
+    vpc.router.ip_batch(
+        "neigh add 192.168.100.77 lladdr 02:00:00:00:00:08 dev kvr-vx100 nud permanent\n\
+         neigh del 192.168.100.190 dev kvr-vx100\nlink set kvr-vx100 mtu 1300\n",
+    );
+    let run = vpc.kylin_vr(&["reload"]);
+    expect(&run, 0, "applied 7 changes");
+    ours.assert_same(&vpc.router.snapshot());
+    // One that learns, or is of another subnet, is made anew.
+    vpc.router.ip_batch(
+        "link del kvr-vx100\nlink add kvr-vx100 type vxlan id 100 dstport 4789 local 10.90.3.37 learning\n",
+    );
+    expect(&vpc.kylin_vr(&["reload"]), 0, "+ link     kvr-vx100");
+    expect(&vpc.kylin_vr(&["reload"]), 0, "nothing changed");
+    expect(&vpc.kylin_vr(&["reset"]), 0, "applied");
+    assert!(fdb("fdb show dev theirs").contains("02:00:00:00:00:09 dst 10.90.4.9"));
+    assert!(
+        vpc.router
+            .ip("neigh show dev theirs nud permanent")
+            .contains("10.7.0.9")
+    );
+}
