@@ -292,7 +292,12 @@ impl Change {
     /// It in words: the lines of dnsmasq's configuration that come and go.
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
-        let (from, to) = (words(self.from.as_ref()), words(self.to.as_ref()));
+        // What all subnets have in common is the same always, but with another version of this.
+        let is_whole = self.from.is_some() && self.to.is_some();
+        let (from, to) = (
+            words(self.from.as_ref(), is_whole),
+            words(self.to.as_ref(), is_whole),
+        );
         let (old, new): (BTreeSet<&String>, BTreeSet<&String>) = (from.iter().collect(), to.iter().collect());
         let gone = from.iter().filter(|line| !new.contains(line));
         let come = to.iter().filter(|line| !old.contains(line));
@@ -321,13 +326,14 @@ impl Change {
     }
 }
 
-/// What dnsmasq is told, line by line, without remarks.
-fn words(texts: Option<&Texts>) -> Vec<String> {
+/// What dnsmasq is told, line by line, without remarks; of the subnets alone unless the `whole` of it is wanted.
+fn words(texts: Option<&Texts>, whole: bool) -> Vec<String> {
     let Some(texts) = texts else {
         return Vec::new();
     };
-    let settings = texts
-        .settings
+    let subnets = texts.settings.split_once("\n\n").map(|(_, subnets)| subnets);
+    let settings = subnets.filter(|_| !whole).unwrap_or(&texts.settings);
+    let settings = settings
         .lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'));
     let hosts = texts.hosts.lines().map(|line| format!("dhcp-host={line}"));
@@ -395,6 +401,16 @@ mod tests {
         assert_eq!(
             change.inverse(),
             Change::between(seen(&new, Some(7)), Some(old.clone())).unwrap()
+        );
+        // Of one that comes or goes what it is told of subnets.
+        let change = Change::between(Seen::default(), Some(old.clone())).unwrap();
+        assert_eq!(
+            said(&change),
+            [
+                "+ dhcp     dnsmasq runs",
+                "+ dhcp     interface=lan3",
+                "+ dhcp     dhcp-host=a,1"
+            ]
         );
         // One that crashed has to start, and nothing else changes.
         let change = Change::between(seen(&old, None), Some(old.clone())).unwrap();

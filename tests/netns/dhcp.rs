@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::configs::{by, expect, full, said, vpc, vpc_with};
 use crate::monitor::{eventually, monitor};
+use crate::watching::samples;
 
 const OF_A: &str = "    dhcp: {range: [192.168.100.100, 192.168.100.103], dns: [10.90.3.38, 10.90.3.39], lease: 1h, domain: vpc.example}
     vm_list:
@@ -97,6 +98,29 @@ pub fn vms_get_their_addresses_and_nobody_outside_gets_one() {
     );
     let (run, status) = status(&vpc);
     assert_eq!(run.code, 0, "{}", said(&run));
+    let metrics = vpc.kylin_vr(&["metrics"]);
+    let metrics = samples(&metrics.stdout);
+    let value = |name: &str, subnet: &str| {
+        let mut found = metrics.iter().filter(|one| one.metric == name);
+        let found = found.find(|one| subnet.is_empty() || one.labels.get("subnet") == Some(subnet));
+        found.map(|one| match one.value {
+            prometheus_parse::Value::Gauge(value) => value,
+            ref other => panic!("{other:?}"),
+        })
+    };
+    let (a, b) = ("192.168.100.0/24", "192.168.101.0/24");
+    assert_eq!(value("kylin_vr_dhcp_running", ""), Some(1.0));
+    assert_eq!(
+        (value("kylin_vr_dhcp_leases", a), value("kylin_vr_dhcp_leases", b)),
+        (Some(2.0), Some(1.0))
+    );
+    assert_eq!(
+        (
+            value("kylin_vr_dhcp_range_leases", a),
+            value("kylin_vr_dhcp_range_addresses", a)
+        ),
+        (Some(1.0), Some(4.0))
+    );
     // A VM with a name is called by it, wherever its address is shown.
     let named = both().replace("100.10, mac", "100.190, mac");
     vpc.reload_ok(&named);

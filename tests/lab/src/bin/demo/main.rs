@@ -89,6 +89,7 @@ fn run(binary: PathBuf) -> bool {
     let vpc = Vpc::builder(&binary).build();
     scenes::the_notes_example(&mut page, &vpc);
     scenes::a_larger_vpc(&mut page, &vpc);
+    scenes::an_address(&mut page, &vpc);
     packets::every_row(&mut page, &vpc);
     scenes::what_goes_wrong(&mut page, &vpc);
     scenes::removal(&mut page, &vpc, &binary);

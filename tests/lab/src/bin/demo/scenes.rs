@@ -1,10 +1,11 @@
 //! The scenes around the packet table: from the first file to the removal.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use lab::{Icmp, Nic, Tcp, Udp, Vpc};
+use lab::{DhcpClient, Icmp, Nic, Tcp, Udp, Vpc};
 
 use crate::packets::{Probe, try_all};
 use crate::page::Page;
@@ -113,6 +114,58 @@ pub fn a_larger_vpc(page: &mut Page, vpc: &Vpc) {
         "links, addresses and routes of the first file are left alone",
     );
     reload_as_planned(page, vpc, &plan);
+}
+
+/// The end of scene 2: a VM asks for its address, and the larger file is in force again. Left out where there is no DHCP
+/// server or client.
+pub fn an_address(page: &mut Page, vpc: &Vpc) {
+    let is_there = |tool: &str| {
+        let mut command = Command::new(tool);
+        command
+            .arg("--version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command.status().is_ok()
+    };
+    if !is_there("dnsmasq") || !is_there("dhclient") {
+        page.say("Left out, since dnsmasq and dhclient are not both installed: VMs that get their addresses by DHCP.");
+        return;
+    }
+    page.say(
+        "A subnet's VMs may get their addresses by DHCP, from dnsmasq, which kylin-vr configures and starts. In the file, at \
+         subnet A:",
+    );
+    let nic = "    mac: 52:54:84:11:00:03\n";
+    let lines = [
+        "    dhcp: {range: [192.168.100.100, 192.168.100.103], dns: [10.90.3.38]}",
+        "    vm_list: [{vm-ip: 192.168.100.20, mac: '52:54:84:aa:64:c0', name: web-1}]",
+    ];
+    lines.iter().for_each(|line| page.line(format!("      {line}")));
+    assert!(LARGER.contains(nic), "examples/vpc.yaml has no {nic:?}");
+    vpc.write_config(&LARGER.replacen(nic, &format!("{nic}{}\n", lines.join("\n")), 1));
+    let reload = kylin_vr(page, vpc, "reload");
+    page.check(reload.code == 0, "dnsmasq runs, on the link of subnet A alone");
+    for (host, expected, why) in [
+        (
+            &vpc.a3,
+            "192.168.100.20 web-1",
+            "a3 is in vm_list: it gets its own address and name",
+        ),
+        (&vpc.neighbour, "nothing", "outside nobody is answered"),
+    ] {
+        page.command(&format!("dhclient eth0        # in {}", host.name));
+        let lease = DhcpClient::new(host, "eth0").ask();
+        let given = lease.map_or_else(
+            || "nothing".to_owned(),
+            |lease| format!("{} {}", lease.get("ip_address"), lease.get("host_name")),
+        );
+        page.output(&format!("{given}\n"));
+        page.check(given == expected, why);
+    }
+    page.say("And the larger file again:");
+    install(page, vpc, "examples/vpc.yaml", LARGER);
+    let reload = kylin_vr(page, vpc, "reload");
+    page.check(reload.code == 0, "dnsmasq is stopped");
 }
 
 /// Scene 4: the status, a NIC that goes and comes back, files that are no good; traffic flows on.
