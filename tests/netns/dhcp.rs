@@ -391,3 +391,39 @@ pub fn nics_are_served_while_they_are_there_whatever_they_are_called() {
     eventually(&monitor, "its end", || !serves("inner"));
     assert!(a.ask().is_some());
 }
+
+pub fn vms_of_an_overlay_get_their_addresses_and_its_mtu() {
+    let vpc = vpc();
+    let text = "if_list:
+  - {ipaddr: 10.90.3.37, prefix: 24, mac: '52:54:84:00:08:45', gateway: 10.90.3.1}
+  - ipaddr: 172.20.1.1
+    prefix: 24
+    vxlan: {vni: 100, peers: [10.90.3.9], gateway-mac: '12:00:00:ff:ff:ff'}
+    vm_list: [{vm-ip: 172.20.1.10, mac: '02:6e:1d:4e:69:ef', host: 10.90.3.9, name: web-1}]
+    dhcp: {range: [172.20.1.100, 172.20.1.103]}
+";
+    vpc.reload_ok(text);
+    // A hypervisor, and two VMs on it: what the kernel has of a tunnel will do.
+    let of = "type vxlan id 100 local 10.90.3.9 remote 10.90.3.37 dstport 4789";
+    vpc.neighbour
+        .ip(&format!("link add vm1 address 02:6e:1d:4e:69:ef {of}"));
+    vpc.neighbour.ip("link set vm1 up");
+    let lease = DhcpClient::new(&vpc.neighbour, "vm1")
+        .ask()
+        .expect("an address for who is listed");
+    let (address, mtu) = (lease.get("ip_address"), lease.get("interface_mtu"));
+    assert_eq!(
+        (address, mtu, lease.get("host_name")),
+        ("172.20.1.10", "1450", "web-1")
+    );
+    // dnsmasq wrote down whom it answered: what is known of a listed VM is as it should be all the same.
+    expect(&vpc.kylin_vr(&["status"]), 0, "ok");
+    vpc.neighbour.ip("link set vm1 address 02:6e:1d:4e:69:f0");
+    let lease = DhcpClient::new(&vpc.neighbour, "vm1")
+        .ask()
+        .expect("an address of the range");
+    assert!(lease.get("ip_address").starts_with("172.20.1.10"), "{lease:?}");
+    expect(&vpc.kylin_vr(&["status"]), 0, "ok");
+    let run = vpc.kylin_vr(&["reset"]);
+    expect(&run, 0, "- dhcp     dnsmasq runs");
+}

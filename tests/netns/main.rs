@@ -104,7 +104,8 @@ fn main() -> ExitCode {
               it_goes_with_the_configuration_and_others_stay,
               what_it_does_not_take_rolls_everything_back,
               where_it_is_not_installed_is_said_before_anything_is_touched,
-              nics_are_served_while_they_are_there_whatever_they_are_called;
+              nics_are_served_while_they_are_there_whatever_they_are_called,
+              vms_of_an_overlay_get_their_addresses_and_its_mtu;
         unchanged: a_second_reload_writes_nothing,
               drift_is_put_right,
               drift_in_large_sets_is_put_right_although_they_were_seen_before,

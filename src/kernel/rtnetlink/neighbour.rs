@@ -20,6 +20,8 @@ const ATTRIBUTE: usize = 4;
 const NTF_SELF: u8 = 0x02;
 /// `NUD_PERMANENT`.
 const NUD_PERMANENT: u16 = 0x80;
+/// `NUD_VALID` (net/neighbour.h): all states in which there is a hardware address to send to.
+const NUD_VALID: u16 = 0xde;
 
 const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
@@ -116,15 +118,18 @@ pub(super) fn request(family: i32, sequence: u32) -> Vec<u8> {
     bytes
 }
 
-/// Reads a message of a dump, or of an event, with its header: an entry that is there for good, and its link. `None`: it is
-/// none, or no such message.
+/// Reads a message of a dump, with its header: an entry that is there for good, and its link. An address's entry of ours counts
+/// as well where another program has given it its own state: a DHCP server writes down whom it answers (`SIOCSARP`), and takes
+/// the state with it, but nothing else. `None`: it is none, or no such message.
 pub(super) fn read(message: &[u8]) -> Option<(LinkIndex, Neighbour)> {
     let payload = message.get(HEADER..)?;
     let (&[family, _, _, _, a, b, c, d, state, high, ..], mut rest) = payload.split_first_chunk::<NDMSG>()?;
-    if u16::from_ne_bytes([state, high]) & NUD_PERMANENT == 0 {
+    let state = u16::from_ne_bytes([state, high]);
+    if state & NUD_VALID == 0 {
         return None;
     }
     let (mut to, mut address, mut port, mut vni, mut out) = (None, None, None, None, None);
+    let mut is_ours = false;
     while let Some(([low, high, kind, upper], _)) = rest.split_first_chunk::<ATTRIBUTE>() {
         let length = usize::from(u16::from_ne_bytes([*low, *high]));
         let value = rest.get(ATTRIBUTE..length)?;
@@ -132,6 +137,7 @@ pub(super) fn read(message: &[u8]) -> Option<(LinkIndex, Neighbour)> {
             NDA_DST => address = <[u8; 4]>::try_from(value).ok().map(Ipv4Addr::from),
             NDA_LLADDR => to = <[u8; 6]>::try_from(value).ok().map(FrameAddr),
             NDA_PORT => port = value.try_into().ok().map(u16::from_be_bytes),
+            NDA_PROTOCOL => is_ours = value == [ROUTE_PROTOCOL],
             NDA_VNI => vni = value.try_into().ok().map(u32::from_ne_bytes),
             NDA_IFINDEX => {
                 out = value
@@ -157,7 +163,8 @@ pub(super) fn read(message: &[u8]) -> Option<(LinkIndex, Neighbour)> {
         },
         _ => return None,
     };
-    Some((LinkIndex(u32::from_ne_bytes([a, b, c, d])), neighbour))
+    let is_there = state & NUD_PERMANENT != 0 || is_ours && i32::from(family) == libc::AF_INET;
+    is_there.then_some((LinkIndex(u32::from_ne_bytes([a, b, c, d])), neighbour))
 }
 
 /// Shows the messages of a datagram to `see`, and says whether it was the last one of a dump.
@@ -250,6 +257,10 @@ mod tests {
             let bytes = written(neighbour);
             let mut dynamic = bytes.clone();
             dynamic[HEADER + 8] = 0x02;
+            // Of an address it is ours, in whatever state another program has put it; but not if nobody answers.
+            let is_address = matches!(neighbour, Neighbour::Address { .. });
+            assert_eq!(read(&dynamic), is_address.then_some((link().index, neighbour)));
+            dynamic[HEADER + 8] = 0x20;
             assert_eq!(read(&dynamic), None);
             for cut in 0..bytes.len() {
                 let _ = read(&bytes[..cut]);
