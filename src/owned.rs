@@ -26,6 +26,10 @@ pub const ROUTE_PROTOCOL: u8 = 158;
 /// The priority of our filters (tc(8)): between those that others put first and those that the kernel counts down from 49152.
 pub const FILTER_PRIORITY: u16 = 158;
 
+/// Numbers of links of ours begin here: far from those that the kernel gives, one after another, to the links of others, so
+/// that a NIC that comes while a plan is carried out has none of them.
+pub const FIRST_OWN_LINK: u32 = 1_580_001;
+
 /// The one bit of a packet's mark that says "keep the source address". Set and tested through a mask, since
 /// the other bits are other programs' (Kubernetes has 0xc000, Tailscale 0xff0000, Calico takes from the top).
 pub const MARK_KEEP_SOURCE: u32 = 0x0100_0000;

@@ -10,10 +10,33 @@
 use std::collections::BTreeSet;
 
 use crate::config::Config;
+use crate::model::nft::{Chain, ChainKind, Hook, Rule, Statement, Table};
 use crate::model::{Desired, DesiredOwnLink, FrameAddr, LinkId, Neighbour, OwnKind, OwnMtu};
 
 /// What a frame takes beside itself in a packet of the network below: its own header, VXLAN, UDP, IPv4 (RFC 7348, section 5).
 pub const OVERHEAD: u32 = 14 + 8 + 8 + 20;
+
+/// `NF_IP_PRI_MANGLE`, linux/netfilter_ipv4.h.
+const MANGLE: i32 = -150;
+
+/// Has TCP connections say no larger segments than fit where an overlay is on their way: not every VM hears that a packet is
+/// too large (ICMP is dropped by many a firewall). A router without overlays has no such chain.
+pub(super) fn clamp(config: &Config, table: &mut Table) {
+    if config.interfaces().iter().all(|one| one.vxlan.is_none()) {
+        return;
+    }
+    let rule = Rule {
+        statements: vec![Statement::ClampMss],
+        comment: "an overlay's packets are smaller: segments that fit".to_owned(),
+    };
+    let chain = Chain {
+        kind: ChainKind::Filter,
+        hook: Hook::Forward,
+        priority: MANGLE,
+        rules: vec![rule],
+    };
+    table.chains.insert("segments".to_owned(), chain);
+}
 
 pub(super) fn desire(config: &Config, desired: &mut Desired) {
     for interface in config.interfaces() {

@@ -14,11 +14,12 @@ use nix::sys::socket::{MsgFlags, recv};
 use super::Error;
 use super::rtnetlink::{Told, read_payload};
 use crate::model::{LinkIndex, Route};
-use crate::owned::{FILTER_PRIORITY, NFT_TABLE, ROUTE_PROTOCOL};
+use crate::owned::{FILTER_PRIORITY, FIRST_OWN_LINK, NFT_TABLE, ROUTE_PROTOCOL};
 
 /// Groups of linux/rtnetlink.h. NETCONF tells of forwarding and reverse-path filters; IPv6 addresses come when
 /// somebody turns IPv6 on.
-const ROUTE_GROUPS: [u32; 6] = [
+const ROUTE_GROUPS: [u32; 7] = [
+    libc::RTNLGRP_NEIGH,
     libc::RTNLGRP_LINK,
     libc::RTNLGRP_IPV4_IFADDR,
     libc::RTNLGRP_IPV4_ROUTE,
@@ -125,6 +126,7 @@ impl OwnRoutes {
             socket.bind(&SocketAddr::new(0, 0))?;
             for group in [
                 libc::RTNLGRP_LINK,
+                libc::RTNLGRP_NEIGH,
                 libc::RTNLGRP_IPV4_IFADDR,
                 libc::RTNLGRP_IPV4_ROUTE,
             ] {
@@ -190,6 +192,9 @@ impl OwnRoutes {
                 happened.unclear |= link == LOOPBACK;
                 happened.main |= link == LOOPBACK || self.ways_out.contains(&link);
             }
+            (libc::RTM_NEWNEIGH | libc::RTM_DELNEIGH, _) => {
+                happened.unclear |= is_neighbour_relevant(kind, body);
+            }
             _ => (happened.unclear, happened.main) = (true, true),
         }
     }
@@ -232,6 +237,9 @@ fn is_route_relevant(kind: u16, body: &[u8]) -> bool {
     if (libc::RTM_NEWQDISC..=libc::RTM_GETTFILTER).contains(&kind) {
         return is_filter_relevant(kind, body);
     }
+    if kind == libc::RTM_NEWNEIGH || kind == libc::RTM_DELNEIGH {
+        return is_neighbour_relevant(kind, body);
+    }
     if kind != libc::RTM_NEWROUTE && kind != libc::RTM_DELROUTE {
         return true;
     }
@@ -240,6 +248,21 @@ fn is_route_relevant(kind: u16, body: &[u8]) -> bool {
         return true;
     };
     prefix == 0 || protocol == ROUTE_PROTOCOL
+}
+
+/// Of neighbours those of links of ours, and what is there for good: what the kernel finds out and forgets by itself, it does
+/// all the time. `struct ndmsg` (linux/neighbour.h): family, three bytes of padding, link, state.
+fn is_neighbour_relevant(kind: u16, body: &[u8]) -> bool {
+    /// `NUD_INCOMPLETE | NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE`: found out. One that was there for good and is
+    /// deleted is none of these any more.
+    const FOUND_OUT: u16 = 0x01 | 0x02 | 0x04 | 0x08 | 0x10;
+    const PERMANENT: u16 = 0x80;
+    let &[_, _, _, _, a, b, c, d, state, high, ..] = body else {
+        return true;
+    };
+    let state = u16::from_ne_bytes([state, high]);
+    let is_for_good = state & PERMANENT != 0 || (kind == libc::RTM_DELNEIGH && state & FOUND_OUT == 0);
+    is_for_good && u32::from_ne_bytes([a, b, c, d]) >= FIRST_OWN_LINK
 }
 
 /// Of traffic control, filters of our priority, and what they hang on (`struct tcmsg`: family, link, handle, parent, info).
@@ -399,6 +422,34 @@ mod tests {
         assert_eq!(went.destination.to_string(), "10.9.8.7/32");
         let came = by(libc::RTM_NEWROUTE, &elastic);
         assert_eq!(came.elastic, [RouteChange::Came(went.clone())]);
+    }
+
+    #[test]
+    fn of_neighbours_only_those_of_our_links_that_are_there_for_good_count() {
+        let neighbour = |link: u32, state: u16| {
+            let mut body = vec![2, 0, 0, 0];
+            body.extend(link.to_ne_bytes());
+            body.extend(state.to_ne_bytes());
+            body
+        };
+        let (new, gone) = (libc::RTM_NEWNEIGH, libc::RTM_DELNEIGH);
+        let ours = FIRST_OWN_LINK + 7;
+        for (kind, link, state, counts) in [
+            (new, ours, 0x80, true),
+            (new, ours, 0x02, false),
+            (gone, ours, 0x80, true),
+            // As `ip neigh del` has it.
+            (gone, ours, 0x20, true),
+            (gone, ours, 0x04, false),
+            (new, 3, 0x80, false),
+            (gone, 3, 0x80, false),
+        ] {
+            let body = neighbour(link, state);
+            assert_eq!(is_route_relevant(kind, &body), counts, "{kind} {link} {state:x}");
+            let mut happened = Happened::default();
+            OwnRoutes::open().unwrap().note(kind, &body, &mut happened);
+            assert_eq!((happened.unclear, happened.main), (counts, false));
+        }
     }
 
     #[test]

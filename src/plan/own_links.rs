@@ -10,10 +10,7 @@ use crate::model::{
 };
 
 use super::{LinkRef, Operation};
-
-/// Numbers of links of ours begin here: far from those that the kernel gives, one after another, to the links of others, so
-/// that a NIC that comes while a plan is carried out has none of them.
-const FIRST_INDEX: u32 = 1_580_001;
+use crate::owned::FIRST_OWN_LINK;
 
 /// What becomes of links of ours.
 pub(super) struct OwnLinks<'o> {
@@ -135,7 +132,7 @@ fn seen(observed: &Observed, name: OwnName) -> Option<(&Link, &OwnLink<LinkIndex
 }
 
 fn free(taken: &BTreeSet<LinkIndex>) -> LinkIndex {
-    let mut index = LinkIndex(FIRST_INDEX);
+    let mut index = LinkIndex(FIRST_OWN_LINK);
     while taken.contains(&index) {
         index.0 += 1;
     }

@@ -140,7 +140,10 @@ fn main() -> ExitCode {
               a_hypervisor_goes_and_comes,
               nothing_is_flooded_where_every_vm_is_listed,
               an_overlay_waits_for_its_nic_and_leaves_nothing,
-              what_is_foreign_on_our_link_goes_and_elsewhere_stays;
+              what_is_foreign_on_our_link_goes_and_elsewhere_stays,
+              connections_say_segments_that_fit_into_the_overlay,
+              a_small_path_is_told_of_through_the_translation_on_either_side,
+              the_monitor_puts_entries_right_and_makes_the_overlay_anew;
         names: a_nic_may_have_any_name_that_the_kernel_takes;
         lock: fifty_reloads_at_once_end_with_one_of_the_files,
               a_held_lock_times_out_with_exit_5_and_names_the_holder,

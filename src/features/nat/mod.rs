@@ -18,6 +18,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
+use super::overlay;
 use crate::config::{Config, Eip, Forward, SnatPool};
 use crate::model::nft::{
     Chain, ChainKind, Element, Field, FieldType, Hook, NatTarget, Rule, Set, Statement, Table, Tuple,
@@ -163,6 +164,7 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
     if config.counters() {
         counters::count(&mut table, &shifted);
     }
+    overlay::clamp(config, &mut table);
     desired.table = Some(table);
 }
 

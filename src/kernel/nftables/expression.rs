@@ -12,7 +12,7 @@ use nix::libc;
 use super::message::Attributes;
 use super::shim::{self, Value};
 use super::uapi::expression::{
-    bitwise, byteorder, cmp, ct, flow_offload, immediate, lookup, meta, nat, payload,
+    bitwise, byteorder, cmp, ct, exthdr, flow_offload, immediate, lookup, meta, nat, payload, rt,
 };
 use super::uapi::{element, rule};
 use crate::kernel::error::Error;
@@ -75,6 +75,16 @@ pub(super) enum Expression {
         mask: u32,
         xor: u32,
     },
+    /// `bitwise reg 1 = ( reg 1 & 0x02 ) ^ 0x00`: of one byte
+    BitwiseByte { register: Register, mask: u8 },
+    /// `cmp neq reg 1 0x00`: of one byte
+    NotEqualByte { from: Register, value: u8 },
+    /// `rt load tcpmss => reg 1`
+    LoadMss { to: Register },
+    /// `byteorder reg 1 = hton(reg 1, 2, 2)`
+    ToNetworkOrder { register: Register },
+    /// `exthdr write tcpopt reg 1 => 2b @ 2 + 2`
+    SetMss { from: Register },
     /// `cmp eq reg 1 0x01000000`
     Equal { from: Register, value: u32 },
     /// `cmp eq reg 1 0x00`: of one byte
@@ -181,6 +191,51 @@ impl Expression {
                 c"flow_offload",
                 vec![(sys::NFTNL_EXPR_FLOW_TABLE_NAME, Value::Name(c_string(flowtable)?))],
             ),
+            Self::BitwiseByte { register, mask } => (
+                c"bitwise",
+                vec![
+                    (sys::NFTNL_EXPR_BITWISE_SREG, Number(*register)),
+                    (sys::NFTNL_EXPR_BITWISE_DREG, Number(*register)),
+                    (sys::NFTNL_EXPR_BITWISE_LEN, Number(1)),
+                    (sys::NFTNL_EXPR_BITWISE_MASK, Value::Byte(*mask)),
+                    (sys::NFTNL_EXPR_BITWISE_XOR, Value::Byte(0)),
+                ],
+            ),
+            Self::NotEqualByte { from, value } => (
+                c"cmp",
+                vec![
+                    (sys::NFTNL_EXPR_CMP_SREG, Number(*from)),
+                    (sys::NFTNL_EXPR_CMP_OP, Number(libc::NFT_CMP_NEQ as u32)),
+                    (sys::NFTNL_EXPR_CMP_DATA, Value::Byte(*value)),
+                ],
+            ),
+            Self::LoadMss { to } => (
+                c"rt",
+                vec![
+                    (sys::NFTNL_EXPR_RT_KEY, Number(rt::KEY_MSS)),
+                    (sys::NFTNL_EXPR_RT_DREG, Number(*to)),
+                ],
+            ),
+            Self::ToNetworkOrder { register } => (
+                c"byteorder",
+                vec![
+                    (sys::NFTNL_EXPR_BYTEORDER_SREG, Number(*register)),
+                    (sys::NFTNL_EXPR_BYTEORDER_DREG, Number(*register)),
+                    (sys::NFTNL_EXPR_BYTEORDER_OP, Number(byteorder::HTON)),
+                    (sys::NFTNL_EXPR_BYTEORDER_LEN, Number(2)),
+                    (sys::NFTNL_EXPR_BYTEORDER_SIZE, Number(2)),
+                ],
+            ),
+            Self::SetMss { from } => (
+                c"exthdr",
+                vec![
+                    (sys::NFTNL_EXPR_EXTHDR_SREG, Number(*from)),
+                    (sys::NFTNL_EXPR_EXTHDR_TYPE, Value::Byte(exthdr::MAXSEG)),
+                    (sys::NFTNL_EXPR_EXTHDR_OFFSET, Number(exthdr::MAXSEG_OFFSET)),
+                    (sys::NFTNL_EXPR_EXTHDR_LEN, Number(exthdr::MAXSEG_LENGTH)),
+                    (sys::NFTNL_EXPR_EXTHDR_OP, Number(exthdr::TCP_OPTION)),
+                ],
+            ),
             Self::Equal { from, value } => compare(libc::NFT_CMP_EQ, *from, *value),
             Self::NotEqual { from, value } => compare(libc::NFT_CMP_NEQ, *from, *value),
             Self::Load { to, value } => (
@@ -235,6 +290,9 @@ impl Expression {
             "cmp" => read_cmp(&data),
             "immediate" => read_immediate(&data),
             "nat" => read_nat(&data),
+            "rt" => read_rt(&data),
+            "byteorder" => read_byteorder(&data),
+            "exthdr" => read_exthdr(&data),
             _ => None,
         };
         Ok(Some(known.unwrap_or(Self::Other(name))))
@@ -305,9 +363,45 @@ fn read_lookup(data: &Data<'_>) -> Option<Expression> {
     })
 }
 
+fn read_rt(data: &Data<'_>) -> Option<Expression> {
+    (data.number(rt::KEY)? == rt::KEY_MSS).then_some(())?;
+    Some(Expression::LoadMss {
+        to: data.number(rt::DREG)?,
+    })
+}
+
+fn read_byteorder(data: &Data<'_>) -> Option<Expression> {
+    let register = data.number(byteorder::SREG)?;
+    let is_plain = data.number(byteorder::DREG)? == register
+        && data.number(byteorder::OPERATION)? == byteorder::HTON
+        && data.number(byteorder::LENGTH)? == 2
+        && data.number(byteorder::SIZE)? == 2;
+    is_plain.then_some(Expression::ToNetworkOrder { register })
+}
+
+fn read_exthdr(data: &Data<'_>) -> Option<Expression> {
+    let is_mss = data.get(exthdr::TYPE)? == [exthdr::MAXSEG]
+        && data.number(exthdr::OFFSET)? == exthdr::MAXSEG_OFFSET
+        && data.number(exthdr::LENGTH)? == exthdr::MAXSEG_LENGTH
+        && data.number(exthdr::OPERATION)? == exthdr::TCP_OPTION
+        && data.number(exthdr::FLAGS).unwrap_or(0) == 0;
+    is_mss.then_some(Expression::SetMss {
+        from: data.number(exthdr::SREG)?,
+    })
+}
+
 fn read_bitwise(data: &Data<'_>) -> Option<Expression> {
     // `NFT_BITWISE_MASK_XOR` is what kernels before 5.6 do, which have no such attribute.
     (data.number(bitwise::OPERATION).unwrap_or(0) == 0).then_some(())?;
+    if let (Some(1), Some(mask), Some(0)) = (
+        data.number(bitwise::LENGTH),
+        byte(data.get(bitwise::MASK)),
+        byte(data.get(bitwise::XOR)),
+    ) {
+        let register = data.number(bitwise::SREG)?;
+        return (data.number(bitwise::DREG)? == register)
+            .then_some(Expression::BitwiseByte { register, mask });
+    }
     Some(Expression::Bitwise {
         from: data.number(bitwise::SREG)?,
         to: data.number(bitwise::DREG)?,
@@ -324,7 +418,11 @@ fn read_cmp(data: &Data<'_>) -> Option<Expression> {
         _ => return None,
     };
     if let Some(value) = byte(data.get(cmp::DATA)) {
-        return is_equal.then_some(Expression::EqualByte { from, value });
+        return Some(if is_equal {
+            Expression::EqualByte { from, value }
+        } else {
+            Expression::NotEqualByte { from, value }
+        });
     }
     let value = u32::from_ne_bytes(word(data.get(cmp::DATA))?);
     Some(if is_equal {
@@ -447,6 +545,18 @@ impl fmt::Display for Expression {
             Self::FlowOffload { flowtable } => write!(f, "flow add @{flowtable}"),
             Self::NotEqual { from, value } => write!(f, "cmp neq reg {from} 0x{value:08x}"),
             Self::Equal { from, value } => write!(f, "cmp eq reg {from} 0x{value:08x}"),
+            Self::BitwiseByte { register, mask } => {
+                write!(
+                    f,
+                    "bitwise reg {register} = ( reg {register} & 0x{mask:02x} ) ^ 0x00"
+                )
+            }
+            Self::NotEqualByte { from, value } => write!(f, "cmp neq reg {from} 0x{value:02x}"),
+            Self::LoadMss { to } => write!(f, "rt load tcpmss => reg {to}"),
+            Self::ToNetworkOrder { register } => {
+                write!(f, "byteorder reg {register} = hton(reg {register}, 2, 2)")
+            }
+            Self::SetMss { from } => write!(f, "exthdr write tcpopt reg {from} => 2b @ 2 + 2"),
             Self::EqualByte { from, value } => write!(f, "cmp eq reg {from} 0x{value:02x}"),
             Self::Load { to, value } => write!(f, "immediate reg {to} 0x{:08x}", u32::from_be_bytes(*value)),
             Self::Return => f.write_str("return"),

@@ -17,6 +17,9 @@ const OFFSET_SADDR: u32 = 12;
 const OFFSET_DADDR: u32 = 16;
 const OFFSET_SPORT: u32 = 0;
 const OFFSET_DPORT: u32 = 2;
+/// The flags of a TCP header, and one that says that it begins a connection (RFC 9293, section 3.1).
+const OFFSET_FLAGS: u32 = 13;
+const SYN: u8 = 0x02;
 
 /// The expressions of a statement, none for [`Statement::Foreign`].
 pub(super) fn compile(statement: &Statement) -> Vec<Expression> {
@@ -122,6 +125,31 @@ pub(super) fn compile(statement: &Statement) -> Vec<Expression> {
                 from: register,
                 value: u8::from(*reply),
             },
+        ],
+        // `tcp flags syn tcp option maxseg size set rt mtu`
+        Statement::ClampMss => vec![
+            Expression::Meta {
+                key: libc::NFT_META_L4PROTO as u32,
+                to: register,
+            },
+            Expression::EqualByte {
+                from: register,
+                value: libc::IPPROTO_TCP as u8,
+            },
+            Expression::Payload {
+                base: libc::NFT_PAYLOAD_TRANSPORT_HEADER as u32,
+                offset: OFFSET_FLAGS,
+                length: 1,
+                to: register,
+            },
+            Expression::BitwiseByte { register, mask: SYN },
+            Expression::NotEqualByte {
+                from: register,
+                value: 0,
+            },
+            Expression::LoadMss { to: register },
+            Expression::ToNetworkOrder { register },
+            Expression::SetMss { from: register },
         ],
         // `return`
         Statement::Return => vec![Expression::Return],
@@ -352,6 +380,7 @@ fn guess(expressions: &[Expression]) -> Option<Statement> {
             })
         }
         ([], [Expression::FlowOffload { flowtable }, ..]) => Some(Statement::FlowAdd(flowtable.clone())),
+        ([Field::L4Proto], [Expression::EqualByte { .. }, ..]) => Some(Statement::ClampMss),
         ([], [Expression::Return, ..]) => Some(Statement::Return),
         _ => None,
     }
@@ -464,6 +493,7 @@ mod tests {
             Statement::SourceTranslated,
             Statement::Established,
             Statement::FlowAdd("f".into()),
+            Statement::ClampMss,
             Statement::Return,
         ]
     }

@@ -130,6 +130,7 @@ pub(super) mod expression {
     pub mod bitwise {
         pub const SREG: u16 = 1;
         pub const DREG: u16 = 2;
+        pub const LENGTH: u16 = 3;
         pub const MASK: u16 = 4;
         pub const XOR: u16 = 5;
         pub const OPERATION: u16 = 6;
@@ -186,10 +187,35 @@ pub(super) mod expression {
     pub mod flow_offload {
         pub const TABLE_NAME: u16 = 1;
     }
+    /// `NFTA_RT_*`.
+    pub mod rt {
+        pub const DREG: u16 = 1;
+        pub const KEY: u16 = 2;
+        /// `NFT_RT_TCPMSS`.
+        pub const KEY_MSS: u32 = 3;
+    }
+    /// `NFTA_EXTHDR_*`.
+    pub mod exthdr {
+        pub const TYPE: u16 = 2;
+        pub const OFFSET: u16 = 3;
+        pub const LENGTH: u16 = 4;
+        pub const FLAGS: u16 = 5;
+        pub const OPERATION: u16 = 6;
+        pub const SREG: u16 = 7;
+        /// `NFT_EXTHDR_OP_TCPOPT`.
+        pub const TCP_OPTION: u32 = 1;
+        /// `TCPOPT_MAXSEG` (RFC 9293, section 3.2): its value begins behind two bytes, and has two.
+        pub const MAXSEG: u8 = 2;
+        pub const MAXSEG_OFFSET: u32 = 2;
+        pub const MAXSEG_LENGTH: u32 = 2;
+    }
     /// `NFTA_BYTEORDER_*`.
     pub mod byteorder {
         pub const SREG: u16 = 1;
         pub const DREG: u16 = 2;
+        pub const OPERATION: u16 = 3;
+        /// `NFT_BYTEORDER_HTON`.
+        pub const HTON: u32 = 1;
         pub const LENGTH: u16 = 4;
         pub const SIZE: u16 = 5;
     }

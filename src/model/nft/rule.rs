@@ -100,6 +100,9 @@ pub enum Statement {
     DestinationTranslated,
     /// Goes on if the source of the packet's connection is translated (`IPS_SRC_NAT`).
     SourceTranslated,
+    /// Goes on if the packet begins a TCP connection, or answers such, and has it say no larger segments than fit into the
+    /// packets of its way, there and back (`NFT_RT_TCPMSS`, Linux 4.14). It never raises what is said.
+    ClampMss,
     /// Ends the chain.
     Return,
     /// What somebody else put into the chain: never desired, and so always a difference.
@@ -166,6 +169,7 @@ impl fmt::Display for Statement {
             Self::Direction { reply: true } => f.write_str("ct direction reply"),
             Self::DestinationTranslated => f.write_str("ct status dnat"),
             Self::SourceTranslated => f.write_str("ct status snat"),
+            Self::ClampMss => f.write_str("tcp flags syn tcp option maxseg size set rt mtu"),
             Self::Return => f.write_str("return"),
             Self::Foreign(expressions) => write!(f, "# not ours: {expressions}"),
         }

@@ -140,7 +140,8 @@ impl<'t> Translation<'t> {
                 | Statement::DestinationTranslated
                 | Statement::SourceTranslated
                 | Statement::Foreign(_) => return None,
-                Statement::FlowAdd(_) => {}
+                // What is asked about is where it goes.
+                Statement::FlowAdd(_) | Statement::ClampMss => {}
             }
         }
         None
