@@ -118,7 +118,10 @@ fn take<'c>(net: Ipv4Net, by_vm: &mut BTreeMap<Ipv4Addr, Entries<'c>>) -> BTreeM
 fn of_interface(inside: &Interface, by_vm: &mut BTreeMap<Ipv4Addr, Entries<'_>>, most: usize) -> Network {
     let net = inside.address.trunc();
     let own = take(net, by_vm);
-    let nic = format!("{} {}", inside.address.addr(), inside.mac);
+    let nic = match &inside.vxlan {
+        None => format!("{} {}", inside.address.addr(), inside.mac),
+        Some(vxlan) => format!("{} VXLAN {}", inside.address.addr(), vxlan.vni),
+    };
     network(net.to_string(), Some(nic), own, most)
 }
 
@@ -155,7 +158,9 @@ fn vm(address: Ipv4Addr, entries: &Entries<'_>) -> Vm {
     let eips = entries.eips.iter().map(|eip| format!("EIP {eip}"));
     let forwards = entries.forwards.iter().map(|forward| forwarded(forward));
     let name = entries.listed.and_then(|listed| listed.name.as_deref());
-    let lines = name.map(ToOwned::to_owned).into_iter().chain(eips);
+    let host = entries.listed.and_then(|listed| listed.host);
+    let host = host.map(|host| format!("on {host}"));
+    let lines = name.map(ToOwned::to_owned).into_iter().chain(host).chain(eips);
     let mut lines: Vec<String> = lines.chain(forwards).collect();
     if lines.len() > LINES + 1 {
         let more = lines.len() - LINES;

@@ -119,6 +119,21 @@ fn a_vm_that_is_listed_is_there_by_its_name() {
 }
 
 #[test]
+fn an_overlay_has_its_number_and_its_vms_their_hypervisors() {
+    let config = config(
+        "if_list:\n  - {ipaddr: 10.90.3.37, prefix: 24, mac: 52:54:84:00:08:45, gateway: 10.90.3.1}\n  \
+         - ipaddr: 172.20.1.1\n    prefix: 24\n    vxlan: {vni: 100}\n    vm_list:\n      \
+         - {vm-ip: 172.20.1.10, mac: 02:00:00:00:00:10, host: 10.90.4.11, name: web-1}\n",
+    );
+    let text = draw(&config, Format::Mermaid, 8);
+    assert!(
+        text.contains("|\"172.20.1.1 VXLAN 100\"|")
+            && text.contains("[\"172.20.1.10<br>web-1<br>on 10.90.4.11\"]"),
+        "{text}"
+    );
+}
+
+#[test]
 fn an_svg_is_xml_and_nothing_leaves_its_box() {
     for config in [config(EXAMPLE), large(), Config::default()] {
         for vms in [1, 8, 100] {

@@ -143,7 +143,8 @@ fn main() -> ExitCode {
               what_is_foreign_on_our_link_goes_and_elsewhere_stays,
               connections_say_segments_that_fit_into_the_overlay,
               a_small_path_is_told_of_through_the_translation_on_either_side,
-              the_monitor_puts_entries_right_and_makes_the_overlay_anew;
+              the_monitor_puts_entries_right_and_makes_the_overlay_anew,
+              five_hundred_overlays_of_twenty_thousand_vms_load_and_one_moved_vm_is_one_message;
         names: a_nic_may_have_any_name_that_the_kernel_takes;
         lock: fifty_reloads_at_once_end_with_one_of_the_files,
               a_held_lock_times_out_with_exit_5_and_names_the_holder,

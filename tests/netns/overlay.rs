@@ -514,3 +514,75 @@ pub fn the_monitor_puts_entries_right_and_makes_the_overlay_anew() {
     expect(&vpc.kylin_vr(&["reload"]), 0, "nothing changed");
     assert_eq!(monitor.stop().code, 0);
 }
+
+/// Overlays of this many VMs in all, a moved one of which is on the second hypervisor.
+fn many(overlays: u32, vms: u32, moved: Option<u32>) -> String {
+    let mut text =
+        "if_list:\n  - {ipaddr: 10.90.3.37, prefix: 24, mac: '52:54:84:00:08:45', gateway: 10.90.3.1}\n"
+            .to_owned();
+    for overlay in 0..overlays {
+        let net = format!("172.{}.{}", 16 + overlay / 256, overlay % 256);
+        text += &format!(
+            "  - ipaddr: {net}.1\n    prefix: 24\n    vxlan: {{vni: {}}}\n    vm_list:\n",
+            overlay + 1
+        );
+        for vm in 0..vms / overlays {
+            let number = overlay * (vms / overlays) + vm;
+            let host = if moved == Some(number) { 42 } else { 41 };
+            text += &format!(
+                "      - {{vm-ip: {net}.{}, mac: '02:00:{:02x}:{:02x}:{:02x}:{:02x}', host: 10.90.3.{host}}}\n",
+                vm + 10,
+                number >> 24,
+                number >> 16 & 0xff,
+                number >> 8 & 0xff,
+                number & 0xff
+            );
+        }
+    }
+    text
+}
+
+/// How many netlink messages to routing a run sent, as it logs them.
+fn messages(run: &lab::Run) -> usize {
+    let counts = run
+        .stderr
+        .lines()
+        .filter_map(|line| line.split_once("rtnetlink batch messages="));
+    counts
+        .map(|(_, rest)| rest.split(' ').next().unwrap().parse::<usize>().unwrap())
+        .sum()
+}
+
+pub fn five_hundred_overlays_of_twenty_thousand_vms_load_and_one_moved_vm_is_one_message() {
+    let vpc = vpc();
+    vpc.write_config(&many(500, 20_000, None));
+    let begun = Instant::now();
+    let run = vpc.kylin_vr(&["-vv", "reload", "--json"]);
+    assert_eq!(
+        run.code,
+        0,
+        "{}",
+        run.stdout.chars().take(2_000).collect::<String>()
+    );
+    println!(
+        "500 overlay subnets and 20,000 VMs in {:.1?}, {} messages",
+        begun.elapsed(),
+        messages(&run)
+    );
+    assert!(messages(&run) > 40_000, "the log has another form");
+    assert_eq!(vpc.router.ip("neigh show nud permanent").lines().count(), 20_000);
+    expect(&vpc.kylin_vr(&["reload"]), 0, "nothing changed");
+
+    vpc.write_config(&many(500, 20_000, Some(12_345)));
+    let begun = Instant::now();
+    let run = vpc.kylin_vr(&["-vv", "reload"]);
+    expect(&run, 0, "applied 1 change");
+    println!("one that moved in {:.1?}", begun.elapsed());
+    assert_eq!(messages(&run), 1, "{}", said(&run));
+    let begun = Instant::now();
+    expect(&vpc.kylin_vr(&["check"]), 0, "");
+    println!("a check alone takes {:.1?}", begun.elapsed());
+
+    expect(&vpc.kylin_vr(&["reset"]), 0, "applied");
+    assert!(!vpc.router.ip("link").contains("kvr-"));
+}
