@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::kernel::{Error, Incomplete, Kernel};
 use crate::model::nft::{Table, TableChange};
-use crate::model::{Hook, LinkIndex, LinkName, LinkSysctl, Neighbour, Observed, RouteKind, Sysctl};
+use crate::model::{Hook, LinkId, LinkIndex, LinkName, LinkSysctl, Neighbour, Observed, RouteKind, Sysctl};
 use crate::plan::{LinkRef, Operation};
 
 /// How often it is looked, and what is not as it was put right: an error may pass (a full queue, a hash table that is
@@ -308,7 +308,7 @@ fn routes_that_went_along(begun: &[&Operation], now: &Observed, before: &Observe
     back.collect()
 }
 
-/// Also those that the kernel wrote along with another.
+/// Also those that the kernel wrote along with another, and those of a link of ours that was made anew.
 fn sysctls(begun: &[&Operation], now: &Observed, before: &Observed) -> Vec<Operation> {
     let touched = |wanted| {
         begun
@@ -321,6 +321,13 @@ fn sysctls(begun: &[&Operation], now: &Observed, before: &Observed) -> Vec<Opera
             key,
             Sysctl::Link(_, LinkSysctl::DisableIpv6) | Sysctl::DisableIpv6Default
         ) && touched(Sysctl::DisableIpv6All);
+        let is_of_deleted = |one: &&Operation| match (key, one) {
+            (Sysctl::Link(LinkId::Own(name), _), Operation::DeleteOwnLink { link, .. }) => {
+                *link.name.0 == *name.as_str()
+            }
+            _ => false,
+        };
+        let along = along || begun.iter().any(is_of_deleted);
         let (Some(from), true) = (
             now.sysctls.get(key).filter(|from| *from != to),
             along || touched(*key),

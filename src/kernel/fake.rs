@@ -191,6 +191,10 @@ impl Fake {
             mtu,
         });
         state.links.sort_by_key(|link| link.index);
+        if let (Some(name), None) = (OwnName::new(&link.name.0), own.kind.parent()) {
+            let keys = LinkSysctl::ALL.map(|parameter| Sysctl::Link(LinkId::Own(name), parameter));
+            state.sysctls.extend(keys.map(|key| (key, "0".to_owned())));
+        }
         let made = OwnLink {
             kind: own.kind.clone(),
             mtu: Some(mtu),
@@ -214,6 +218,10 @@ impl Fake {
     /// What is on a link goes with it.
     fn delete_link(&mut self, index: LinkIndex) {
         let state = &mut self.state;
+        let gone = state.link(index).and_then(|link| link.id);
+        state
+            .sysctls
+            .retain(|key, _| !matches!(key, Sysctl::Link(of, _) if Some(*of) == gone));
         state.links.retain(|link| link.index != index);
         state.own_links.remove(&index);
         state.addresses.remove(&index);

@@ -13,7 +13,7 @@ use crate::bench::{Bench, CONFIG, agrees, both_subnets, configure, marked};
 const ENOUGH: usize = 4;
 
 /// The devices of our flowtable, as nft(8) says; nothing: there is none.
-fn devices(machine: &Machine) -> String {
+pub fn devices(machine: &Machine) -> String {
     let listed = machine.sh("nft list table ip kylin_vr");
     let line = listed
         .lines()
@@ -44,7 +44,7 @@ fn watch(machine: &Machine, ports: impl Iterator<Item = u16>) {
 
 /// All flows pass, both ways, and past the rules.
 #[track_caller]
-fn are_fast(machine: &Machine, flows: &Flows) {
+pub fn are_fast(machine: &Machine, flows: &Flows) {
     let pass = |times: usize| {
         for _ in 0..times {
             for (name, _, flow) in flows {
@@ -69,9 +69,9 @@ fn are_fast(machine: &Machine, flows: &Flows) {
 }
 
 /// By what it is, and the port of its server.
-type Flows = Vec<(&'static str, u16, Flow)>;
+pub type Flows = Vec<(&'static str, u16, Flow)>;
 
-enum Flow {
+pub enum Flow {
     Tcp(TcpFlow),
     Udp(UdpFlow),
 }
@@ -92,7 +92,7 @@ const GOES: &str = "from outside to a forward";
 const STAYS: &str = "to another subnet";
 
 /// One flow of every kind of translation.
-fn flows(vpc: &Vpc) -> Flows {
+pub fn flows(vpc: &Vpc) -> Flows {
     let tcp = [
         (MOVES, &vpc.client, "10.90.2.250", 22),
         (GOES, &vpc.client, "10.90.2.254", 80),
