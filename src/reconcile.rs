@@ -168,7 +168,11 @@ pub fn reconcile_from(
             failed = vec![not_recorded(&error)];
             break;
         }
-        announcements.append(&mut plan.announcements);
+        if announcements.is_empty() {
+            announcements = std::mem::take(&mut plan.announcements);
+        } else {
+            announcements.append(&mut plan.announcements);
+        }
         match kernel.apply(&plan.operations) {
             Ok(()) => {
                 quarrels += 1;

@@ -200,6 +200,20 @@ pub fn measure(bench: &mut Bench) {
             bound,
         );
     }
+    // Both of one round: what many VMs cost is in either.
+    let share = |index: usize| -> Vec<f64> {
+        let rates = ours[index].rates.iter().zip(&floors[index].rates);
+        rates.map(|(ours, floor)| ours / floor).collect()
+    };
+    let (most, least) = (share(3), share(0));
+    results.add(
+        GROUP,
+        "the rules' part of it: 65,000 EIPs beside 100, each beside one constant rule to as many VMs",
+        format!("{:.2}", median(&most)),
+        format!("{:.2}", median(&least)),
+        median_ratio(&most, &least),
+        Bound::Between(0.9, 1.1),
+    );
     for ((program, count), way) in others.iter().zip(&ways[first_of_others..]) {
         let own = sizes
             .iter()

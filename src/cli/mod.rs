@@ -219,6 +219,7 @@ pub fn command() -> clap::Command {
 
 /// Runs the command with these arguments, the program's name first.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    kernel::spare_memory();
     main_with(arguments, || Ok(Box::new(Linux::open()?)))
 }
 

@@ -31,6 +31,7 @@ pub use follow::Follower;
 pub use inspect::{Inspector, Observer};
 pub use linux::{Linux, encode};
 pub use neighbours::{Neighbour, neighbours};
+pub use nftables::spare_memory;
 pub use nic::{Events as NicEvents, is_first_namespace, rescan_pci};
 pub use probe::{connect, ping};
 pub use watch::Watch;

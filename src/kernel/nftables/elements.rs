@@ -221,9 +221,9 @@ impl Read {
     }
 
     /// Fills `set` with its elements; one that it cannot hold makes it a set that no desired one equals. `false`: they
-    /// were not told whole.
-    pub(super) fn fill(self, set: &mut Set) -> bool {
-        match self.finish(set) {
+    /// were not told whole. Where they are those of `written`, they are not in memory twice.
+    pub(super) fn fill(self, set: &mut Set, written: Option<&Elements>) -> bool {
+        match self.finish(set, written) {
             Told::All(elements) => set.elements = elements,
             Told::Twice => return false,
             Told::Foreign => *set = foreign_set(),
@@ -240,14 +240,14 @@ impl Read {
     }
 
     /// The elements of `set`.
-    fn finish(self, set: &Set) -> Told {
+    fn finish(&self, set: &Set, written: Option<&Elements>) -> Told {
         let Some(order) = self.order() else {
             return Told::Twice;
         };
         if self.foreign {
             return Told::Foreign;
         }
-        let entries = order.into_iter().map(|place| self.entries[place]);
+        let entries = order.iter().map(|place| self.entries[*place]);
         if set.interval && set.key.len() == 1 {
             return fold(set, entries).map_or(Told::Foreign, Told::All);
         }
@@ -261,7 +261,15 @@ impl Read {
                 entry.value,
             )
         };
-        Told::All(entries.map(element).collect())
+        let elements = entries.map(element);
+        let is_told = |written: &&Elements| {
+            let written = written.iter().map(|(key, value)| (*key, *value));
+            elements.clone().eq(written)
+        };
+        match written.filter(is_told) {
+            Some(written) => Told::All(written.clone()),
+            None => Told::All(elements.collect()),
+        }
     }
 
     /// The places of the entries, in their order; `None` if one is there twice.
@@ -447,7 +455,19 @@ mod tests {
             };
             read.message(set, message).unwrap();
         }
-        read.finish(set)
+        let told = read.finish(set, None);
+        if let Told::All(elements) = &told {
+            assert_eq!(read.finish(set, Some(elements)), told);
+            // What was written counts for nothing where something else is told.
+            for (element, value) in elements.iter().take(2) {
+                let mut other = elements.clone();
+                other.insert(*element, Tuple([!value.0[0], 0, 0]));
+                assert_eq!(read.finish(set, Some(&other)), told);
+                other.remove(element);
+                assert_eq!(read.finish(set, Some(&other)), told);
+            }
+        }
+        told
     }
 
     /// Flags, key, last key, data.

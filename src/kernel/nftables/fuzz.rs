@@ -55,7 +55,7 @@ pub fn read(bytes: &[u8]) -> Result<Option<Table>, String> {
     let mut whole = true;
     for (name, read) in reads {
         if let Some(set) = listing.sets.get_mut(&name) {
-            whole &= read.fill(set);
+            whole &= read.fill(set, None);
         }
     }
     Ok(listing.finish().filter(|_| whole))

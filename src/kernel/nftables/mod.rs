@@ -44,7 +44,7 @@ use super::error::Error;
 use super::netfilter::message::{self, Attributes};
 use super::netfilter::socket::{Answers, NetfilterSocket, Request, Subsystem};
 use super::sysctl;
-use crate::model::nft::{Counts, Set, Table, TableChange};
+use crate::model::nft::{Counts, Elements, Set, Table, TableChange};
 use crate::owned::NFT_TABLE;
 
 /// Whom we ask; the table is [`NFT_TABLE`].
@@ -72,6 +72,8 @@ pub(super) struct Nftables {
     ahead: Option<Ahead>,
     /// What the next look needs to ask for, after an edit of ours.
     touched: Option<Touched>,
+    /// What our last batch wrote into sets that it made: nearly always what they hold.
+    written: BTreeMap<String, Elements>,
     /// What an earlier process saw, as long as it may still be so.
     recalled: Option<Recalled>,
 }
@@ -101,6 +103,7 @@ impl Nftables {
             seen: None,
             ahead: None,
             touched: None,
+            written: BTreeMap::new(),
             recalled: None,
         })
     }
@@ -195,6 +198,13 @@ impl Nftables {
         self.seen = None;
         if matches!(result, Err(Error::Interrupted)) {
             self.generation = None;
+        }
+        self.written.clear();
+        if result.is_ok() {
+            let sets = change
+                .made()
+                .map(|(name, set)| (name.clone(), set.elements.clone()));
+            self.written.extend(sets);
         }
         if let (Ok(()), Some(generation), Some(before)) = (&result, self.generation, seen) {
             self.touched = Touched::new(change, before, generation);
@@ -381,7 +391,7 @@ impl Nftables {
         let whole = self
             .socket
             .ask(&request, |_, message| read.message(set, message))?;
-        Ok(read.fill(set) && whole)
+        Ok(read.fill(set, self.written.get(name)) && whole)
     }
 
     /// What the elements of the table that was seen last counted; nothing where there is none.
@@ -464,6 +474,11 @@ impl Nftables {
                 .socket
                 .ask(&request, |family, message| listing.rule(family, message))?)
     }
+}
+
+/// To be called once, before there are threads: large blocks of memory are given back when they are free.
+pub fn spare_memory() {
+    shim::give_back_large_blocks();
 }
 
 fn errno(error: &Error) -> Option<i32> {

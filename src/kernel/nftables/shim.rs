@@ -1,5 +1,5 @@
 //! What safe interfaces lack, and the only unsafe code of the crate: of nftnl, expressions of any kind and the bytes of a
-//! message; of sockets, an option that nix does not know.
+//! message; of sockets, an option that nix does not know; of the allocator, a setting.
 //!
 //! It decides nothing: names and attributes come from the encoders. Its promises are checked here.
 
@@ -113,4 +113,15 @@ pub(super) fn namespace_cookie(socket: &impl AsRawFd) -> Option<u64> {
         )
     };
     (result == 0 && length as usize == size_of::<u64>()).then_some(cookie)
+}
+
+/// Has the allocator give blocks of 64 KiB and more back as soon as they are free: texts, dumps and batches, each a large
+/// part of what a run takes and each used for a moment. glibc's own rule keeps them from the first one on that was freed
+/// (mallopt(3), "the dynamic mmap threshold").
+pub(super) fn give_back_large_blocks() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes two numbers and changes a setting of the allocator; no pointers are involved.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 64 << 10);
+    }
 }

@@ -65,6 +65,16 @@ pub struct ChainEdit {
 }
 
 impl TableChange {
+    /// The sets that it makes, with all that they hold, by name.
+    pub fn made(&self) -> impl Iterator<Item = (&String, &Set)> {
+        let sets = match self {
+            Self::Create(table) | Self::Replace { to: table, .. } => Some(&table.sets),
+            Self::Edit { add_sets, .. } => Some(add_sets),
+            Self::Delete(_) => None,
+        };
+        sets.into_iter().flatten()
+    }
+
     /// What makes `from` into `to`; `None` if they are the same.
     #[must_use]
     pub fn between(from: Option<&Table>, to: Option<&Table>) -> Option<Self> {
