@@ -204,9 +204,9 @@ fn hooks_that_went_along(begun: &[&Operation], now: &Observed, before: &Observed
                 index: to.link,
                 name: LinkName("".into()),
             }),
-            from: from.clone(),
-            to: to.clone(),
-            to_names: String::new(),
+            from: from.clone().into(),
+            to: to.clone().into(),
+            to_names: Box::default(),
         })
     });
     back.collect()

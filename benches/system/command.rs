@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use lab::Namespace;
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::time::{ClockId, clock_gettime};
@@ -37,6 +38,14 @@ impl Agent {
         fs::metadata(env!("CARGO_BIN_EXE_kylin-vr"))
             .expect("the command is built")
             .len()
+    }
+
+    /// Has the next call read the command from the disk, as on a router. What a compiler just wrote lies in memory in large
+    /// pieces, and the kernel maps the whole of each: almost a megabyte more than is used.
+    pub fn read_from_disk() {
+        let file = fs::File::open(env!("CARGO_BIN_EXE_kylin-vr")).expect("the command is built");
+        file.sync_all().expect("write the command to the disk");
+        posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).expect("forget the command");
     }
 
     pub fn directory(&self) -> &Path {

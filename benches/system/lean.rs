@@ -41,6 +41,7 @@ pub fn measure(bench: &mut Bench) {
 
 fn reload(bench: &mut Bench) {
     let text = config(entries(10_000));
+    Agent::read_from_disk();
     let peaks: Vec<u64> = (0..bench.settings.repeats)
         .map(|_| {
             let (site, agent) = (Site::new(), Agent::new("lean"));

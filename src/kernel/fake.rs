@@ -69,7 +69,7 @@ impl Fake {
                 if state.own_links.get(&link.index).map(|own| own.mac) != Some(to.mac) {
                     flush(state, link.index);
                 }
-                state.own_links.insert(link.index, to.clone());
+                state.own_links.insert(link.index, (**to).clone());
             }
             Operation::DeleteOwnLink { link, .. } => self.delete_link(link.index),
             Operation::AddClassifier { link } => {
@@ -89,12 +89,12 @@ impl Fake {
                 if is_there || is_dangling || !state.classifiers.contains_key(&hook.link) {
                     return Err(Error::Interrupted);
                 }
-                state.hooks.push(hook.clone());
+                state.hooks.push((**hook).clone());
                 state.hooks.sort();
             }
             Operation::ReplaceHook { to, .. } => {
                 state.hooks.retain(|other| other.place() != to.place());
-                state.hooks.push(to.clone());
+                state.hooks.push((**to).clone());
                 state.hooks.sort();
             }
             Operation::DeleteHook { hook, .. } => {

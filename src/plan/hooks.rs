@@ -93,24 +93,24 @@ pub(super) fn plan(mirrors: &[&DesiredMirror], observed: &Observed) -> Hooks {
         match has.get(&place) {
             Some(from) if **from == hook => {}
             Some(from) => hooks.come.push(Operation::ReplaceHook {
-                to_names: names(&hook, observed),
+                to_names: names(&hook, observed).into(),
                 link,
-                from: (*from).clone(),
-                to: hook,
+                from: (*from).clone().into(),
+                to: hook.into(),
             }),
             None => hooks.come.push(Operation::AddHook {
-                to_names: names(&hook, observed),
+                to_names: names(&hook, observed).into(),
                 link,
-                hook,
+                hook: hook.into(),
             }),
         }
     }
     for hook in &observed.hooks {
         if !places.contains(&hook.place()) {
             hooks.go.push(Operation::DeleteHook {
-                to_names: names(hook, observed),
+                to_names: names(hook, observed).into(),
                 link: link_ref(observed, hook.link),
-                hook: hook.clone(),
+                hook: hook.clone().into(),
             });
         }
     }

@@ -32,7 +32,7 @@ impl From<&Link> for LinkRef {
     }
 }
 
-/// One change of the kernel.
+/// One change of the kernel. Small, since there may be tens of thousands: what is large and rare is in a box.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// One batch on our nftables table: there is one such operation, and tens of thousands of smaller ones.
@@ -44,16 +44,16 @@ pub enum Operation {
         /// The name of the link below it, if it has one.
         below: Option<LinkName>,
         /// What it is.
-        own: OwnLink<LinkIndex>,
+        own: Box<OwnLink<LinkIndex>>,
     },
     /// Changes what can be changed of a link of ours that is there.
     ChangeOwnLink {
         /// The link.
         link: LinkRef,
         /// How it is.
-        from: OwnLink<LinkIndex>,
+        from: Box<OwnLink<LinkIndex>>,
         /// How it becomes; of the same kind.
-        to: OwnLink<LinkIndex>,
+        to: Box<OwnLink<LinkIndex>>,
     },
     /// Deletes a link of ours, with all that is on it.
     DeleteOwnLink {
@@ -62,7 +62,7 @@ pub enum Operation {
         /// The name of the link below it, if it has one.
         below: Option<LinkName>,
         /// What it is.
-        own: OwnLink<LinkIndex>,
+        own: Box<OwnLink<LinkIndex>>,
     },
     /// Gives a link what hooks are hung on.
     AddClassifier {
@@ -79,29 +79,29 @@ pub enum Operation {
         /// The link.
         link: LinkRef,
         /// What copies them.
-        hook: Hook<LinkIndex>,
+        hook: Box<Hook<LinkIndex>>,
         /// The names of the links that copies go to, for people.
-        to_names: String,
+        to_names: Box<str>,
     },
     /// Copies other packets than before, or to other links, from one packet to the next.
     ReplaceHook {
         /// The link.
         link: LinkRef,
         /// What copies them.
-        from: Hook<LinkIndex>,
+        from: Box<Hook<LinkIndex>>,
         /// What is to, at the same place.
-        to: Hook<LinkIndex>,
+        to: Box<Hook<LinkIndex>>,
         /// The names of the links that copies go to, for people.
-        to_names: String,
+        to_names: Box<str>,
     },
     /// Copies no more.
     DeleteHook {
         /// The link.
         link: LinkRef,
         /// What copied.
-        hook: Hook<LinkIndex>,
+        hook: Box<Hook<LinkIndex>>,
         /// The names of the links that copies went to, for people.
-        to_names: String,
+        to_names: Box<str>,
     },
     /// Sets a link up, or down.
     SetLink {
@@ -662,5 +662,15 @@ fn each_table_line(change: &TableChange, see: Sight<'_>) {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_is_small_since_there_are_tens_of_thousands() {
+        assert!(size_of::<Operation>() <= 104, "{} bytes", size_of::<Operation>());
     }
 }

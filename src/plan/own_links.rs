@@ -57,7 +57,7 @@ pub(super) fn plan<'o>(
             clear.push(Operation::DeleteOwnLink {
                 link: seen.into(),
                 below: below(has, observed),
-                own: has.clone(),
+                own: has.clone().into(),
             });
             forget(own.after.to_mut(), seen.index);
         }
@@ -71,7 +71,7 @@ pub(super) fn plan<'o>(
         add.push(Operation::AddOwnLink {
             link: come,
             below: below(&link, observed),
-            own: link,
+            own: link.into(),
         });
     }
     clear.append(&mut add);
@@ -89,7 +89,7 @@ pub(super) fn plan<'o>(
             own.go.push(Operation::DeleteOwnLink {
                 link: link.into(),
                 below: below(has, observed),
-                own: has.clone(),
+                own: has.clone().into(),
             });
         }
     }
@@ -160,8 +160,8 @@ fn change(seen: &Link, has: &OwnLink<LinkIndex>, wanted: &OwnLink<LinkIndex>, ow
         after.own_links.insert(seen.index, to.clone());
         own.come.push(Operation::ChangeOwnLink {
             link: seen.into(),
-            from: has.clone(),
-            to,
+            from: has.clone().into(),
+            to: to.into(),
         });
     }
     if !seen.up {

@@ -415,7 +415,7 @@ mod tests {
             let add = Operation::AddOwnLink {
                 link: link.clone(),
                 below,
-                own: own.clone(),
+                own: own.clone().into(),
             };
             let seen = |kernel: &mut Linux| kernel.observe().unwrap().own_links.remove(&link.index);
             kernel.apply(std::slice::from_ref(&add)).unwrap();
@@ -432,7 +432,7 @@ mod tests {
             let clash = Operation::AddOwnLink {
                 link: twin,
                 below,
-                own: own.clone(),
+                own: own.clone().into(),
             };
             let failed = kernel.apply(&[clash]).unwrap_err().failures.remove(0).error;
             assert!(failed.to_string().contains("the same ends"), "{failed}");
@@ -444,8 +444,8 @@ mod tests {
             };
             let change = Operation::ChangeOwnLink {
                 link: link.clone(),
-                from: own,
-                to: changed.clone(),
+                from: own.into(),
+                to: changed.clone().into(),
             };
             kernel.apply(std::slice::from_ref(&change)).unwrap();
             assert_eq!(seen(&mut kernel), Some(changed));

@@ -404,7 +404,7 @@ mod tests {
                 name: LinkName(format!("kvr-vx{index}").into()),
             },
             below: None,
-            own: OwnLink {
+            own: Box::new(OwnLink {
                 kind: OwnKind::Vxlan {
                     vni: index,
                     local: [127, 0, 0, 1].into(),
@@ -412,7 +412,7 @@ mod tests {
                 },
                 mtu: None,
                 mac: None,
-            },
+            }),
         }
     }
 
@@ -454,8 +454,8 @@ mod tests {
             );
             let add = |hook: &Hook<LinkIndex>| Operation::AddHook {
                 link: link.clone(),
-                hook: hook.clone(),
-                to_names: String::new(),
+                hook: hook.clone().into(),
+                to_names: Box::default(),
             };
             let classifier = Operation::AddClassifier { link: link.clone() };
             let made = [classifier, add(&first), add(&second)];
@@ -480,9 +480,9 @@ mod tests {
             let other = hook(Direction::Ingress, 7, &[12], vec![returns(1)]);
             let replace = Operation::ReplaceHook {
                 link: link.clone(),
-                from: first,
-                to: other.clone(),
-                to_names: String::new(),
+                from: first.into(),
+                to: other.clone().into(),
+                to_names: Box::default(),
             };
             kernel.apply(std::slice::from_ref(&replace)).unwrap();
             assert_eq!(kernel.observe().unwrap().hooks, [other, second.clone()]);
