@@ -1,4 +1,4 @@
-//! Tells the other managers of NICs to leave those of the file alone: NetworkManager and systemd-networkd would
+//! Tells the other managers of NICs to leave those of the file, and links of ours, alone: NetworkManager and systemd-networkd would
 //! flush their addresses, ask for others by DHCP and set routes of their own.
 //!
 //! By drop-ins below /run, which name the NICs by their hardware address and are gone after a reboot: which NICs are
@@ -13,8 +13,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::config::Config;
+use crate::config::{Config, MirrorTarget};
 use crate::kernel::is_first_namespace;
+use crate::model::OWN_PREFIX;
 use crate::words::plain;
 
 /// A drop-in for a manager of NICs that is not us.
@@ -27,13 +28,17 @@ struct Manager {
 
 /// A file of the same name in /etc takes the place of one of these (networkd.conf(5), NetworkManager.conf(5)): so an
 /// administrator can say otherwise.
-const MANAGERS: [Manager; 3] = [
+const MANAGERS: [Manager; 4] = [
     Manager {
         unit: "NetworkManager.service",
         path: "NetworkManager/conf.d/90-kylin-vr.conf",
         text: |macs| {
             let macs: Vec<String> = macs.iter().map(|mac| format!("mac:{mac}")).collect();
-            format!("[keyfile]\nunmanaged-devices+={}\n", macs.join(";"))
+            // Links of ours as well.
+            format!(
+                "[keyfile]\nunmanaged-devices+={};interface-name:{OWN_PREFIX}*\n",
+                macs.join(";")
+            )
         },
     },
     Manager {
@@ -46,6 +51,12 @@ const MANAGERS: [Manager; 3] = [
             }
             text + "\n[Link]\nUnmanaged=yes\n"
         },
+    },
+    // Links of ours: in one section with the others' addresses, both would have to hold.
+    Manager {
+        unit: "systemd-networkd.service",
+        path: "systemd/network/05-kylin-vr-links.network",
+        text: |_| format!("[Match]\nName={OWN_PREFIX}*\n\n[Link]\nUnmanaged=yes\n"),
     },
     // It deletes routes that it does not know and that belong to no NIC (systemd 246 and later can be told not to):
     // ours that keep what is meant for a missing subnet from going outside.
@@ -81,12 +92,16 @@ pub fn tell(config: &Config) -> Option<String> {
 
 /// Writes the drop-ins below a directory, and says which managers are to read theirs again.
 fn write(run: &Path, config: &Config) -> io::Result<Vec<&'static str>> {
-    let macs: Vec<String> = config
-        .interfaces()
-        .iter()
-        .filter(|one| one.vxlan.is_none())
-        .map(|one| one.mac.to_string())
-        .collect();
+    let interfaces = config.interfaces().iter();
+    let interfaces = interfaces.filter(|one| one.vxlan.is_none()).map(|one| one.mac);
+    let targets = config.mirrors().iter().flat_map(|mirror| mirror.to.iter());
+    let mut macs: Vec<String> = Vec::new();
+    for mac in interfaces.chain(targets.filter_map(MirrorTarget::mac)) {
+        let mac = mac.to_string();
+        if !macs.contains(&mac) {
+            macs.push(mac);
+        }
+    }
     let mut changed = Vec::new();
     for manager in &MANAGERS {
         let path = run.join(manager.path);
@@ -149,7 +164,8 @@ mod tests {
     fn drop_ins_name_the_nics_by_mac_and_go_with_them() {
         let run = std::env::temp_dir().join(format!("kylin-vr-managers-{}", std::process::id()));
         let text = b"if_list:\n  - {ipaddr: 10.0.0.1, prefix: 24, mac: '52:54:00:00:00:01'}\n  \
-                     - {ipaddr: 10.0.1.1, prefix: 24, mac: '52:54:00:00:00:02'}\n";
+                     - {ipaddr: 10.0.1.1, prefix: 24, mac: '52:54:00:00:00:02'}\nmirror_list:\n  \
+                     - {name: a, source: {all: true}, to: [{nic: {mac: '52:54:00:00:00:03'}}]}\n";
         let config = Config::parse(text).config.unwrap();
         let all = ["NetworkManager.service", "systemd-networkd.service"];
         assert_eq!(write(&run, &config).unwrap(), all);
@@ -158,13 +174,17 @@ mod tests {
             "a second time nothing is new"
         );
         let read = |path: &str| fs::read_to_string(run.join(path)).unwrap();
-        assert!(
-            read(MANAGERS[0].path)
-                .ends_with("[keyfile]\nunmanaged-devices+=mac:52:54:00:00:00:01;mac:52:54:00:00:00:02\n")
-        );
-        assert!(read(MANAGERS[1].path).ends_with(
-            "[Match]\nMACAddress=52:54:00:00:00:01\nMACAddress=52:54:00:00:00:02\n\n[Link]\nUnmanaged=yes\n"
+        assert!(read(MANAGERS[0].path).ends_with(
+            "[keyfile]\nunmanaged-devices+=mac:52:54:00:00:00:01;mac:52:54:00:00:00:02;\
+                 mac:52:54:00:00:00:03;interface-name:kvr-*\n"
         ));
+        assert!(read(MANAGERS[1].path).ends_with(
+            "[Match]\nMACAddress=52:54:00:00:00:01\nMACAddress=52:54:00:00:00:02\nMACAddress=52:54:00:00:00:03\n\n[Link]\nUnmanaged=yes\n"
+        ));
+        assert_eq!(
+            read(MANAGERS[2].path),
+            HEADER.to_owned() + "[Match]\nName=kvr-*\n\n[Link]\nUnmanaged=yes\n"
+        );
         assert_eq!(write(&run, &Config::default()).unwrap(), all);
         assert!(write(&run, &Config::default()).unwrap().is_empty());
         assert!(!run.join(MANAGERS[0].path).exists());

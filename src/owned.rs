@@ -45,6 +45,9 @@ pub struct Owned {
     /// NICs that mirrors send by: set up for that, and nothing else of them is ours.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub raised: BTreeMap<MacAddr, LinkBefore>,
+    /// Links that got a clsact qdisc from us, since mirrors need one.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub classifiers: BTreeSet<LinkId>,
     /// The values that sysctls had.
     pub sysctls: BTreeMap<Sysctl, String>,
     /// Whether the kernel was asked for flowtables and has none: to ask takes it tens of milliseconds.
@@ -90,6 +93,14 @@ impl Owned {
                 self.links.entry(mac).or_insert(before);
             }
         }
+        for id in desired.hooked() {
+            if observed
+                .find(id)
+                .is_ok_and(|link| !observed.classifiers.contains_key(&link.index))
+            {
+                self.classifiers.insert(id);
+            }
+        }
         for mac in desired.raised() {
             if let Ok(link) = observed.find(LinkId::Mac(mac)) {
                 let before = self.links.get(&mac).copied();
@@ -133,6 +144,9 @@ impl Owned {
     pub fn only(mut self, desired: &Desired, observed: &Observed) -> Self {
         let there = |id: LinkId| desired.links.contains_key(&id) && observed.find(id).is_ok();
         self.links.retain(|mac, _| there(LinkId::Mac(*mac)));
+        let hooked: BTreeSet<LinkId> = desired.hooked().collect();
+        self.classifiers
+            .retain(|id| hooked.contains(id) && observed.find(*id).is_ok());
         let raised: BTreeSet<MacAddr> = desired.raised().collect();
         let is_raised = |mac: &MacAddr| raised.contains(mac) && observed.find(LinkId::Mac(*mac)).is_ok();
         self.raised.retain(|mac, _| is_raised(mac));

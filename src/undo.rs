@@ -84,7 +84,7 @@ fn carry_out(kernel: &mut dyn Kernel, operations: &[Operation]) -> Vec<(Operatio
 fn repairs(begun: &[&Operation], now: &Observed, before: &Observed) -> Vec<Operation> {
     let mut repairs = Vec::new();
     for operation in begun.iter().rev() {
-        let inverse = operation.inverse();
+        let inverse = back_to(operation, now, before);
         let is_of_its_own = matches!(operation, Operation::Table(_) | Operation::SetSysctl { .. });
         if !is_of_its_own && !is_back(operation, now, before) && !repairs.contains(&inverse) {
             repairs.push(inverse);
@@ -101,6 +101,58 @@ fn repairs(begun: &[&Operation], now: &Observed, before: &Observed) -> Vec<Opera
         repairs.extend(change.map(|change| Operation::Table(change.into())));
     }
     repairs
+}
+
+/// What takes an operation back: its inverse. Of what may have come and gone more than once since then, by what there is now.
+fn back_to(operation: &Operation, now: &Observed, before: &Observed) -> Operation {
+    let (link, hook, to_names) = match operation {
+        Operation::AddClassifier { link } | Operation::DeleteClassifier { link } => {
+            let link = link.clone();
+            return if before.classifiers.contains_key(&link.index) {
+                Operation::AddClassifier { link }
+            } else {
+                Operation::DeleteClassifier { link }
+            };
+        }
+        Operation::AddOwnLink { link, below, own } | Operation::DeleteOwnLink { link, below, own } => {
+            let (link, below) = (link.clone(), below.clone());
+            return match before.own_links.get(&link.index).cloned().map(Box::new) {
+                Some(own) => Operation::AddOwnLink { link, below, own },
+                None => Operation::DeleteOwnLink {
+                    link,
+                    below,
+                    own: own.clone(),
+                },
+            };
+        }
+        Operation::AddHook { link, hook, to_names } | Operation::DeleteHook { link, hook, to_names } => {
+            (link, hook, to_names)
+        }
+        Operation::ReplaceHook {
+            link, from, to_names, ..
+        } => (link, from, to_names),
+        _ => return operation.inverse(),
+    };
+    let at = |one: &Observed| {
+        let mut hooks = one.hooks.iter();
+        let found = hooks.find(|other| other.place() == hook.place());
+        found.cloned().map(Box::new)
+    };
+    let (link, to_names) = (link.clone(), to_names.clone());
+    match (at(now), at(before)) {
+        (None, Some(hook)) => Operation::AddHook { link, hook, to_names },
+        (Some(from), Some(to)) => Operation::ReplaceHook {
+            link,
+            from,
+            to,
+            to_names,
+        },
+        (now, None) => Operation::DeleteHook {
+            link,
+            hook: now.unwrap_or_else(|| hook.clone()),
+            to_names,
+        },
+    }
 }
 
 /// The table as it was, but that a flowtable cannot have the devices again that are gone.

@@ -8,6 +8,7 @@ use super::dhcp;
 use super::entries::{Addresses, Entries};
 use super::fields::{Path, Read, Reader, flag, host_address, number};
 use super::forwards;
+use super::mirrors;
 use super::node::{Located, Node};
 use super::overlay::{self, VXLAN};
 use super::problem::Severity;
@@ -15,7 +16,7 @@ use super::router::{Router, reserved};
 use super::routes;
 use super::snat;
 use super::vms;
-use super::{Config, Eip, FastPathMode, Forward, Generation, Interface, SnatPool, StaticRoute};
+use super::{Config, Eip, FastPathMode, Forward, Generation, Interface, Mirror, SnatPool, StaticRoute};
 use crate::model::{Conntrack, ConntrackMax, MacAddr};
 
 pub(super) const ROOT: &[&str] = &[
@@ -24,6 +25,7 @@ pub(super) const ROOT: &[&str] = &[
     "port_forward_list",
     "snat_pool",
     "route_list",
+    "mirror_list",
     "ipv6",
     "conntrack",
     "counters",
@@ -44,6 +46,13 @@ pub(super) const KEYS: &[&[&str]] = &[
     vms::VM,
     dhcp::DHCP,
     VXLAN,
+    mirrors::MIRROR,
+    mirrors::SOURCE,
+    mirrors::FILTER,
+    mirrors::TARGET,
+    mirrors::GRE,
+    mirrors::ERSPAN,
+    mirrors::VLAN,
 ];
 
 /// The lists of the file.
@@ -53,6 +62,7 @@ pub(super) struct Lists {
     forwards: Entries<Forward>,
     snat_pool: Entries<SnatPool>,
     routes: Entries<StaticRoute>,
+    mirrors: Entries<Mirror>,
 }
 
 impl Default for Lists {
@@ -63,6 +73,7 @@ impl Default for Lists {
             forwards: Entries::new("port_forward_list", forwards::read, |one| one.place),
             snat_pool: Entries::new("snat_pool", snat::read, |one| one.place),
             routes: Entries::new("route_list", routes::read, |one| one.place),
+            mirrors: Entries::new("mirror_list", mirrors::read, |one| one.place),
         }
     }
 }
@@ -76,6 +87,7 @@ impl Lists {
             "port_forward_list" => self.forwards.push(reader, item),
             "snat_pool" => self.snat_pool.push(reader, item),
             "route_list" => self.routes.push(reader, item),
+            "mirror_list" => self.mirrors.push(reader, item),
             _ => return false,
         }
         true
@@ -98,6 +110,7 @@ pub(super) fn check(reader: &mut Reader<'_>, root: &Located<'_>, mut lists: List
         "port_forward_list",
         "snat_pool",
         "route_list",
+        "mirror_list",
     ] {
         for item in reader.list(fields.get(list), list) {
             lists.push(reader, list, item);
@@ -136,6 +149,7 @@ pub(super) fn check(reader: &mut Reader<'_>, root: &Located<'_>, mut lists: List
         forwards,
         snat_pool,
         routes,
+        mirrors,
     } = lists;
     let own: Vec<_> = interfaces.iter().collect();
     check_interfaces(reader, &own);
@@ -173,6 +187,7 @@ pub(super) fn check(reader: &mut Reader<'_>, root: &Located<'_>, mut lists: List
             "is an address that the router answers for ({path}): expected another router's"
         ))
     });
+    mirrors::check(reader, &mirrors, &router);
     let translating = eips.values().first().map(|entry| entry.place);
     let translating = translating.or(forwards.values().first().map(|entry| entry.place));
     let translating = translating.or(snat_pool.values().first().map(|entry| entry.place));
@@ -184,6 +199,7 @@ pub(super) fn check(reader: &mut Reader<'_>, root: &Located<'_>, mut lists: List
         forwards: forwards.into_values(),
         snat_pool: snat_pool.into_values(),
         routes: routes.into_values(),
+        mirrors: mirrors.into_values(),
         ipv6: ipv6.unwrap_or_default(),
         counters,
         conntrack: conntrack.map(|conntrack| conntrack.value).unwrap_or_default(),

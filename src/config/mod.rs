@@ -9,6 +9,8 @@ pub mod edit;
 mod entries;
 mod fields;
 mod forwards;
+mod mirror;
+mod mirrors;
 mod node;
 mod overlay;
 mod plain;
@@ -34,6 +36,10 @@ use check::Lists;
 pub use dhcp::{Dhcp, Lease};
 use fields::Reader;
 pub(crate) use fields::number;
+pub use mirror::{
+    Filter as MirrorFilter, FilterProtocol as MirrorProtocol, Mirror, Select as MirrorSelect,
+    Source as MirrorSource, Target as MirrorTarget,
+};
 pub(crate) use problem::shown;
 pub use problem::{Place, Problem, Severity};
 
@@ -48,6 +54,7 @@ pub struct Config {
     forwards: Vec<Forward>,
     snat_pool: Vec<SnatPool>,
     routes: Vec<StaticRoute>,
+    mirrors: Vec<Mirror>,
     ipv6: bool,
     conntrack: Conntrack,
     /// So that the default, an empty file's, counts.
@@ -349,6 +356,31 @@ impl Config {
         &self.routes
     }
 
+    /// The entries of `mirror_list`.
+    #[must_use]
+    pub fn mirrors(&self) -> &[Mirror] {
+        &self.mirrors
+    }
+
+    /// The interface by which the router sends what is for a network, as a whole; `None`: by none.
+    #[must_use]
+    pub fn way_to(&self, network: impl Into<Ipv4Net>) -> Option<&Interface> {
+        let network = network.into();
+        let on_link = self
+            .interfaces
+            .iter()
+            .find(|one| one.address.trunc().contains(&network));
+        let routes = self.routes.iter().filter(|route| route.to.contains(&network));
+        let longest = routes.max_by_key(|route| route.to.prefix_len());
+        on_link
+            .or_else(|| {
+                longest
+                    .and_then(|route| self.subnet_of(route.via))
+                    .map(|(_, one)| one)
+            })
+            .or_else(|| self.external())
+    }
+
     /// The interface in whose subnet an address is, and its place in `if_list`.
     #[must_use]
     pub fn subnet_of(&self, address: Ipv4Addr) -> Option<(usize, &Interface)> {
@@ -416,6 +448,7 @@ impl Config {
             interfaces: self.interfaces.clone(),
             snat_pool: self.snat_pool.clone(),
             routes: self.routes.clone(),
+            mirrors: self.mirrors.clone(),
             eips: Vec::new(),
             forwards: Vec::new(),
             ..*self

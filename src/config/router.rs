@@ -8,6 +8,7 @@ use super::entries::Addresses;
 use super::fields::{Read, Reader};
 use super::problem::{Place, Severity};
 use super::{Interface, StaticRoute};
+use crate::model::{LinkId, MacAddr};
 
 /// What entries are checked against.
 pub(super) struct Router<'e> {
@@ -32,11 +33,34 @@ impl<'e> Router<'e> {
         self.routes.iter().find(|route| route.value.to.contains(&address))
     }
 
-    fn interfaces(&self) -> impl Iterator<Item = &Read<&'e Interface>> {
+    /// Whether the interfaces are known for certain.
+    pub(super) fn is_known(&self) -> bool {
+        self.interfaces.is_some()
+    }
+
+    /// The interface with this hardware address.
+    pub(super) fn by_mac(&self, mac: MacAddr) -> Option<&Read<&'e Interface>> {
+        self.interfaces()
+            .find(|entry| entry.value.link() == LinkId::Mac(mac))
+    }
+
+    /// The interface by which what is for a network goes, as a whole; `inside`: only one of a subnet.
+    pub(super) fn way_to(&self, network: Ipv4Net, inside: bool) -> Option<&Read<&'e Interface>> {
+        let on_link = |network: &Ipv4Net| {
+            let mut interfaces = self.interfaces();
+            interfaces.find(|entry| entry.value.address.trunc().contains(network))
+        };
+        let routed = self.routes.iter().find(|route| route.value.to.contains(&network));
+        let way = on_link(&network).or_else(|| on_link(&routed?.value.via.into()));
+        way.or_else(|| self.external())
+            .filter(|way| !inside || way.value.gateway.is_none())
+    }
+
+    pub(super) fn interfaces(&self) -> impl Iterator<Item = &Read<&'e Interface>> {
         self.interfaces.iter().flatten()
     }
 
-    fn internal(&self) -> impl Iterator<Item = &Read<&'e Interface>> {
+    pub(super) fn internal(&self) -> impl Iterator<Item = &Read<&'e Interface>> {
         self.interfaces().filter(|entry| entry.value.gateway.is_none())
     }
 

@@ -14,6 +14,7 @@ use super::overlay::{HIGHEST_VNI, VXLAN};
 use super::routes::{HIGHEST_METRIC, ROUTE};
 use super::vms::{LONGEST_NAME, VM};
 
+mod mirror;
 #[cfg(test)]
 mod tests;
 
@@ -139,6 +140,7 @@ fn property(key: &str) -> Option<Value> {
             "true: the network counts as one of the VPC's own, for translation and for what else looks at these",
             json!([{ "type": "boolean" }, { "enum": ["true", "false"] }]),
         ),
+        "mirror_list" => list("Packets that are copied to analysers", mirror::entry()),
         "generation" => described(
             "A number that whoever pushes counts up: an older one than that in force is refused",
             number(0, u64::MAX),
@@ -226,7 +228,7 @@ fn property(key: &str) -> Option<Value> {
             "The VM's port, or the first one: the range goes on from there, port by port",
             port(),
         ),
-        _ => return None,
+        _ => return mirror::property(key),
     })
 }
 

@@ -6,6 +6,7 @@ mod conntrack;
 pub mod dhcp;
 mod fast_path;
 mod interfaces;
+pub mod mirror;
 pub mod nat;
 pub mod overlay;
 mod routes;
@@ -24,6 +25,7 @@ const FEATURES: &[Feature] = &[
     fast_path::desire,
     overlay::desire,
     conntrack::desire,
+    mirror::desire,
 ];
 
 /// What the kernel should have for this configuration. An empty one wants nothing at all.

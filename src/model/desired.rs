@@ -46,6 +46,12 @@ impl Desired {
         self
     }
 
+    /// The links whose packets are copied.
+    pub fn hooked(&self) -> impl Iterator<Item = LinkId> + '_ {
+        let hooks = self.mirrors.values().flat_map(|mirror| &mirror.hooks);
+        hooks.map(|hook| hook.link)
+    }
+
     /// The NICs that are set up only because mirrors send by them.
     pub fn raised(&self) -> impl Iterator<Item = MacAddr> + '_ {
         let raised = self.mirrors.values().flat_map(|mirror| &mirror.raises);

@@ -1,11 +1,11 @@
 //! What copies packets of a link: a filter at its clsact qdisc (tc(8)), and the program by which it chooses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DesiredOwnLink, LinkId, LinkIndex, LinkName, OwnName};
+use super::{DesiredOwnLink, LinkId, LinkIndex, LinkName, Observed, OwnName};
 
 /// Which packets of a link a hook sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
@@ -106,6 +106,53 @@ pub struct DesiredMirror {
     pub needs: BTreeMap<String, LinkId>,
     /// Those of them that are set up for it.
     pub raises: Vec<LinkId>,
+    /// What copies have to fit through.
+    pub fits: Vec<Fit>,
+}
+
+/// What the copies of some links' packets have to fit through.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fit {
+    /// Where they go, in words.
+    pub to: String,
+    /// Whose packets they are of.
+    pub of: BTreeSet<LinkId>,
+    /// How large they are at most, without their Ethernet header; `None`: as large as the packets.
+    pub most: Option<u32>,
+    /// How much larger they are in a tunnel.
+    pub more: u32,
+    /// The link that they leave by.
+    pub via: LinkId,
+    /// Whether those that are too large leave in fragments; else they are lost.
+    pub fragments: bool,
+}
+
+impl Fit {
+    /// What does not fit, in words with both figures; `None`: all does, or a link is not there.
+    #[must_use]
+    pub fn misfit(&self, observed: &Observed) -> Option<String> {
+        let via = observed.find(self.via).ok()?;
+        let of = self.of.iter().filter_map(|id| observed.find(*id).ok());
+        let largest = of.max_by_key(|link| link.mtu)?;
+        let most = self.most.map_or(largest.mtu, |most| most.min(largest.mtu));
+        let needed = most + self.more;
+        if needed <= via.mtu {
+            return None;
+        }
+        let Self { to, .. } = self;
+        Some(if self.fragments {
+            format!(
+                "copies of the largest packets of {} ({most} bytes) take {needed} bytes to {to}, and {} has an MTU of {}: they \
+                 leave in fragments",
+                largest.name, via.name, via.mtu
+            )
+        } else {
+            format!(
+                "copies of the largest packets of {} ({most} bytes) are lost on the way to {to}: {} has an MTU of {}",
+                largest.name, via.name, via.mtu
+            )
+        })
+    }
 }
 
 /// What a step of a plan does for mirrors, if it does.

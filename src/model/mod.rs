@@ -17,7 +17,9 @@ mod sysctl;
 pub use conntrack_max::ConntrackMax;
 pub use desired::{Desired, DesiredLink, FastPath};
 pub use flow::{Conntrack, Flow};
-pub use hook::{Classifier, Copied, DesiredMirror, Direction, Hook, Instruction, LONGEST_PROGRAM, OfMirrors};
+pub use hook::{
+    Classifier, Copied, DesiredMirror, Direction, Fit, Hook, Instruction, LONGEST_PROGRAM, OfMirrors,
+};
 pub use link::{Link, LinkId, LinkIndex, LinkName};
 pub use mac::{MacAddr, MacAddrError};
 pub use neighbour::{FrameAddr, Neighbour, NeighbourKey, OnLink};

@@ -40,7 +40,20 @@ pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned) -> Plan {
         neighbours::diff(desired, observed, |id| links.get(&id).map(|(link, _)| *link));
     let addressing = gateways::order(add_addresses, add_routes, delete_routes, delete_addresses);
 
-    let hooks = hooks::plan(&mirrors, observed);
+    let hooks = hooks::plan(&mirrors, observed, owned);
+    for mirror in &mirrors {
+        let is_of_it = |one: &Operation| match one {
+            Operation::AddHook { hook, .. } | Operation::ReplaceHook { to: hook, .. } => {
+                mirror.hooks.iter().any(|wanted| wanted.mirror == hook.mirror)
+            }
+            _ => false,
+        };
+        if hooks.come.iter().any(is_of_it) {
+            let misfits = mirror.fits.iter().filter_map(|fit| fit.misfit(observed));
+            plan.notes
+                .extend(misfits.map(|misfit| format!("{}: {misfit}", mirror.path)));
+        }
+    }
     let raised: BTreeSet<MacAddr> = desired.raised().collect();
     let raised_links = raised
         .iter()
@@ -77,7 +90,7 @@ pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned) -> Plan {
     // A link that comes starts with IPv6 as all new links do; and the table may name it.
     let (for_new_links, set_sysctls): (Vec<_>, Vec<_>) = set_sysctls
         .into_iter()
-        .partition(|one| !own_links.come.is_empty() && is_ipv6_default(one));
+        .partition(|one| !own_links.come.is_empty() && is_of_new_links(one));
     let early = for_new_links
         .into_iter()
         .chain(own_links.come)
@@ -372,9 +385,10 @@ fn conntrack_note(desired: &Desired, observed: &Observed) -> Option<String> {
     })
 }
 
-fn is_ipv6_default(operation: &Operation) -> bool {
-    let default = Sysctl::DisableIpv6Default;
-    matches!(operation, Operation::SetSysctl { key, .. } if *key == default)
+/// Whether it decides what a link that comes starts with.
+fn is_of_new_links(operation: &Operation) -> bool {
+    let of_new_links = [Sysctl::DisableIpv6All, Sysctl::DisableIpv6Default];
+    matches!(operation, Operation::SetSysctl { key, .. } if of_new_links.contains(key))
 }
 
 fn is_ipv6_of_link(key: Sysctl) -> bool {

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Classifier, Desired, DesiredMirror, Hook, LinkIndex, Missing, Observed};
+use crate::model::{Classifier, Desired, DesiredMirror, Hook, LinkId, LinkIndex, Missing, Observed};
+use crate::owned::Owned;
 
 use super::diff::link_ref;
 use super::{Operation, Pending};
@@ -26,6 +27,8 @@ pub(super) fn complete<'d>(
         for (path, id) in &mirror.needs {
             let (reason, candidates) = match observed.find(*id) {
                 Ok(_) => continue,
+                // An overlay that is not there yet comes with this very plan, or its hooks with the next.
+                Err(_) if matches!(id, LinkId::Own(_)) => continue,
                 Err(Missing::Absent) => ("no link has this hardware address".to_owned(), Vec::new()),
                 Err(Missing::UdevPending(link)) => (
                     format!("udevd has not finished with {} yet", link.name),
@@ -71,7 +74,7 @@ pub(super) fn complete<'d>(
 }
 
 /// What makes the hooks of these mirrors, and no others, with the links that there are by then.
-pub(super) fn plan(mirrors: &[&DesiredMirror], observed: &Observed) -> Hooks {
+pub(super) fn plan(mirrors: &[&DesiredMirror], observed: &Observed, owned: &Owned) -> Hooks {
     let mut hooks = Hooks::default();
     let wanted: BTreeMap<_, Hook<LinkIndex>> = mirrors
         .iter()
@@ -115,7 +118,10 @@ pub(super) fn plan(mirrors: &[&DesiredMirror], observed: &Observed) -> Hooks {
         }
     }
     // One that others made and left empty goes as well: nobody can tell it from ours, and nothing is lost with it.
+    // Where ours never came to have a filter, since the run was killed, it is known by the record.
+    let recorded = (owned.classifiers.iter()).filter_map(|id| Some(observed.find(*id).ok()?.index));
     let emptied: BTreeSet<LinkIndex> = (observed.hooks.iter().map(|hook| hook.link))
+        .chain(recorded)
         .filter(|link| !in_use.contains(link))
         .filter(|link| observed.classifiers.get(link) == Some(&Classifier::Clsact { is_shared: false }))
         .collect();
@@ -138,8 +144,7 @@ mod tests {
     use super::super::diff;
     use super::*;
     use crate::kernel::Fake;
-    use crate::model::{Direction, Instruction, Link, LinkId, LinkName};
-    use crate::owned::Owned;
+    use crate::model::{Direction, Instruction, Link, LinkName};
     use crate::reconcile::reconcile;
 
     fn id(last: u8) -> LinkId {
@@ -273,5 +278,18 @@ mod tests {
                 assert_eq!((left.len(), pending.len()), (2, 0), "{left:?} {pending:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_qdisc_that_a_killed_run_left_empty_goes_if_it_is_recorded_as_ours() {
+        let mut kernel = kernel();
+        let before = kernel.state.clone();
+        let ours = Owned::default().with(&desired(1), &kernel.state);
+        let alone = Classifier::Clsact { is_shared: false };
+        kernel.state.classifiers.insert(LinkIndex(1), alone);
+        let foreign = make(&Desired::default(), &mut kernel, Owned::default());
+        assert_eq!(kernel.state.classifiers.len(), 1, "{foreign:?}");
+        make(&Desired::default(), &mut kernel, ours);
+        assert_eq!(kernel.state, before);
     }
 }

@@ -17,8 +17,8 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::model::LinkName;
 use crate::translate::{
-    Answer, Decision, Delivery, Entry, Fate, Model, Nic, Origin, Outcome, Packet, Reason, Step, Transport,
-    WayBack,
+    Answer, Copy, Decision, Delivery, Entry, Fate, Model, Nic, Origin, Outcome, Packet, Reason, Step,
+    Transport, WayBack, copies,
 };
 
 /// The names of the links that are the file's NICs; a NIC that is not there has none.
@@ -47,6 +47,8 @@ pub struct Trace {
     pub steps: Vec<Decision>,
     /// The answer's way; `None`: nothing was delivered.
     pub way_back: Option<Back>,
+    /// The copies that mirrors make of it.
+    pub copies: Vec<Copied>,
     /// NICs of the file that are not there.
     pub pending: Vec<PendingNic>,
     /// What it means, in one sentence.
@@ -104,6 +106,18 @@ pub struct Decided {
     pub entry: Entry,
     /// What it decided.
     pub text: String,
+}
+
+/// A copy that a mirror makes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Copied {
+    /// The mirror, where, and where to.
+    #[serde(flatten)]
+    pub copy: Copy,
+    /// The NIC's name; `None`: it is not known.
+    pub link: Option<LinkName>,
+    /// The mirror's entry.
+    pub entry: Option<Entry>,
 }
 
 /// How a packet leaves the router.
@@ -214,6 +228,14 @@ impl Trace {
                 },
                 text: words.way_back(back),
             }),
+            copies: copies(config, packet, &outcome.fate)
+                .into_iter()
+                .map(|copy| Copied {
+                    link: names.get(&copy.nic).cloned(),
+                    entry: copy.entry(config),
+                    copy,
+                })
+                .collect(),
             pending: (config.interfaces().iter().enumerate())
                 .filter(|(index, _)| !assumed && !names.contains_key(&Nic(*index)))
                 .map(|(index, one)| PendingNic {

@@ -3,8 +3,8 @@
 use std::fmt::{self, Write};
 
 use super::live::{Live, State};
-use super::{Asked, Trace};
-use crate::translate::Step;
+use super::{Asked, Copied, Trace};
+use crate::translate::{CopiedAt, Copy, Step};
 
 impl fmt::Display for Asked {
     /// `tcp from 192.168.100.190 to 10.90.2.251 port 443`
@@ -18,6 +18,36 @@ impl fmt::Display for Asked {
         write!(f, "{protocol} from {from} to {to}")?;
         match self.port {
             Some(port) => write!(f, " port {port}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Copied {
+    /// `by ids-1 as it comes in by eth1, to gre 172.19.0.21 key 99 (mirror_list[0], line 12)`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Copy {
+            mirror,
+            at,
+            nic,
+            to,
+            one_in,
+        } = &self.copy;
+        let way = match at {
+            CopiedAt::Entry => "comes in",
+            CopiedAt::Exit => "leaves",
+        };
+        write!(f, "by {mirror} as it {way} by ")?;
+        match &self.link {
+            Some(link) => write!(f, "{link}")?,
+            None => write!(f, "{nic}")?,
+        }
+        write!(f, ", to {}", to.join(", "))?;
+        if *one_in > 1 {
+            write!(f, ", one such packet in {one_in}")?;
+        }
+        match &self.entry {
+            Some(entry) => write!(f, " ({}, line {})", entry.path, entry.place.line),
             None => Ok(()),
         }
     }
@@ -40,6 +70,9 @@ impl Trace {
         }
         if let Some(back) = &self.way_back {
             let _ = writeln!(text, "  {:<COLUMN$} {}", label(Step::Back), back.text);
+        }
+        for one in &self.copies {
+            let _ = writeln!(text, "  {:<COLUMN$} {one}", "copied");
         }
         for one in &self.pending {
             let _ = writeln!(

@@ -26,6 +26,7 @@
 
 mod arguments;
 mod index;
+mod mirrors;
 mod outcome;
 mod packet;
 mod routing;
@@ -39,6 +40,7 @@ use crate::config::Config;
 use crate::model::LinkId;
 pub use arguments::{ArgumentError, Arguments};
 use index::{Index, Way};
+pub use mirrors::{CopiedAt, Copy, copies};
 pub use outcome::{Answer, Decision, Delivery, Entry, Fate, Outcome, Reason, Receipt, Row, Step, WayBack};
 pub use packet::{Nic, Origin, Packet, Ports, Transport};
 use routing::Hop;

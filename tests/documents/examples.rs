@@ -7,7 +7,7 @@ use crate::markdown::{Block, Document};
 use crate::shell::Shell;
 
 /// The documents.
-pub const DOCUMENTS: [&str; 9] = [
+pub const DOCUMENTS: [&str; 10] = [
     "README.md",
     "docs/install.md",
     "docs/tutorial.md",
@@ -16,6 +16,7 @@ pub const DOCUMENTS: [&str; 9] = [
     "docs/reference.md",
     "docs/troubleshooting.md",
     "docs/faults.md",
+    "docs/mirroring.md",
     "packaging/README.md",
 ];
 

@@ -22,6 +22,7 @@ mod foreign;
 mod held;
 mod interfaces;
 mod lock;
+mod mirrors;
 mod monitor;
 mod names;
 mod overlay;
@@ -164,6 +165,9 @@ fn main() -> ExitCode {
               runs_of_udev_are_left_to_a_monitor,
               start_waits_for_a_nic_and_then_goes_on,
               an_older_generation_is_refused;
+        mirrors: what_crosses_a_nic_reaches_the_analyser_once_whole_and_in_the_right_direction,
+              a_vm_a_subnet_and_a_filter_choose_what_is_copied,
+              with_all_what_goes_from_subnet_to_subnet_is_copied_once;
         counts: what_a_change_writes_does_not_grow_with_the_file;
         serving: metrics_are_served_on_a_socket_whoever_else_is_connected;
         watching: metrics_are_what_prometheus_reads_and_what_was_sent,

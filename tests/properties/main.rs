@@ -37,9 +37,16 @@ fn config_with(overlays: impl Strategy<Value = Vec<String>>) -> impl Strategy<Va
     let forward = (1..8u16, 0..3u16, 0..600u16, any::<bool>(), 1..20u8);
     let forwards = proptest::collection::vec(forward, 0..6);
     let gateway = 1..4u8;
-    let rest = (any::<[bool; 3]>(), pool(), conntrack_max(), routes(), overlays);
+    let rest = (
+        any::<[bool; 3]>(),
+        pool(),
+        conntrack_max(),
+        routes(),
+        overlays,
+        mirrors(),
+    );
     (nics, 1..4u8, gateway, eips, forwards, rest).prop_map(
-        |(nics, host, gateway, eips, forwards, ([ipv6, fast, counters], pool, conntrack_max, routes, overlays))| {
+        |(nics, host, gateway, eips, forwards, ([ipv6, fast, counters], pool, conntrack_max, routes, overlays, mirrors))| {
             let fast = if fast { "auto" } else { "off" };
             let mut text = format!("ipv6: {ipv6}\ncounters: {counters}\nfast_path: {fast}\nsnat_pool: [{pool}]\nconntrack_max: {conntrack_max}\nif_list:\n");
             for overlay in overlays.iter().filter(|_| nics.contains(&0)) {
@@ -72,9 +79,34 @@ fn config_with(overlays: impl Strategy<Value = Vec<String>>) -> impl Strategy<Va
                     port + shift
                 );
             }
+            text += "mirror_list:\n";
+            for (name, (nic, select, targets, sample)) in mirrors {
+                if nics.contains(&nic) {
+                    let source = if nic == NICS - 1 { format!("subnet: 192.168.{nic}.0/25") } else { format!("mac: {}", mac(nic)) };
+                    let to = targets.into_iter().map(|target| target.replace("KEY", &name.to_string())).collect::<Vec<_>>().join(", ");
+                    text += &format!("  - {{name: m{name}, source: {{{source}}}, select: {select}, sample: {sample}, to: [{to}]}}\n");
+                }
+            }
             text
         },
     )
+}
+
+type Mirrors = std::collections::BTreeMap<u8, (usize, &'static str, BTreeSet<&'static str>, u32)>;
+
+/// Some by name: the NIC, the direction, the targets, and one in how many.
+fn mirrors() -> impl Strategy<Value = Mirrors> {
+    let to = prop::sample::select(vec![
+        "{nic: {mac: '52:54:84:22:00:01'}}",
+        "{nic: {mac: '52:54:84:22:00:02'}}",
+        "{vlan: {mac: '52:54:84:22:00:02', id: 51}}",
+        "{gre: {remote: 172.19.0.21, key: KEY}}",
+        "{erspan: {remote: 172.19.0.21, index: KEY}}",
+        "{erspan: {remote: 172.19.0.22, index: KEY, version: 2}}",
+    ]);
+    let select = prop::sample::select(vec!["both", "src", "dst"]);
+    let targets = proptest::collection::btree_set(to, 1..4);
+    proptest::collection::btree_map(1..6u8, (0..NICS, select, targets, 1..3u32), 0..4)
 }
 
 /// None, or some addresses: of no forward, of forwards, or the router's own.
@@ -184,6 +216,16 @@ fn kernel() -> impl Strategy<Value = Observed> {
                     up >> nic & 1 == 1,
                 );
             }
+            // Those that mirrors send by.
+            for target in [1, 2].into_iter().filter(|target| up >> (target + 4) & 1 == 1) {
+                let mac = format!("52:54:84:22:00:{target:02x}");
+                add(
+                    9 + target,
+                    &format!("span{target}"),
+                    LinkId::Mac(mac.parse().unwrap()),
+                    up & target as u8 != 0,
+                );
+            }
             add(9, "mgmt0", LinkId::Mac(FOREIGN.parse().unwrap()), true);
             for key in [
                 Sysctl::IpForward,
@@ -203,6 +245,7 @@ fn kernel() -> impl Strategy<Value = Observed> {
                     .or_default()
                     .insert(address);
             }
+            observed.links.sort_by_key(|link| link.index);
             if default {
                 observed.routes.push(foreign_default());
             }

@@ -4,7 +4,7 @@ mod exposition;
 
 use std::process::ExitCode;
 
-use super::status::{self, Health, State, Status, SubnetStatus};
+use super::status::{self, Health, State, Status, SubnetStatus, TargetStatus};
 use super::{Context, complain, exit, print};
 use crate::clock;
 use crate::features::nat::counters::Traffic;
@@ -46,6 +46,7 @@ pub(super) fn text(context: &Context, tally: Option<&Tally>) -> Result<String, S
     eips(&status, &mut to);
     forwards(&status, &mut to);
     dhcp(&status, &mut to);
+    mirrors(&status, &mut to);
     conntrack(&status, &mut to);
     monitor(&status, tally, &mut to);
     Ok(to.text())
@@ -134,7 +135,7 @@ fn entries(status: &Status, to: &mut Exposition) {
         Kind::Gauge,
         "Entries of the configuration in force, by kind and by what the kernel has of them.",
     );
-    let kinds: [(&str, Vec<State>); 4] = [
+    let kinds: [(&str, Vec<State>); 5] = [
         (
             "interface",
             status.interfaces.iter().map(|one| one.state).collect(),
@@ -142,6 +143,7 @@ fn entries(status: &Status, to: &mut Exposition) {
         ("eip", status.elastic_ips.iter().map(|one| one.state).collect()),
         ("forward", status.forwards.iter().map(|one| one.state).collect()),
         ("route", status.routes.iter().map(|one| one.state).collect()),
+        ("mirror", status.mirrors.iter().map(|one| one.state).collect()),
     ];
     let states = [
         (State::Ok, "ok"),
@@ -153,6 +155,37 @@ fn entries(status: &Status, to: &mut Exposition) {
         for (state, word) in states {
             let number = all.iter().filter(|one| **one == state).count();
             to.sample(name, &[("kind", kind), ("state", word)], number);
+        }
+    }
+}
+
+/// What mirrors copied, by name and target.
+fn mirrors(status: &Status, to: &mut Exposition) {
+    type Number = fn(&TargetStatus) -> u64;
+    let families: [(&str, &str, Number); 3] = [
+        (
+            "kylin_vr_mirror_packets_total",
+            "Packets that a mirror copied to a target.",
+            |one| one.packets,
+        ),
+        (
+            "kylin_vr_mirror_bytes_total",
+            "Bytes of the packets that a mirror copied to a target.",
+            |one| one.bytes,
+        ),
+        (
+            "kylin_vr_mirror_lost_total",
+            "Copies that the target's link could not take.",
+            |one| one.lost,
+        ),
+    ];
+    for (name, help, number) in families {
+        to.family(name, Kind::Counter, help);
+        for mirror in &status.mirrors {
+            for target in &mirror.targets {
+                let labels = [("mirror", mirror.name.as_str()), ("target", &target.to)];
+                to.sample(name, &labels, number(target));
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use super::{Context, Status};
-use crate::config::{Config, Protocol, Vxlan};
+use crate::config::{Config, Mirror, Place, Protocol, Vxlan};
 use crate::intake::{History, Kept, Standing};
 use crate::model::MacAddr;
 use crate::words::plain;
@@ -34,9 +34,11 @@ pub(super) enum Item {
     Eip(Ipv4Addr, Ipv4Addr),
     Forward(Ipv4Addr, Protocol, (u16, u16), Ipv4Addr, u16),
     Route(Ipv4Net, Ipv4Addr, u32, bool),
+    /// In words: all of it has its say in them.
+    Mirror(String),
 }
 
-/// The entries in the order of their lists: interfaces, elastic IPs, forwards, routes.
+/// The entries in the order of their lists: interfaces, elastic IPs, forwards, routes, mirrors.
 pub(super) fn items(config: &Config) -> Vec<Item> {
     let interfaces = config
         .interfaces()
@@ -56,7 +58,16 @@ pub(super) fn items(config: &Config) -> Vec<Item> {
         .routes()
         .iter()
         .map(|one| Item::Route(one.to, one.via, one.metric, one.inside));
-    interfaces.chain(eips).chain(forwards).chain(routes).collect()
+    let mirrors = config.mirrors().iter().map(|one| {
+        let place = Place::default();
+        Item::Mirror(format!("{:?}", Mirror { place, ..one.clone() }))
+    });
+    interfaces
+        .chain(eips)
+        .chain(forwards)
+        .chain(routes)
+        .chain(mirrors)
+        .collect()
 }
 
 /// So many bytes of texts are read at most, about a tenth of a second's: what did not change in them is told to be older.
@@ -94,7 +105,8 @@ impl Status {
         let entries = (self.interfaces.iter_mut().map(|one| &mut one.changed))
             .chain(self.elastic_ips.iter_mut().map(|one| &mut one.changed))
             .chain(self.forwards.iter_mut().map(|one| &mut one.changed))
-            .chain(self.routes.iter_mut().map(|one| &mut one.changed));
+            .chain(self.routes.iter_mut().map(|one| &mut one.changed))
+            .chain(self.mirrors.iter_mut().map(|one| &mut one.changed));
         for (entry, changed) in entries.zip(changed) {
             *entry = changed;
         }

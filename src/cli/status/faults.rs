@@ -72,15 +72,16 @@ impl Status {
         self.judge_kernel(&mut fault);
         dhcp::judge(self.dhcp.as_ref(), self.monitor.is_some(), &mut fault);
         for pending in &self.pending {
+            let mut place = vec![pending.path.clone()];
+            place.extend(pending.addresses.iter().cloned());
             let candidates: Vec<String> = pending.candidates.iter().map(ToString::to_string).collect();
             fault(
                 Health::Pending,
                 "nic-missing",
                 format!(
-                    "NIC {} ({}, {}): {} {}",
+                    "NIC {} ({}): {} {}",
                     pending.link,
-                    pending.path,
-                    pending.addresses.join(", "),
+                    place.join(", "),
                     pending.reason,
                     candidates.join(" ")
                 )
@@ -296,6 +297,7 @@ mod tests {
             forwards: Vec::new(),
             routes: Vec::new(),
             dhcp: None,
+            mirrors: Vec::new(),
             pending: Vec::new(),
             differences: Vec::new(),
             history: Vec::new(),

@@ -5,6 +5,7 @@ mod dhcp;
 mod entries;
 mod faults;
 mod held;
+mod mirrors;
 mod overlays;
 mod text;
 mod watch;
@@ -35,6 +36,7 @@ pub(super) use dhcp::{DhcpStatus, SubnetStatus};
 pub(super) use entries::{EipStatus, ForwardStatus, InterfaceStatus, RouteStatus, State};
 pub(super) use faults::{Fault, Health};
 use held::PortsStatus;
+pub(super) use mirrors::{MirrorStatus, TargetStatus};
 use overlays::OverlayStatus;
 
 /// So many of the newest entries of the history are shown.
@@ -93,6 +95,7 @@ pub(super) struct Status {
     pub(super) routes: Vec<RouteStatus>,
     /// Who gives VMs their addresses; `None`: nobody is to.
     pub(super) dhcp: Option<DhcpStatus>,
+    pub(super) mirrors: Vec<MirrorStatus>,
     /// The kernel's table of tracked flows.
     pub(super) conntrack: ConntrackUsage,
     /// Of the addresses that VMs without an elastic IP are seen as.
@@ -192,6 +195,11 @@ pub(super) fn look(context: &Context, most: Option<u64>) -> Result<Status, Strin
         .is_some_and(|table| table.counting().next().is_some());
     let counts = kernel.counts().map_err(|error| error.to_string())?;
     let counts = is_counted.then_some(&counts);
+    let copied = if config.mirrors().is_empty() {
+        Vec::new()
+    } else {
+        kernel.copied().map_err(|error| error.to_string())?
+    };
     let conntrack = kernel::conntrack_usage();
     let is_cheap = most.is_none_or(|most| conntrack.count.is_none_or(|count| count <= most));
     let source_ports = if is_cheap {
@@ -246,6 +254,7 @@ pub(super) fn look(context: &Context, most: Option<u64>) -> Result<Status, Strin
         forwards: entries::forwards(&config, &observed, counts),
         routes: entries::routes(&config, &observed),
         dhcp,
+        mirrors: mirrors::mirrors(&config, &desired, &observed, &plan, &copied),
         conntrack,
         source_ports: Vec::new(),
         pending: plan.pending,
@@ -257,6 +266,13 @@ pub(super) fn look(context: &Context, most: Option<u64>) -> Result<Status, Strin
         is_configured: !config.is_empty(),
         items: changed::items(&config),
     };
+    let notes = (status.mirrors.iter()).flat_map(|mirror| {
+        mirror
+            .notes
+            .iter()
+            .map(|note| format!("mirror {}: {note}", mirror.name))
+    });
+    status.notes.extend(notes);
     match source_ports {
         Ok(source_ports) => status.source_ports = source_ports,
         Err(error) => status
@@ -302,6 +318,7 @@ impl Status {
         }
         self.overlays
             .retain(|one_of| !one && (!options.problems || one_of.is_wrong()));
+        self.mirrors.retain(|one_of| !one && is_wrong(one_of.state));
         if one && !options.problems && self.elastic_ips.is_empty() && self.forwards.is_empty() {
             let asked = [("eip", options.eip), ("vm-ip", options.vm_ip)];
             let asked: Vec<String> = asked

@@ -8,16 +8,19 @@ use super::super::terminal::{Style, Terminal};
 use super::super::window;
 use super::dhcp::SubnetStatus;
 use super::{
-    Changed, EipStatus, ForwardStatus, Health, InterfaceStatus, Options, OverlayStatus, RouteStatus, State,
-    Status, held,
+    Changed, EipStatus, ForwardStatus, Health, InterfaceStatus, MirrorStatus, Options, OverlayStatus,
+    RouteStatus, State, Status, TargetStatus, held,
 };
 use crate::features::nat::counters::Traffic;
 use crate::intake::{Kept, Standing};
 use crate::words::printable_lines;
 
 /// What goes first where a table is too wide.
-const DISPENSABLE: [&str; 9] = [
+const DISPENSABLE: [&str; 12] = [
     "CHANGED",
+    "FILTER",
+    "LOST",
+    "SELECT",
     "PEERS",
     "CONNECTIONS",
     "VM-PORTS",
@@ -131,6 +134,13 @@ impl Status {
             ],
             self.forwards.iter().map(ForwardStatus::cells).collect(),
         );
+        section(
+            "Mirrors",
+            &[
+                "NAME", "SOURCE", "SELECT", "FILTER", "TO", "LINK", "STATE", "COPIED", "LOST", "CHANGED",
+            ],
+            self.mirrors.iter().flat_map(MirrorStatus::rows).collect(),
+        );
         if is_whole {
             section(
                 "Last changes",
@@ -211,6 +221,7 @@ fn paint(line: &str) -> String {
         "DHCP",
         "Elastic IPs",
         "Forwards",
+        "Mirrors",
         "Last changes",
         "Connections",
         "Differences",
@@ -281,6 +292,34 @@ impl RouteStatus {
             self.state.text().to_owned(),
             when(self.changed.as_ref()),
         ]
+    }
+}
+
+impl MirrorStatus {
+    /// One for each target.
+    fn rows(&self) -> Vec<Vec<String>> {
+        let row = |(index, target): (usize, &TargetStatus)| {
+            let once = |text: &str| {
+                if index == 0 {
+                    text.to_owned()
+                } else {
+                    String::new()
+                }
+            };
+            vec![
+                once(&self.name),
+                once(&self.source),
+                once(&self.select),
+                once(&self.filter),
+                target.to.clone(),
+                target.link.clone().unwrap_or_else(|| "-".to_owned()),
+                once(self.state.text()),
+                format!("{} {}B", short(target.packets), short(target.bytes)),
+                target.lost.to_string(),
+                once(&when(self.changed.as_ref())),
+            ]
+        };
+        self.targets.iter().enumerate().map(row).collect()
     }
 }
 

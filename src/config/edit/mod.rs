@@ -181,6 +181,7 @@ impl Config {
         config.forwards.iter_mut().for_each(|one| one.place = none);
         config.snat_pool.iter_mut().for_each(|one| one.place = none);
         config.routes.iter_mut().for_each(|one| one.place = none);
+        config.mirrors.iter_mut().for_each(|one| one.place = none);
         config.generation = config.generation.map(|one| Generation { place: none, ..one });
         config
     }

@@ -24,6 +24,7 @@
 
 mod agent;
 mod arp;
+mod capture;
 mod datagram;
 mod dhcp;
 mod diff;
@@ -49,6 +50,7 @@ mod wait;
 
 pub use agent::{Daemon, Run};
 pub use arp::{ArpFrame, ArpWatch, arping};
+pub use capture::{Capture, Frames, together};
 pub use datagram::{Content, Datagram, Segment};
 pub use dhcp::{DhcpClient, DhcpLease};
 pub use flood::{Extent, Flood};

@@ -1,0 +1,219 @@
+//! `mirror_list` with real packets: copies to a NIC, beside what crossed the router's own.
+
+use std::time::Duration;
+
+use lab::{Capture, Frames, Icmp, Namespace, Nic, Tcp, Udp, Vpc, together};
+
+use crate::configs::{full, vpc};
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// The target NIC number so many of the router, and its hardware address.
+fn target(number: usize) -> (String, String) {
+    (format!("span{number}"), format!("52:54:84:22:00:{number:02x}"))
+}
+
+/// An analyser on a wire of its own to the router; its end is `eth0`.
+fn analyser(vpc: &Vpc, number: usize) -> Namespace {
+    let analyser = Namespace::without_ipv6();
+    plug(vpc, &analyser, number);
+    analyser
+}
+
+fn plug(vpc: &Vpc, analyser: &Namespace, number: usize) {
+    let (name, mac) = target(number);
+    analyser.veth("eth0", "", &vpc.router, &name, &mac);
+    analyser.ip("link set eth0 up");
+    // As `vpc` does with the NICs of the file.
+    vpc.router.ip(&format!("link set {name} up"));
+    vpc.router.ip(&format!("link set {name} down"));
+}
+
+fn mirror(rest: &str) -> String {
+    format!(
+        "mirror_list:\n  - {{name: ids-1, {rest}, to: [{{nic: {{mac: '{}'}}}}]}}\n",
+        target(1).1
+    )
+}
+
+/// A file with mirrors.
+fn file(mirrors: &str) -> String {
+    full() + mirrors
+}
+
+/// A conversation of a1 with the client, b1 and a forward, in TCP, UDP and ICMP, and nothing of it is lost.
+fn converse(vpc: &Vpc) {
+    let meets = |from: &Namespace, protocol, to: &str, ports: &[u16], expected: &str| {
+        assert_eq!(vpc.probe(from, protocol, to, ports), expected);
+    };
+    meets(
+        &vpc.client,
+        Tcp,
+        "10.90.2.250:22",
+        &[],
+        "a1:22 sees 198.51.100.10",
+    );
+    meets(
+        &vpc.a1,
+        Udp,
+        "198.51.100.10:53",
+        &[],
+        "client:53 sees 10.90.2.250",
+    );
+    meets(
+        &vpc.b1,
+        Tcp,
+        "192.168.100.190:80",
+        &[],
+        "a1:80 sees 192.168.101.10",
+    );
+    meets(
+        &vpc.a3,
+        Tcp,
+        "192.168.101.10:80",
+        &[],
+        "b1:80 sees 192.168.100.192",
+    );
+    meets(
+        &vpc.client,
+        Tcp,
+        "10.90.2.254:10",
+        &[100],
+        "a3:100 sees 198.51.100.10",
+    );
+    meets(&vpc.b2, Icmp, "192.168.100.191", &[], "a2 sees 192.168.101.11");
+}
+
+fn of(frames: &Frames, wanted: impl Fn(&[u8]) -> bool) -> Frames {
+    let frames = frames.iter().filter(|(frame, _)| wanted(frame));
+    frames.map(|(frame, count)| (frame.clone(), *count)).collect()
+}
+
+/// The source and the destination of an IPv4 packet, its protocol and its ports.
+type Ipv4 = ([u8; 4], [u8; 4], u8, u16, u16);
+
+/// Of a frame without options; `None`: it is none.
+fn ipv4(frame: &[u8]) -> Option<Ipv4> {
+    let is_ipv4 = frame.get(12..15)? == [8, 0, 0x45];
+    let port = |at: usize| {
+        frame
+            .get(at..at + 2)
+            .map_or(0, |two| u16::from_be_bytes([two[0], two[1]]))
+    };
+    is_ipv4.then(|| {
+        let address = |at: usize| [frame[at], frame[at + 1], frame[at + 2], frame[at + 3]];
+        (address(26), address(30), frame[23], port(34), port(36))
+    })
+}
+
+#[track_caller]
+fn assert_copied(analyser: &mut Capture, expected: &Frames) {
+    assert!(!expected.is_empty(), "nothing crossed");
+    let seen = analyser.wait_received(expected, LONG);
+    let missing: Vec<_> = expected
+        .iter()
+        .filter(|(frame, count)| seen.get(*frame) != Some(count))
+        .collect();
+    let more: Vec<_> = seen
+        .keys()
+        .filter(|frame| !expected.contains_key(*frame))
+        .collect();
+    assert!(
+        seen == *expected,
+        "of {} frames {} are missing or came more than once: {missing:02x?}\nnot expected: {more:02x?}",
+        expected.len(),
+        missing.len()
+    );
+}
+
+pub fn what_crosses_a_nic_reaches_the_analyser_once_whole_and_in_the_right_direction() {
+    let vpc = vpc();
+    let (plain, watched) = (analyser(&vpc, 1), Nic::SubnetA);
+    for (select, sent, received) in [
+        ("both", true, true),
+        ("src", false, true),
+        ("to-lport", true, false),
+    ] {
+        let source = format!("source: {{mac: '{}'}}, select: {select}", watched.mac());
+        vpc.reload_ok(&file(&mirror(&source)));
+        vpc.settle();
+        let mut nic = Capture::start(&vpc.router, watched.name());
+        let mut copies = Capture::start(&plain, "eth0");
+        converse(&vpc);
+        let mut expected = Frames::new();
+        if received {
+            expected = together(&expected, &nic.received());
+        }
+        if sent {
+            expected = together(&expected, &nic.sent());
+        }
+        assert!(
+            expected.values().sum::<usize>() >= 10,
+            "{select}: {}",
+            expected.len()
+        );
+        assert_copied(&mut copies, &expected);
+    }
+    // Nothing of it is left over, and nothing more is copied.
+    let mut copies = Capture::start(&plain, "eth0");
+    vpc.reload_ok(&full());
+    converse(&vpc);
+    assert_eq!(copies.received(), Frames::new());
+}
+
+pub fn a_vm_a_subnet_and_a_filter_choose_what_is_copied() {
+    let vpc = vpc();
+    let plain = analyser(&vpc, 1);
+    type Wanted = fn([u8; 4], [u8; 4], u8, u16, u16) -> bool;
+    let cases: [(&str, Wanted); 4] = [
+        ("source: {vm-ip: 192.168.100.190}", |from, to, _, _, _| {
+            from == [192, 168, 100, 190] || to == [192, 168, 100, 190]
+        }),
+        (
+            "source: {subnet: 192.168.100.0/24}, filter: {protocol: tcp, port: 80}",
+            |_, _, protocol, one, other| protocol == 6 && (one == 80 || other == 80),
+        ),
+        (
+            "source: {subnet: 192.168.100.128/25}, filter: {protocol: icmp}",
+            |_, _, protocol, _, _| protocol == 1,
+        ),
+        (
+            "source: {subnet: 192.168.100.0/24}, filter: {cidr: 198.51.100.0/24}",
+            |from, to, _, _, _| from[0] == 198 || to[0] == 198,
+        ),
+    ];
+    for (rest, wanted) in cases {
+        vpc.reload_ok(&file(&mirror(rest)));
+        vpc.settle();
+        let mut nic = Capture::start(&vpc.router, Nic::SubnetA.name());
+        let mut copies = Capture::start(&plain, "eth0");
+        converse(&vpc);
+        let crossed = together(&nic.received(), &nic.sent());
+        let expected = of(&crossed, |frame| {
+            ipv4(frame).is_some_and(|(from, to, protocol, one, other)| wanted(from, to, protocol, one, other))
+        });
+        assert!(expected.len() < crossed.len(), "{rest}: nothing is left out");
+        assert_copied(&mut copies, &expected);
+    }
+}
+
+pub fn with_all_what_goes_from_subnet_to_subnet_is_copied_once() {
+    let vpc = vpc();
+    let plain = analyser(&vpc, 1);
+    vpc.reload_ok(&file(&mirror("source: {all: true}")));
+    vpc.settle();
+    let mut nics = [Nic::SubnetA, Nic::SubnetB].map(|nic| Capture::start(&vpc.router, nic.name()));
+    let mut copies = Capture::start(&plain, "eth0");
+    converse(&vpc);
+    let [a, b] = &mut nics;
+    let inside =
+        |frame: &[u8], third: u8| ipv4(frame).is_some_and(|(from, ..)| from[..3] == [192, 168, third]);
+    let expected = together(
+        &together(&a.received(), &b.received()),
+        &together(
+            &of(&a.sent(), |frame| !inside(frame, 101)),
+            &of(&b.sent(), |frame| !inside(frame, 100)),
+        ),
+    );
+    assert_copied(&mut copies, &expected);
+}
