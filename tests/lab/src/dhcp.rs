@@ -8,9 +8,14 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use crate::namespace::Namespace;
 use crate::scratch::Scratch;
+
+/// A client that was given an address says its number well before that, unless the machine is very busy.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A client with a memory: what it was given it asks for again.
 #[derive(Debug)]
@@ -64,8 +69,10 @@ impl DhcpClient {
     /// # Panics
     /// If there is no dhclient.
     pub fn ask(&self) -> Option<DhcpLease> {
-        let given = self.file("given");
-        let _ = fs::remove_file(&given);
+        let (given, pid) = (self.file("given"), self.file("pid"));
+        for old in [&given, &pid] {
+            let _ = fs::remove_file(old);
+        }
         let mut command = Command::new("dhclient");
         command.args(["-4", "-1", "-q"]);
         for (option, file) in [
@@ -78,8 +85,14 @@ impl DhcpClient {
         }
         command.arg(&self.link);
         self.namespace.output(command);
-        self.end();
         let text = fs::read_to_string(&given).ok()?;
+        // What stays to renew writes down its number only after the process that was waited for has ended.
+        let deadline = Instant::now() + PATIENCE;
+        while !fs::read_to_string(&pid).is_ok_and(|pid| pid.ends_with('\n')) {
+            assert!(Instant::now() < deadline, "dhclient does not say its number");
+            sleep(Duration::from_millis(20));
+        }
+        self.end();
         let value = |line: &str| {
             let (name, value) = line.strip_prefix("new_")?.split_once('=')?;
             Some((name.to_owned(), value.to_owned()))
