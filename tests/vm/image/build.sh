@@ -12,7 +12,7 @@ mirror=$("$here/../../../packaging/debian-mirror")
 
 # The neighbours (network-manager, firewalld) are installed, and masked until a test wants them.
 packages=systemd,systemd-sysv,udev,dbus,kmod,zstd,initramfs-tools,qemu-guest-agent
-packages=$packages,nftables,iproute2,conntrack,iputils-ping,procps,network-manager,firewalld,dnsmasq-base
+packages=$packages,nftables,iproute2,conntrack,iputils-ping,procps,network-manager,firewalld,dnsmasq-base,tcpdump
 packages=$packages,libnftnl11,libmnl0,libudev1
 
 # One user land for all kernels: 5.10 is of the suite before it, 6.12 of its backports.
