@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use nix::libc::ENETDOWN;
+
 use super::{Error, Failure, Incomplete, Kernel};
 use crate::model::nft::{Counts, Set, Table, TableChange};
 use crate::model::{
@@ -165,12 +167,11 @@ impl Fake {
     /// As Linux: a name and a number are one link's, and so are the ends of a tunnel.
     fn add_own_link(&mut self, link: &LinkRef, own: &OwnLink<LinkIndex>) -> Result<(), Error> {
         let state = &mut self.state;
-        if own
-            .kind
-            .parent()
-            .is_some_and(|parent| state.link(*parent).is_none())
-        {
-            return Err(Error::Interrupted);
+        if let Some(parent) = own.kind.parent() {
+            let parent = state.link(*parent).ok_or(Error::Interrupted)?;
+            if !parent.up {
+                return Err(Error::refused(ENETDOWN));
+            }
         }
         let is_same = |one: &Link| one.index == link.index || one.name == link.name;
         let joins_the_same = state.own_links.values().any(|other| other.kind == own.kind);

@@ -85,6 +85,14 @@ pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned) -> Plan {
             up: false,
         });
 
+    // A VLAN cannot be up on a link that is down (`vlan_dev_open`, net/8021q/vlan_dev.c).
+    let below: BTreeSet<LinkIndex> = (observed.own_links.values())
+        .filter_map(|own| own.kind.parent().copied())
+        .collect();
+    let is_below =
+        |one: &Operation| matches!(one, Operation::SetLink { link, .. } if below.contains(&link.index));
+    let (links_below_up, links_up): (Vec<_>, Vec<_>) = links_up.partition(is_below);
+
     // The routes are by far the most: what comes before them is put there.
     plan.operations = addressing.come;
     // A link that comes starts with IPv6 as all new links do; and the table may name it.
@@ -93,6 +101,7 @@ pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned) -> Plan {
         .partition(|one| !own_links.come.is_empty() && is_of_new_links(one));
     let early = for_new_links
         .into_iter()
+        .chain(links_below_up)
         .chain(own_links.come)
         .chain(early_table)
         .chain(links_up)

@@ -9,6 +9,8 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
+
 use super::Operation;
 use crate::model::RouteKind;
 
@@ -27,7 +29,12 @@ pub(super) fn order(
     delete_routes: Vec<Operation>,
     delete_addresses: Vec<Operation>,
 ) -> Addressing {
-    let new_own: BTreeSet<Ipv4Addr> = add_addresses.iter().chain(&add_routes).filter_map(own).collect();
+    let new_own: BTreeSet<Ipv4Addr> = add_addresses
+        .iter()
+        .chain(&add_routes)
+        .flat_map(own)
+        .flatten()
+        .collect();
     let new_gateways: BTreeSet<Ipv4Addr> = add_routes.iter().filter_map(gateway).collect();
     let becomes_own = |gateway: Option<Ipv4Addr>| gateway.is_some_and(|gateway| new_own.contains(&gateway));
 
@@ -57,7 +64,12 @@ pub(super) fn order(
         .partition(|one| matches!(one, Operation::DeleteRoute { route, .. } if becomes_own(route.gateway)));
     come.extend(first);
     come.extend(add_addresses);
-    let is_new_gateway = |one: &Operation| lost(one).is_some_and(|address| new_gateways.contains(&address));
+    let is_new_gateway = |one: &Operation| {
+        lost(one)
+            .iter()
+            .flatten()
+            .any(|address| new_gateways.contains(address))
+    };
     let (first, delete_routes): (Vec<_>, Vec<_>) = delete_routes.into_iter().partition(is_new_gateway);
     come.extend(first);
     let (first, delete_addresses): (Vec<_>, Vec<_>) = delete_addresses.into_iter().partition(is_new_gateway);
@@ -72,24 +84,32 @@ pub(super) fn order(
     }
 }
 
-/// The address that an operation makes the router's own.
-fn own(operation: &Operation) -> Option<Ipv4Addr> {
+/// The addresses that an operation makes no gateway: the router's own, and those that mean a whole subnet.
+fn own(operation: &Operation) -> [Option<Ipv4Addr>; 3] {
     match operation {
-        Operation::AddAddress { address, .. } => Some(address.addr()),
-        Operation::AddRoute { route, .. } if route.kind == RouteKind::Local => Some(route.destination.addr()),
-        _ => None,
+        Operation::AddAddress { address, .. } => of_address(address),
+        Operation::AddRoute { route, .. } if route.kind == RouteKind::Local => {
+            [Some(route.destination.addr()), None, None]
+        }
+        _ => [None; 3],
     }
 }
 
-/// The address that is not the router's own any more.
-fn lost(operation: &Operation) -> Option<Ipv4Addr> {
+/// The addresses that can be gateways again.
+fn lost(operation: &Operation) -> [Option<Ipv4Addr>; 3] {
     match operation {
-        Operation::DeleteAddress { address, .. } => Some(address.addr()),
+        Operation::DeleteAddress { address, .. } => of_address(address),
         Operation::DeleteRoute { route, .. } if route.kind == RouteKind::Local => {
-            Some(route.destination.addr())
+            [Some(route.destination.addr()), None, None]
         }
-        _ => None,
+        _ => [None; 3],
     }
+}
+
+/// An address, and the broadcast addresses that come and go with it: a route by one of those is refused (`EINVAL`; the
+/// lowest address of a subnet is one up to Linux 5.13, `fib_add_ifaddr`, net/ipv4/fib_frontend.c).
+fn of_address(address: &Ipv4Net) -> [Option<Ipv4Addr>; 3] {
+    [address.addr(), address.network(), address.broadcast()].map(Some)
 }
 
 /// The gateway of a route that comes.

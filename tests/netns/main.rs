@@ -98,7 +98,8 @@ fn main() -> ExitCode {
               while_its_nic_is_missing_nothing_for_it_goes_outside,
               routes_come_change_and_go_and_others_routes_stay,
               what_others_change_of_a_route_is_put_right,
-              a_route_is_traced;
+              a_route_is_traced,
+              a_next_hop_that_was_a_broadcast_address_is_one;
         dhcp: vms_get_their_addresses_and_nobody_outside_gets_one,
               what_was_given_stays_given_through_reloads,
               a_crash_heals,

@@ -217,3 +217,19 @@ pub fn a_route_is_traced() {
     expect(&trace, 0, "from behind another router, by lan3");
     expect(&trace, 0, "seen as coming from 10.90.2.247");
 }
+
+/// Refused by the kernel as long as it is the broadcast address of any subnet of the router.
+pub fn a_next_hop_that_was_a_broadcast_address_is_one() {
+    let vpc = vpc();
+    let subnet = |address: &str, prefix: u8| {
+        format!("if_list:\n  - {{ipaddr: {address}, prefix: {prefix}, mac: '52:54:84:11:00:03'}}\n")
+    };
+    vpc.reload_ok(&subnet("192.168.101.1", 30));
+    let routed = subnet("192.168.101.14", 28) + "route_list:\n  - {to: 172.30.0.0/16, via: 192.168.101.3}\n";
+    vpc.reload_ok(&routed);
+    let routes = vpc.router.ip("route show 172.30.0.0/16");
+    assert!(routes.contains("via 192.168.101.3"), "{routes}");
+    // And back, by a plan the other way round.
+    vpc.reload_ok(&subnet("192.168.101.1", 30));
+    assert_eq!(vpc.router.ip("route show 172.30.0.0/16"), "");
+}

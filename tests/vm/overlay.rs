@@ -13,14 +13,14 @@ fn hypervisor(vpc: &Vpc) -> Namespace {
     vpc.switch.veth("hv1", "", &namespace, "eth0", "");
     vpc.switch.ip("link set hv1 master ext up");
     let mut lines = "link set lo up\naddr add 10.90.3.41/24 dev eth0\nlink set eth0 up\n\
-                     link add br type bridge mcast_snooping 0\nlink set br up\n\
+                     link add name bridge0 type bridge mcast_snooping 0\nlink set bridge0 up\n\
                      link add vx type vxlan id 100 local 10.90.3.41 remote 10.90.3.37 dstport 4789\n\
-                     link set vx master br up\n"
+                     link set vx master bridge0 up\n"
         .to_owned();
     for vm in [&vpc.a1, &vpc.a2, &vpc.a3] {
         let path = namespace.path();
         vpc.switch.ip(&format!("link set {} netns {path}", vm.name));
-        lines += &format!("link set {} master br up\n", vm.name);
+        lines += &format!("link set {} master bridge0 up\n", vm.name);
         // What an overlay has room for.
         vm.ip("link set eth0 mtu 1450");
     }
