@@ -84,9 +84,10 @@ fresh() {
 inside() { chroot "$work/root" env PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C "$@"; }
 # What is in the upper layer, without the package managers' own books. Directories count only where nothing is below:
 # the overlay copies those that were merely passed through.
+# systemd-analyze, which is a manager of units for a moment, leaves a mark of its own (systemd 252.39).
 changes() {
     (cd "$work/layers/upper" && find . ! -type d -print) | sed 's|^\.||' |
-        grep -v -E '^/var/(lib/dpkg|lib/rpm|cache|log)/|^/var/lib/systemd/deb-systemd-helper-|^/tmp/' | LC_ALL=C sort
+        grep -v -E '^/var/(lib/dpkg|lib/rpm|cache|log)/|^/var/lib/systemd/deb-systemd-helper-|^/tmp/|^/run/systemd/systemd-units-load$' | LC_ALL=C sort
 }
 ours() { find "$work/root/etc" "$work/root/usr" "$work/root/var" "$work/root/run" -name '*kylin*' ! -path '*/var/lib/dpkg/*' 2>/dev/null | sed "s|^$work/root||" | LC_ALL=C sort; }
 
