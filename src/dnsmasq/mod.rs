@@ -231,11 +231,10 @@ impl Server {
 
 /// How the link of an interface is; `None`: it is not there, or not for certain.
 fn present(interface: &Interface, observed: &Observed) -> Option<Present> {
-    let name = observed.find(interface.link()).ok()?.name.clone();
-    let mtu = fs::read_to_string(Path::new("/sys/class/net").join(&*name.0).join("mtu"));
+    let link = observed.find(interface.link()).ok()?;
     Some(Present {
-        mtu: mtu.ok().and_then(|text| text.trim().parse().ok()),
-        name,
+        name: link.name.clone(),
+        mtu: link.mtu,
     })
 }
 

@@ -39,8 +39,8 @@ pub struct Files<'p> {
 pub struct Present {
     /// Its name.
     pub name: LinkName,
-    /// The most bytes of a packet; `None`: not known, and nobody is told.
-    pub mtu: Option<u32>,
+    /// The most bytes of a packet.
+    pub mtu: u32,
 }
 
 /// As many leases as there is memory for: the ranges say how many there can be.
@@ -129,9 +129,7 @@ fn subnet(text: &mut String, interface: &Interface, dhcp: &Dhcp, link: &Present)
         let servers: Vec<String> = dhcp.dns.iter().map(ToString::to_string).collect();
         option("dns-server", &servers.join(","));
     }
-    if let Some(mtu) = link.mtu {
-        option("mtu", &mtu.to_string());
-    }
+    option("mtu", &link.mtu.to_string());
     if let Some(domain) = &dhcp.domain {
         option("domain-name", domain);
     }
@@ -168,7 +166,7 @@ mod tests {
             let index = config.interfaces().iter().position(|one| one == interface)?;
             Some(Present {
                 name: LinkName(name(index)?.into()),
-                mtu: (index == 1).then_some(1450),
+                mtu: if index == 1 { 1450 } else { 1500 },
             })
         })
     }
@@ -200,6 +198,7 @@ dhcp-option=tag:net192-168-100-0,option:domain-name,vpc.example
 interface=lan4
 dhcp-range=set:net192-168-101-0,192.168.101.0,static,255.255.255.128,192.168.101.127,infinite
 dhcp-option=tag:net192-168-101-0,option:router,192.168.101.1
+dhcp-option=tag:net192-168-101-0,option:mtu,1500
 "
         );
         assert_eq!(

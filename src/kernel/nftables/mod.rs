@@ -154,6 +154,8 @@ impl Nftables {
     /// If it cannot be asked.
     pub(super) fn is_as_seen(&mut self) -> Result<bool, Error> {
         (self.seen, self.ahead, self.touched) = (None, None, None);
+        // Whoever stays would hold all that it ever wrote.
+        self.written.clear();
         let Some(generation) = self.generation else {
             return Ok(false);
         };
