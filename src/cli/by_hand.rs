@@ -63,10 +63,10 @@ fn compare(base: &Config, last: &Config, new: &Config) -> Vec<String> {
 
 /// Every entry, in words.
 fn entries(config: &Config) -> BTreeSet<String> {
-    let interfaces = config
-        .interfaces()
-        .iter()
-        .map(|one| format!("network {} {}", one.mac, one.address));
+    let interfaces = config.interfaces().iter().map(|one| match &one.vxlan {
+        Some(vxlan) => format!("network vxlan {} {}", vxlan.vni, one.address),
+        None => format!("network {} {}", one.mac, one.address),
+    });
     let eips = config
         .eips()
         .iter()

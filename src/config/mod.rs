@@ -136,6 +136,19 @@ pub struct Vxlan {
 }
 
 impl Vxlan {
+    /// One with this number and else what the file need not say, and no peers; `None`: that is no overlay's number.
+    #[must_use]
+    pub fn with_defaults(vni: u32) -> Option<Self> {
+        (1..=overlay::HIGHEST_VNI).contains(&vni).then_some(())?;
+        Some(Self {
+            vni,
+            local: None,
+            peers: Vec::new(),
+            port: overlay::PORT,
+            mac: MacAddr::from_octets(overlay::GATEWAY_MAC).ok()?,
+        })
+    }
+
     /// The name of its link.
     #[must_use]
     pub fn link_name(&self) -> OwnName {

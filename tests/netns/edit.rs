@@ -63,6 +63,42 @@ pub fn entries_come_and_go_and_the_rest_of_the_file_stays() {
         before.assert_same(&vpc.router.snapshot());
         expect_settled(&vpc);
     }
+    // An overlay subnet.
+    let add = "network attach vxlan 100 172.20.1.1/24 peers 10.90.4.11,10.90.4.12";
+    expect(
+        &vpc.kylin_vr(&words(add)),
+        0,
+        "+ link     kvr-vx100 vxlan id 100 local 10.90.3.37 dstport 4789",
+    );
+    let changed = file(&vpc);
+    let new = "vxlan: {vni: 100, peers: [10.90.4.11, 10.90.4.12]}\n";
+    assert!(changed.contains(new), "{changed}");
+    expect_settled(&vpc);
+    // In other words it is the same.
+    let same =
+        "network attach vxlan 100 172.20.1.1/24 local 10.90.3.37 peers 10.90.4.12,10.90.4.11 port 4789";
+    expect(&vpc.kylin_vr(&words(same)), 0, "is attached already (if_list[");
+    assert_eq!(file(&vpc), changed);
+    expect(&vpc.kylin_vr(&["network", "list"]), 0, "inside   100");
+    expect(
+        &vpc.kylin_vr(&words("network attach vxlan 100 172.20.1.1/24 peers 10.90.4.11")),
+        3,
+        "vxlan 100 is attached already, as vxlan 100 172.20.1.1/24 peers 10.90.4.11,10.90.4.12 (",
+    );
+    // Hardware addresses name NICs alone.
+    expect(
+        &vpc.kylin_vr(&words("network detach 12:00:00:ff:ff:ff")),
+        2,
+        "12:00:00:ff:ff:ff is not in if_list",
+    );
+    expect(
+        &vpc.kylin_vr(&words("network detach vxlan 100")),
+        0,
+        "detached: vxlan 100 172.20.1.1/24 peers 10.90.4.11,10.90.4.12",
+    );
+    assert_eq!(file(&vpc), text);
+    before.assert_same(&vpc.router.snapshot());
+    expect_settled(&vpc);
     // A whole subnet, by any of its names.
     let network = "52:54:84:11:00:04 192.168.101.254/24";
     for name in ["52:54:84:11:00:04", "192.168.101.254", "192.168.101.0/24"] {
@@ -176,6 +212,22 @@ pub fn what_is_wrong_changes_nothing() {
             3,
             "overlaps the subnet of if_list[1]",
         ),
+        (
+            "network attach vxlan 100 192.168.100.1/24",
+            3,
+            "overlaps the subnet of if_list[1]",
+        ),
+        (
+            "network attach vxlan 0 172.20.1.1/24",
+            2,
+            "`0`: expected the number of an overlay subnet, 1 to 16777215",
+        ),
+        (
+            "network attach vxlan 100 172.20.1.1/24 peers 10.90.3.37",
+            3,
+            "if_list[2].vxlan.peers[0]: 10.90.3.37: is the router itself",
+        ),
+        ("network detach vxlan 100", 2, "vxlan 100 is not in if_list"),
         (
             "network detach 192.168.9.0/24",
             2,

@@ -7,6 +7,7 @@ mod eip;
 mod forward;
 mod list;
 mod network;
+mod overlay;
 mod words;
 
 use std::process::ExitCode;

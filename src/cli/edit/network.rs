@@ -1,12 +1,13 @@
-//! `kylin-vr network`: the router's NICs, each with its subnet, are attached, detached and listed.
+//! `kylin-vr network`: the router's NICs and overlay subnets, each with its subnet, are attached, detached and listed.
 
+use std::fmt::{self, Display, Formatter};
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use ipnet::Ipv4Net;
 
-use super::{Change, Context, Options, Refusal, Removal, at, list, named, words};
+use super::{Change, Context, Options, Refusal, Removal, at, list, named, overlay, words};
 use crate::config::edit::{Edit, Entry, List};
 use crate::config::{Config, Interface, Place};
 use crate::model::MacAddr;
@@ -15,33 +16,38 @@ const LIST: List = List::Interfaces;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Command {
-    /// Give NICs their addresses: a VPC subnet's gateway address, or the one outside
+    /// Give NICs their addresses: a VPC subnet's gateway address, or the one outside; or add overlay subnets
     #[command(after_help = "Examples:\n  \
         kylin-vr network attach 52:54:84:11:00:04 192.168.101.254/24\n  \
         kylin-vr network attach 52:54:84:00:08:45 10.90.3.37/24 via 10.90.3.1      (the external one)\n  \
+        kylin-vr network attach vxlan 100 172.20.1.1/24 peers 10.90.4.11,10.90.4.12      (an overlay subnet)\n  \
         kylin-vr network attach - <networks.txt        (one a line)\n\n\
+        Behind an overlay subnet: peers, local, port and gateway-mac, as in the file.\n\
         The NIC need not be there yet: it is set up when it comes. What is there already is no error.")]
     Attach {
         /// Hardware address, and the router's address with its subnet's prefix, each; `via GATEWAY` makes it the external
-        /// one; or - for one a line of standard input
-        #[arg(value_name = "MAC ADDRESS/PREFIX [via GATEWAY]", required = true)]
+        /// one; `vxlan VNI` in place of the hardware address: an overlay subnet; or - for one a line of standard input
+        #[arg(value_name = "MAC|vxlan VNI ADDRESS/PREFIX [via GATEWAY]", required = true)]
         networks: Vec<String>,
         #[command(flatten)]
         options: Options,
     },
-    /// Take NICs out of the file: they lose their addresses
+    /// Take NICs and overlay subnets out of the file: NICs lose their addresses, overlays go
     #[command(after_help = "Examples:\n  \
         kylin-vr network detach 52:54:84:11:00:04\n  \
-        kylin-vr network detach 192.168.101.0/24\n\n\
-        Elastic IPs and forwards of VMs in the subnet stay in the file, and are warned of.")]
+        kylin-vr network detach 192.168.101.0/24\n  \
+        kylin-vr network detach vxlan 100\n\n\
+        What stands at the entry (vm_list, dhcp) goes with it. Elastic IPs and forwards of VMs in the subnet stay in the \
+        file, and are warned of.")]
     Detach {
-        /// A NIC's hardware address, the router's address on it, or its subnet; or - for one a line of standard input
-        #[arg(value_name = "MAC|ADDRESS|SUBNET", required = true)]
+        /// A NIC's hardware address, `vxlan` and the number of an overlay subnet, the router's address, or the subnet; or -
+        /// for one a line of standard input
+        #[arg(value_name = "MAC|vxlan VNI|ADDRESS|SUBNET", required = true)]
         networks: Vec<String>,
         #[command(flatten)]
         removal: Removal,
     },
-    /// List the file's NICs and subnets
+    /// List the file's NICs, overlays and subnets
     List,
 }
 
@@ -52,11 +58,11 @@ pub(super) fn run(context: &Context, command: &Command) -> ExitCode {
         }),
         Command::Detach { networks, removal } => {
             super::run(context, "network detach", &removal.options, |config| {
-                detach(config, &words::read(networks)?.concat(), removal.if_exists)
+                detach(config, &names(&words::read(networks)?)?, removal.if_exists)
             })
         }
         Command::List => {
-            let heading = ["MAC", "ADDRESS", "GATEWAY", "SIDE", "LINE"];
+            let heading = ["MAC", "ADDRESS", "GATEWAY", "SIDE", "VXLAN", "LINE"];
             list::run(context, "network list", Config::interfaces, &heading, |one| {
                 let side = if one.gateway.is_some() {
                     "outside"
@@ -69,6 +75,7 @@ pub(super) fn run(context: &Context, command: &Command) -> ExitCode {
                     one.gateway
                         .map_or_else(|| "-".to_owned(), |gateway| gateway.to_string()),
                     side.to_owned(),
+                    (one.vxlan.as_ref()).map_or_else(|| "-".to_owned(), |vxlan| vxlan.vni.to_string()),
                     one.place.line.to_string(),
                 ]
             })
@@ -82,6 +89,10 @@ fn read(words: &[String]) -> Result<Vec<Interface>, Refusal> {
     for line in words::read(words)? {
         let mut words = line.iter().map(String::as_str).peekable();
         while let Some(mac) = words.next() {
+            if mac == overlay::WORD {
+                interfaces.push(overlay::read(&mut words)?);
+                continue;
+            }
             let mac = mac
                 .parse::<MacAddr>()
                 .map_err(|error| Refusal::usage(format!("`{mac}`: expected {error}")))?;
@@ -109,6 +120,9 @@ fn read(words: &[String]) -> Result<Vec<Interface>, Refusal> {
 }
 
 fn described(one: &Interface) -> String {
+    if let Some(vxlan) = &one.vxlan {
+        return overlay::described(one, vxlan);
+    }
     let via = one
         .gateway
         .map(|gateway| format!(" via {gateway}"))
@@ -119,19 +133,22 @@ fn described(one: &Interface) -> String {
 fn attach(config: &Config, interfaces: Vec<Interface>) -> Result<Change, Refusal> {
     let (mut new, mut notes, mut added) = (Vec::new(), Vec::new(), Vec::new());
     for one in interfaces {
+        let name = Name::of(&one);
         let there = config
             .interfaces()
             .iter()
             .enumerate()
-            .find(|(_, other)| other.mac == one.mac);
+            .find(|(_, other)| name.is_of(other));
         if let Some((index, other)) = there {
             let place = at(LIST, index, other.place);
-            if (other.address, other.gateway) != (one.address, one.gateway) {
+            let is_same_overlay = match (&one.vxlan, &other.vxlan) {
+                (Some(one), Some(other)) => overlay::are_same(config, one, other),
+                _ => true,
+            };
+            if (other.address, other.gateway) != (one.address, one.gateway) || !is_same_overlay {
                 return Err(Refusal::conflict(format!(
-                    "{} is attached already, as {} ({place}): `kylin-vr network detach {}` first",
-                    one.mac,
+                    "{name} is attached already, as {} ({place}): `kylin-vr network detach {name}` first",
                     described(other),
-                    one.mac
                 )));
             }
             notes.push(format!("{} is attached already ({place})", described(&one)));
@@ -147,21 +164,20 @@ fn attach(config: &Config, interfaces: Vec<Interface>) -> Result<Change, Refusal
     })
 }
 
-fn detach(config: &Config, words: &[String], if_exists: bool) -> Result<Change, Refusal> {
+fn detach(config: &Config, names: &[Name], if_exists: bool) -> Result<Change, Refusal> {
     let mut gone = std::collections::BTreeSet::new();
     let (mut notes, mut detached) = (Vec::new(), Vec::new());
-    for word in words {
-        let name = Name::read(word)?;
+    for name in names {
         match config.interfaces().iter().position(|one| name.is_of(one)) {
             Some(index) => {
                 if gone.insert(index) {
                     detached.push(described(&config.interfaces()[index]));
                 }
             }
-            None if if_exists => notes.push(format!("{word} is not in if_list")),
+            None if if_exists => notes.push(format!("{name} is not in if_list")),
             None => {
                 return Err(Refusal::usage(format!(
-                    "{word} is not in if_list (see `kylin-vr network list`)"
+                    "{name} is not in if_list (see `kylin-vr network list`)"
                 )));
             }
         }
@@ -175,12 +191,34 @@ fn detach(config: &Config, words: &[String], if_exists: bool) -> Result<Change, 
 
 /// What names an entry.
 enum Name {
+    /// A NIC: overlays may have one hardware address, all of them.
     Mac(MacAddr),
+    Vni(u32),
     Subnet(Ipv4Net),
     Address(Ipv4Addr),
 }
 
+fn names(words: &[Vec<String>]) -> Result<Vec<Name>, Refusal> {
+    let mut names = Vec::new();
+    let mut words = words.iter().flatten().map(String::as_str);
+    while let Some(word) = words.next() {
+        names.push(if word == overlay::WORD {
+            Name::Vni(overlay::number(words.next())?.vni)
+        } else {
+            Name::read(word)?
+        });
+    }
+    Ok(names)
+}
+
 impl Name {
+    /// That by which no two can be attached.
+    fn of(one: &Interface) -> Self {
+        one.vxlan
+            .as_ref()
+            .map_or(Self::Mac(one.mac), |vxlan| Self::Vni(vxlan.vni))
+    }
+
     fn read(word: &str) -> Result<Self, Refusal> {
         if let Ok(mac) = word.parse() {
             return Ok(Self::Mac(mac));
@@ -193,9 +231,21 @@ impl Name {
 
     fn is_of(&self, one: &Interface) -> bool {
         match self {
-            Self::Mac(mac) => one.mac == *mac,
+            Self::Mac(mac) => one.vxlan.is_none() && one.mac == *mac,
+            Self::Vni(vni) => one.vxlan.as_ref().is_some_and(|vxlan| vxlan.vni == *vni),
             Self::Subnet(net) => one.address == *net || one.address.trunc() == *net,
             Self::Address(address) => one.address.addr() == *address,
+        }
+    }
+}
+
+impl Display for Name {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mac(mac) => mac.fmt(f),
+            Self::Vni(vni) => write!(f, "{} {vni}", overlay::WORD),
+            Self::Subnet(net) => net.fmt(f),
+            Self::Address(address) => address.fmt(f),
         }
     }
 }

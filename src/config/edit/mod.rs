@@ -15,7 +15,7 @@ mod tree;
 
 use std::collections::BTreeSet;
 
-use super::{Config, Eip, Forward, Generation, Interface, Place, Problem, Vm};
+use super::{Config, Eip, Forward, Generation, Interface, Place, Problem, Vm, Vxlan};
 
 /// A list of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,37 +60,67 @@ impl Entry {
         }
     }
 
-    /// Its keys, each with its value and whether that is a number.
-    fn fields(&self) -> Vec<(&'static str, String, bool)> {
+    /// Its keys, each with its value.
+    fn fields(&self) -> Vec<(&'static str, Value)> {
         match self {
             Self::Interface(one) => {
                 let mut fields = vec![
-                    ("ipaddr", one.address.addr().to_string(), false),
-                    ("prefix", one.address.prefix_len().to_string(), true),
-                    ("mac", one.mac.to_string(), false),
+                    ("ipaddr", text(one.address.addr())),
+                    ("prefix", number(one.address.prefix_len())),
                 ];
-                fields.extend(one.gateway.map(|gateway| ("gateway", gateway.to_string(), false)));
+                fields.push(match &one.vxlan {
+                    Some(vxlan) => ("vxlan", Value::Map(overlay(vxlan))),
+                    None => ("mac", text(one.mac)),
+                });
+                fields.extend(one.gateway.map(|gateway| ("gateway", text(gateway))));
                 fields
             }
-            Self::Eip(one) => vec![
-                ("eip", one.eip.to_string(), false),
-                ("vm-ip", one.vm.to_string(), false),
-            ],
+            Self::Eip(one) => vec![("eip", text(one.eip)), ("vm-ip", text(one.vm))],
             Self::Forward(one) => {
                 let mut fields = vec![
-                    ("eip", one.eip.to_string(), false),
-                    ("protocal", one.protocol.to_string(), false),
-                    ("port", one.port.to_string(), true),
+                    ("eip", text(one.eip)),
+                    ("protocal", text(one.protocol)),
+                    ("port", number(one.port)),
                 ];
-                let end_port =
-                    (one.end_port != one.port).then(|| ("end_port", one.end_port.to_string(), true));
-                fields.extend(end_port);
-                fields.push(("vm-port", one.vm_port.to_string(), true));
-                fields.push(("vm-ip", one.vm.to_string(), false));
+                fields.extend((one.end_port != one.port).then(|| ("end_port", number(one.end_port))));
+                fields.push(("vm-port", number(one.vm_port)));
+                fields.push(("vm-ip", text(one.vm)));
                 fields
             }
         }
     }
+}
+
+/// What an entry has at a key.
+enum Value {
+    Text(String),
+    Number(String),
+    List(Vec<Value>),
+    Map(Vec<(&'static str, Value)>),
+}
+
+fn text(value: impl ToString) -> Value {
+    Value::Text(value.to_string())
+}
+
+fn number(value: impl ToString) -> Value {
+    Value::Number(value.to_string())
+}
+
+/// The keys of an interface's `vxlan`, without what it need not say.
+fn overlay(vxlan: &Vxlan) -> Vec<(&'static str, Value)> {
+    let default = Vxlan::with_defaults(vxlan.vni);
+    let differs = |is_other: fn(&Vxlan, &Vxlan) -> bool| {
+        default.as_ref().is_none_or(|default| is_other(default, vxlan))
+    };
+    let mut fields = vec![("vni", number(vxlan.vni))];
+    fields.extend(vxlan.local.map(|local| ("local", text(local))));
+    if !vxlan.peers.is_empty() {
+        fields.push(("peers", Value::List(vxlan.peers.iter().map(text).collect())));
+    }
+    fields.extend(differs(|one, other| one.port != other.port).then(|| ("port", number(vxlan.port))));
+    fields.extend(differs(|one, other| one.mac != other.mac).then(|| ("gateway-mac", text(vxlan.mac))));
+    fields
 }
 
 /// What is to become of a list.

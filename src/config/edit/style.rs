@@ -1,7 +1,7 @@
 //! How a file writes its entries, so that a new one looks like its neighbours.
 
 use super::tree::{Kind, Node, end_of_pair};
-use super::{Entry, lines};
+use super::{Entry, Value, lines};
 
 /// How an entry is written.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Style {
         style.braces = last
             .is_flow()
             .then(|| braces(text, last).unwrap_or_else(default_braces));
-        for (key, value) in last.pairs() {
+        for (key, value) in last.pairs().iter().filter(|(_, value)| value.text().is_some()) {
             style.key_quote = key.quote();
             match key.text() {
                 Some("port" | "end_port" | "vm-port" | "prefix") => style.number_quote = value.quote(),
@@ -113,17 +113,39 @@ impl Style {
     }
 
     fn pairs(&self, entry: &Entry) -> Vec<(String, String)> {
-        let (text, number) = (self.text_quote, self.number_quote);
-        let pair = |(name, value, is_number): (&'static str, String, bool)| {
+        let pair = |(name, value): (&'static str, Value)| {
             let name = if name == "protocal" && self.has_protocol {
                 "protocol"
             } else {
                 name
             };
-            let quote = if is_number { number } else { text };
-            (self.key(name), format!("{quote}{value}{quote}"))
+            (self.key(name), self.value(&value))
         };
         entry.fields().into_iter().map(pair).collect()
+    }
+
+    /// A value on one line: lists in brackets and mappings in braces, as the entry's own if it has those on one line.
+    fn value(&self, value: &Value) -> String {
+        let default = default_braces();
+        let braces = self.braces.as_ref();
+        let [open, colon, between, close] = braces
+            .filter(|braces| !braces.iter().any(|part| part.contains('\n')))
+            .unwrap_or(&default);
+        match value {
+            Value::Text(text) => format!("{0}{text}{0}", self.text_quote),
+            Value::Number(number) => format!("{0}{number}{0}", self.number_quote),
+            Value::List(items) => {
+                let items: Vec<String> = items.iter().map(|item| self.value(item)).collect();
+                format!("[{}]", items.join(between))
+            }
+            Value::Map(pairs) => {
+                let pairs: Vec<String> = pairs
+                    .iter()
+                    .map(|(key, value)| format!("{}{colon}{}", self.key(key), self.value(value)))
+                    .collect();
+                format!("{open}{}{close}", pairs.join(between))
+            }
+        }
     }
 }
 

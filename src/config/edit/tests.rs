@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::{Edit, Entry, List, Refused, edit};
-use crate::config::{Config, Eip, Forward, Interface, Place, Protocol, Severity};
+use crate::config::{Config, Eip, Forward, Interface, Place, Protocol, Severity, Vxlan};
 
 fn eip(last: u8) -> Entry {
     Entry::Eip(Eip {
@@ -172,6 +172,75 @@ fn an_interface_has_its_gateway() {
     assert_eq!(
         changed("", &interface(gateway)).unwrap(),
         format!("{text}    gateway: 10.90.3.1\n")
+    );
+}
+
+fn attached(text: &str, peers: &[[u8; 4]], port: u16) -> String {
+    let vxlan = Vxlan {
+        peers: peers.iter().map(|peer| (*peer).into()).collect(),
+        port,
+        ..Vxlan::with_defaults(100).unwrap()
+    };
+    let entry = Entry::Interface(Interface {
+        address: "172.20.1.1/24".parse().unwrap(),
+        mac: vxlan.mac,
+        gateway: None,
+        vxlan: Some(vxlan),
+        vms: [].into(),
+        dhcp: None,
+        place: Place::default(),
+    });
+    changed(text, &Edit::Add(List::Interfaces, vec![entry])).unwrap_or_else(|why| panic!("{text}\n{why:?}"))
+}
+
+#[test]
+fn an_overlay_is_a_mapping_in_its_entry() {
+    let external = "if_list:\n  - ipaddr: 10.90.3.37\n    prefix: 24\n    mac: 52:54:84:00:08:45\n    gateway: 10.90.3.1\n";
+    let two = [[10, 90, 4, 11], [10, 90, 4, 12]];
+    assert_eq!(
+        attached(external, &two, 4789),
+        format!(
+            "{external}  - ipaddr: 172.20.1.1\n    prefix: 24\n    vxlan: {{vni: 100, peers: [10.90.4.11, 10.90.4.12]}}\n"
+        )
+    );
+    for (before, after) in [
+        (
+            "if_list: [{ipaddr: '10.90.3.37', prefix: 24, mac: '52:54:84:00:08:45', gateway: '10.90.3.1'}]\n",
+            "{ipaddr: '172.20.1.1', prefix: 24, vxlan: {vni: 100, peers: ['10.90.4.11'], port: 4790}}]\n",
+        ),
+        (
+            "{\"if_list\":[{\"ipaddr\":\"10.90.3.37\",\"prefix\":24,\"mac\":\"52:54:84:00:08:45\",\"gateway\":\"10.90.3.1\"}]}\n",
+            "{\"ipaddr\":\"172.20.1.1\",\"prefix\":24,\"vxlan\":{\"vni\":100,\"peers\":[\"10.90.4.11\"],\"port\":4790}}]}\n",
+        ),
+        (
+            "{\n  \"if_list\": [\n    {\n      \"ipaddr\": \"10.90.3.37\",\n      \"prefix\": 24,\n      \"mac\": \
+             \"52:54:84:00:08:45\",\n      \"gateway\": \"10.90.3.1\"\n    }\n  ]\n}\n",
+            "    {\n      \"ipaddr\": \"172.20.1.1\",\n      \"prefix\": 24,\n      \"vxlan\": {\"vni\": 100, \"peers\": \
+             [\"10.90.4.11\"], \"port\": 4790}\n    }\n  ]\n}\n",
+        ),
+    ] {
+        let text = attached(before, &two[..1], 4790);
+        assert!(text.ends_with(after), "{text}");
+    }
+}
+
+#[test]
+fn an_overlay_goes_with_its_vms_and_others_come_behind_them() {
+    let entry = "  # The shop's.\n  - ipaddr: 172.20.9.1\n    prefix: 24\n    vxlan:\n      vni: 9\n      peers:\n        - \
+                 10.90.4.11\n    vm_list:\n      # One.\n      - vm-ip: 172.20.9.10\n        mac: 02:6e:1d:4e:69:ef\n        \
+                 host: 10.90.4.11  # here\n      # Two was here.\n";
+    let external =
+        "if_list:\n  - {ipaddr: 10.90.3.37, prefix: 24, mac: '52:54:84:00:08:45', gateway: 10.90.3.1}\n\n";
+    let text = format!("{external}{entry}\n# The end.\nipv6: false\n...\n");
+    let left = changed(&text, &Edit::Remove(List::Interfaces, [1].into())).unwrap();
+    assert_eq!(left, text.replace(&format!("\n{entry}"), ""));
+    let more = attached(&text, &[], 4789);
+    let new = "  - ipaddr: 172.20.1.1\n    prefix: 24\n    vxlan: {vni: 100}\n";
+    assert_eq!(more, text.replace(entry, &format!("{entry}{new}")));
+    // And goes again, as the last but one.
+    assert_eq!(
+        changed(&more, &Edit::Remove(List::Interfaces, [2].into())).unwrap(),
+        text
     );
 }
 
