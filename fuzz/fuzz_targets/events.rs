@@ -13,15 +13,32 @@ fuzz_target!(|data: &[u8]| {
     let mut rest = data;
     while let Ok(header) = NetlinkBuffer::new_checked(rest) {
         let length = header.length() as usize;
-        let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&rest[..length]);
+        let bytes = &rest[..length];
+        let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes);
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
         let Ok(message) = message else { continue };
-        let is_news = match &message.payload {
-            NetlinkPayload::InnerMessage(
-                RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route),
-            ) => rtnetlink::is_looked_at(route),
-            NetlinkPayload::InnerMessage(_) => true,
-            _ => false,
+        let NetlinkPayload::InnerMessage(inner) = &message.payload else {
+            continue;
+        };
+        let is_news = match inner {
+            RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route) => {
+                rtnetlink::is_looked_at(route)
+            }
+            RouteNetlinkMessage::NewNeighbour(_)
+            | RouteNetlinkMessage::DelNeighbour(_)
+            | RouteNetlinkMessage::NewQueueDiscipline(_)
+            | RouteNetlinkMessage::DelQueueDiscipline(_)
+            | RouteNetlinkMessage::NewTrafficFilter(_)
+            | RouteNetlinkMessage::DelTrafficFilter(_) => rtnetlink::is_of_ours(bytes),
+            // Traffic control's classes and chains are not looked at.
+            RouteNetlinkMessage::NewTrafficClass(_)
+            | RouteNetlinkMessage::DelTrafficClass(_)
+            | RouteNetlinkMessage::NewTrafficChain(_)
+            | RouteNetlinkMessage::DelTrafficChain(_)
+            | RouteNetlinkMessage::GetQueueDiscipline(_)
+            | RouteNetlinkMessage::GetTrafficClass(_)
+            | RouteNetlinkMessage::GetTrafficFilter(_) => false,
+            _ => true,
         };
         assert!(wakes || !is_news, "an event is slept through: {message:?}");
     }

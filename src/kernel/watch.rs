@@ -251,17 +251,20 @@ fn is_route_relevant(kind: u16, body: &[u8]) -> bool {
 }
 
 /// Of neighbours those of links of ours, and what is there for good: what the kernel finds out and forgets by itself, it does
-/// all the time. `struct ndmsg` (linux/neighbour.h): family, three bytes of padding, link, state.
+/// all the time, but no forwarding entries, since our links do not learn. `struct ndmsg` (linux/neighbour.h): family, three
+/// bytes of padding, link, state.
 fn is_neighbour_relevant(kind: u16, body: &[u8]) -> bool {
     /// `NUD_INCOMPLETE | NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE`: found out. One that was there for good and is
     /// deleted is none of these any more.
     const FOUND_OUT: u16 = 0x01 | 0x02 | 0x04 | 0x08 | 0x10;
     const PERMANENT: u16 = 0x80;
-    let &[_, _, _, _, a, b, c, d, state, high, ..] = body else {
+    let &[family, _, _, _, a, b, c, d, state, high, ..] = body else {
         return true;
     };
     let state = u16::from_ne_bytes([state, high]);
-    let is_for_good = state & PERMANENT != 0 || (kind == libc::RTM_DELNEIGH && state & FOUND_OUT == 0);
+    let is_forwarding = i32::from(family) == libc::AF_BRIDGE;
+    let is_for_good =
+        is_forwarding || state & PERMANENT != 0 || (kind == libc::RTM_DELNEIGH && state & FOUND_OUT == 0);
     is_for_good && u32::from_ne_bytes([a, b, c, d]) >= FIRST_OWN_LINK
 }
 
@@ -450,6 +453,10 @@ mod tests {
             OwnRoutes::open().unwrap().note(kind, &body, &mut happened);
             assert_eq!((happened.unclear, happened.main), (counts, false));
         }
+        // Somebody made a forwarding entry one that ages.
+        let mut aging = neighbour(ours, 0x02);
+        aging[0] = libc::AF_BRIDGE as u8;
+        assert!(is_route_relevant(new, &aging));
     }
 
     #[test]

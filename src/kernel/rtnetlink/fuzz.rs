@@ -3,14 +3,21 @@
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::RouteMessage;
+use nix::libc;
 
 use super::batch::read_answers;
 use super::dump;
 use super::elastic::{self, Told};
 use super::observe::{add_address, add_link, general, route};
+use super::{neighbour, tc};
 use crate::model::{LinkIndex, Observed};
+use crate::owned::FIRST_OWN_LINK;
 use crate::plan::Operation;
 
+/// `struct nlmsghdr`.
+const HEADER: usize = 16;
+/// In the lower byte of an entry's state, linux/neighbour.h.
+const NUD_PERMANENT: u8 = 0x80;
 const LOOPBACK: LinkIndex = LinkIndex(1);
 
 /// What a look sees that is told these messages.
@@ -59,6 +66,25 @@ pub fn compare(datagram: &[u8]) {
 #[must_use]
 pub fn is_looked_at(message: &RouteMessage) -> bool {
     route(message, LOOPBACK).is_some()
+}
+
+/// Whether a look takes what this message tells of into account: an entry of an overlay link that is there for good, what
+/// filters hang on, a filter of ours.
+#[must_use]
+pub fn is_of_ours(message: &[u8]) -> bool {
+    let body = message.get(HEADER..).unwrap_or_default();
+    match message
+        .get(4..6)
+        .map(|kind| u16::from_ne_bytes([kind[0], kind[1]]))
+    {
+        Some(libc::RTM_NEWNEIGH | libc::RTM_DELNEIGH) => {
+            neighbour::read(message).is_some_and(|(link, _)| link.0 >= FIRST_OWN_LINK)
+                && body.get(8).is_some_and(|state| state & NUD_PERMANENT != 0)
+        }
+        Some(libc::RTM_NEWQDISC | libc::RTM_DELQDISC) => tc::classifier_of(body).is_some(),
+        Some(libc::RTM_NEWTFILTER | libc::RTM_DELTFILTER) => tc::is_ours(body),
+        _ => false,
+    }
 }
 
 /// Reads a datagram of answers to these operations, the first of which had the sequence number 1.

@@ -230,7 +230,7 @@ fn header(body: &[u8]) -> Option<(LinkIndex, u32, u32, u32, &[u8])> {
     ))
 }
 
-fn classifier_of(body: &[u8]) -> Option<(LinkIndex, Classifier)> {
+pub(super) fn classifier_of(body: &[u8]) -> Option<(LinkIndex, Classifier)> {
     let (link, _, parent, _, rest) = header(body)?;
     let attributes = Attributes::<3>::read(rest).ok()?;
     let kind = attributes.text(TCA_KIND)?;
@@ -239,6 +239,12 @@ fn classifier_of(body: &[u8]) -> Option<(LinkIndex, Classifier)> {
         (CLSACT, _) => Some((link, Classifier::Ingress)),
         _ => None,
     }
+}
+
+/// Whether this tells of a filter of ours.
+#[cfg(fuzzing)]
+pub(super) fn is_ours(body: &[u8]) -> bool {
+    matches!(filter_of(body, Direction::Ingress), Filter::Ours(..))
 }
 
 /// What a filter is to us.
