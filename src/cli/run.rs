@@ -17,7 +17,7 @@ use crate::lock::{self, Acquired, Lock};
 use crate::managers;
 use crate::model::{Desired, Observed};
 use crate::owned::{LinkBefore, Owned};
-use crate::reconcile::{self, reconcile_from};
+use crate::reconcile::{self, Reconciled, reconcile_from};
 use crate::timing::timed;
 use crate::words::{plain, printable};
 
@@ -249,37 +249,15 @@ pub(super) fn apply_on(
         Ok(served) => served,
         Err((error, not_back)) => {
             tracing::error!(command, "not applied: {error}");
-            let ours = reconciled.owned.clone();
-            let mut left_over = reconciled.undo(kernel, |owned| context.state.record(owned));
-            left_over.extend(not_back);
-            let mut failed = vec![error];
-            failed.extend(
-                context
-                    .state
-                    .record(if left_over.is_empty() { &before } else { &ours })
-                    .err()
-                    .map(|error| format!("keep the record: {}", plain(&error))),
-            );
-            record::failed(context, job, &failed);
-            return rolled_back(command, source, failed, left_over).with_problems(problems.clone());
+            return take_back(context, job, kernel, reconciled, &before, error, not_back);
         }
     };
     let is_removed = matches!(install, Install::Remove);
     let kept = timed("keep", || keep(context, accepted, staged, is_removed));
     if let Err(error) = kept {
-        let ours = reconciled.owned.clone();
-        let mut left_over = reconciled.undo(kernel, |owned| context.state.record(owned));
-        left_over.extend(served.undo(context));
-        let mut failed = vec![format!("keep the configuration: {}", plain(&error))];
-        failed.extend(
-            context
-                .state
-                .record(if left_over.is_empty() { &before } else { &ours })
-                .err()
-                .map(|error| format!("keep the record: {}", plain(&error))),
-        );
-        record::failed(context, job, &failed);
-        return rolled_back(command, source, failed, left_over).with_problems(problems.clone());
+        let error = format!("keep the configuration: {}", plain(&error));
+        let not_back = served.undo(context).into_iter().collect();
+        return take_back(context, job, kernel, reconciled, &before, error, not_back);
     }
 
     let pending = match reconciled.plan.pending.len() {
@@ -353,6 +331,31 @@ pub(super) fn apply_on(
         Some(failed) => report.with_outcome(Outcome::Failed, failed),
         None => report,
     }
+}
+
+/// Takes back what was done to the kernel, because what was to follow failed. `not_back`: what could not be brought back of
+/// that.
+fn take_back(
+    context: &Context,
+    job: &Job<'_>,
+    kernel: &mut dyn Kernel,
+    reconciled: Reconciled,
+    before: &Owned,
+    error: String,
+    not_back: Vec<String>,
+) -> Report {
+    let ours = reconciled.owned.clone();
+    let mut left_over = reconciled.undo(kernel, |owned| context.state.record(owned));
+    left_over.extend(not_back);
+    let kept = context
+        .state
+        .record(if left_over.is_empty() { before } else { &ours });
+    let not_kept = kept
+        .err()
+        .map(|error| format!("keep the record: {}", plain(&error)));
+    let failed: Vec<String> = std::iter::once(error).chain(not_kept).collect();
+    record::failed(context, job, &failed);
+    rolled_back(job.command, &job.source, failed, left_over).with_problems(job.problems.clone())
 }
 
 /// What is in force when a run could not put something else in its place.

@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::route::TABLE_MAIN;
-use super::{Classifier, Hook, Link, LinkId, LinkIndex, Neighbour, OwnLink, Route, Sysctl, nft};
+use super::{Classifier, Hook, Link, LinkId, LinkIndex, LinkName, Neighbour, OwnLink, Route, Sysctl, nft};
 
 /// What the kernel has at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -49,6 +49,24 @@ pub enum Missing<'a> {
     Ambiguous(Vec<&'a Link>),
     /// This one has it, and udevd has not finished with it.
     UdevPending(&'a Link),
+}
+
+impl Missing<'_> {
+    /// Why, in words, and the links among which none is certain.
+    #[must_use]
+    pub fn reason(&self) -> (String, Vec<LinkName>) {
+        match self {
+            Self::Absent => ("no link has this hardware address".to_owned(), Vec::new()),
+            Self::UdevPending(link) => (
+                format!("udevd has not finished with {} yet", link.name),
+                Vec::new(),
+            ),
+            Self::Ambiguous(found) => (
+                "several links have this hardware address".to_owned(),
+                found.iter().map(|link| link.name.clone()).collect(),
+            ),
+        }
+    }
 }
 
 impl Observed {

@@ -132,15 +132,13 @@ fn resolve<'a>(desired: &'a Desired, observed: &'a Observed, pending: &mut Vec<P
                 links.insert(*id, (link, wanted));
                 continue;
             }
-            Err(Missing::Absent) => (absent(*id, desired), Vec::new()),
-            Err(Missing::UdevPending(link)) => (
-                format!("udevd has not finished with {} yet", link.name),
-                Vec::new(),
-            ),
-            Err(Missing::Ambiguous(found)) => (
-                "several links have this hardware address".to_owned(),
-                found.into_iter().map(|link| link.name.clone()).collect(),
-            ),
+            Err(missing) => {
+                let (reason, candidates) = missing.reason();
+                let waits = (missing == Missing::Absent)
+                    .then(|| waits_for(*id, desired))
+                    .flatten();
+                (waits.unwrap_or(reason), candidates)
+            }
         };
         let addresses = wanted
             .addresses
@@ -160,15 +158,11 @@ fn resolve<'a>(desired: &'a Desired, observed: &'a Observed, pending: &mut Vec<P
     links
 }
 
-fn absent(id: LinkId, desired: &Desired) -> String {
-    let own = match id {
-        LinkId::Own(name) => desired.own_links.get(&name),
-        _ => None,
-    };
-    match own.and_then(|own| own.over) {
-        Some(over) => format!("the NIC that it is over, {over}, is not there"),
-        None => "no link has this hardware address".to_owned(),
-    }
+/// What a link of ours that is not there waits for.
+fn waits_for(id: LinkId, desired: &Desired) -> Option<String> {
+    let LinkId::Own(name) = id else { return None };
+    let over = desired.own_links.get(&name)?.over?;
+    Some(format!("the NIC that it is over, {over}, is not there"))
 }
 
 /// `if_list[10]` comes after `if_list[9]`.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Classifier, Desired, DesiredMirror, Hook, LinkId, LinkIndex, Missing, Observed};
+use crate::model::{Classifier, Desired, DesiredMirror, Hook, LinkId, LinkIndex, Observed};
 use crate::owned::Owned;
 
 use super::diff::link_ref;
@@ -29,15 +29,7 @@ pub(super) fn complete<'d>(
                 Ok(_) => continue,
                 // An overlay that is not there yet comes with this very plan, or its hooks with the next.
                 Err(_) if matches!(id, LinkId::Own(_)) => continue,
-                Err(Missing::Absent) => ("no link has this hardware address".to_owned(), Vec::new()),
-                Err(Missing::UdevPending(link)) => (
-                    format!("udevd has not finished with {} yet", link.name),
-                    Vec::new(),
-                ),
-                Err(Missing::Ambiguous(found)) => (
-                    "several links have this hardware address".to_owned(),
-                    found.into_iter().map(|link| link.name.clone()).collect(),
-                ),
+                Err(missing) => missing.reason(),
             };
             pending.push(Pending {
                 link: *id,
