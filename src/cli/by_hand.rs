@@ -1,4 +1,4 @@
-//! What operators changed with `eip`, `forward` and `network`, and a reload undoes: said, never silent.
+//! What operators changed with `eip`, `forward`, `network` and `mirror`, and a reload undoes: said, never silent.
 //!
 //! A change by hand leaves the file's `generation` as it is, so that the hypervisor's next push, which knows nothing of
 //! it, is not refused. That push wins; its report, which the hypervisor prints, names what it undoes.
@@ -78,7 +78,8 @@ fn entries(config: &Config) -> BTreeSet<String> {
             one.eip, one.protocol, one.vm, one.vm_port
         )
     });
-    interfaces.chain(eips).chain(forwards).collect()
+    let mirrors = config.mirrors().iter().map(|one| format!("mirror {one}"));
+    interfaces.chain(eips).chain(forwards).chain(mirrors).collect()
 }
 
 #[cfg(test)]

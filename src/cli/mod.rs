@@ -155,6 +155,9 @@ enum Command {
     /// Attach, detach or list NICs of the installed file, and apply it
     #[command(subcommand)]
     Network(edit::NetworkCommand),
+    /// Add, delete or list mirrors of the installed file, and apply it
+    #[command(subcommand)]
+    Mirror(edit::MirrorCommand),
     /// Stay, and put things right when a NIC comes or goes, or something else changed what is ours
     Monitor,
     /// On the hypervisor: send a file into VMs through their guest agents, and print what they report
@@ -278,6 +281,7 @@ pub fn main_with(
         Command::Eip(command) => return edit::eip(&context, &command),
         Command::Forward(command) => return edit::forward(&context, &command),
         Command::Network(command) => return edit::network(&context, &command),
+        Command::Mirror(command) => return edit::mirror(&context, &command),
         Command::Diagram(options) => return diagram::run(&context, &options),
         Command::Schema => return schema::run(),
         Command::Trace(options) => return trace::run(&context, &options),

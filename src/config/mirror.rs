@@ -38,6 +38,48 @@ impl Mirror {
     pub const MOST_TARGETS: usize = 16;
     /// The least that can be kept of a packet: an Ethernet header, and the kernel's smallest MTU (`ETH_MIN_MTU`).
     pub const LEAST_SNAPLEN: u32 = 82;
+
+    /// What is copied of the source's packets, in words.
+    #[must_use]
+    pub fn which(&self) -> String {
+        let Filter { protocol, port, cidr } = self.filter;
+        let mut words: Vec<String> = Vec::new();
+        words.extend(protocol.map(|protocol| protocol.to_string()));
+        words.extend(port.map(|port| format!("port {port}")));
+        words.extend(cidr.map(|cidr| format!("cidr {cidr}")));
+        if self.sample > 1 {
+            words.push(format!("one in {}", self.sample));
+        }
+        if self.snaplen > 0 {
+            words.push(format!("{} bytes of each", self.snaplen));
+        }
+        if words.is_empty() {
+            words.push("all".to_owned());
+        }
+        words.join(", ")
+    }
+
+    /// Where copies go, in words.
+    #[must_use]
+    pub fn targets(&self) -> String {
+        let targets: Vec<String> = self.to.iter().map(ToString::to_string).collect();
+        targets.join(", ")
+    }
+}
+
+impl fmt::Display for Mirror {
+    /// `ids-1 (src of vm-ip 192.168.100.190, tcp, port 443) to gre 172.19.0.21 key 99`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} ({} of {}, {}) to {}",
+            self.name,
+            self.select,
+            self.source,
+            self.which(),
+            self.targets()
+        )
+    }
 }
 
 /// Whose packets are copied.

@@ -168,7 +168,8 @@ fn main() -> ExitCode {
               an_older_generation_is_refused;
         mirrors: what_crosses_a_nic_reaches_the_analyser_once_whole_and_in_the_right_direction,
               a_vm_a_subnet_and_a_filter_choose_what_is_copied,
-              with_all_what_goes_from_subnet_to_subnet_is_copied_once;
+              with_all_what_goes_from_subnet_to_subnet_is_copied_once,
+              by_hand_a_mirror_comes_copies_and_goes_without_residue;
         counts: what_a_change_writes_does_not_grow_with_the_file;
         serving: metrics_are_served_on_a_socket_whoever_else_is_connected;
         watching: metrics_are_what_prometheus_reads_and_what_was_sent,

@@ -1,10 +1,11 @@
 //! `mirror_list` with real packets: copies to a NIC, beside what crossed the router's own.
 
+use std::fs;
 use std::time::Duration;
 
 use lab::{Capture, Frames, Icmp, Namespace, Nic, Tcp, Udp, Vpc, together};
 
-use crate::configs::{full, vpc};
+use crate::configs::{expect, full, vpc};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -216,4 +217,109 @@ pub fn with_all_what_goes_from_subnet_to_subnet_is_copied_once() {
         ),
     );
     assert_copied(&mut copies, &expected);
+}
+
+pub fn by_hand_a_mirror_comes_copies_and_goes_without_residue() {
+    let vpc = vpc();
+    let plain = analyser(&vpc, 1);
+    let text = format!("# mine\n{}# the end\n...\n", full());
+    vpc.reload_ok(&text);
+    let before = vpc.router.snapshot();
+    let file = || fs::read_to_string(vpc.config_path()).unwrap();
+    let mac = target(1).1;
+    let to = format!("nic={mac}");
+    let add = [
+        "mirror",
+        "add",
+        "ids-1",
+        "--source",
+        "vm-ip=192.168.100.190",
+        "--select",
+        "src",
+        "--to",
+        &to,
+    ];
+    // What it would do, first.
+    let dry = vpc.kylin_vr(&[&add[..], &["--dry-run"]].concat());
+    expect(
+        &dry,
+        0,
+        "note: added: ids-1 (src of vm-ip 192.168.100.190, all) to nic 52:54:84:22:00:01",
+    );
+    assert_eq!(file(), text);
+    before.assert_same(&vpc.router.snapshot());
+
+    expect(&vpc.kylin_vr(&add), 0, "applied");
+    let new = format!(
+        "mirror_list:\n  - {{name: ids-1, source: {{vm-ip: 192.168.100.190}}, select: src, to: [{{nic: {{mac: {mac}}}}}]}}\n"
+    );
+    let changed = file();
+    assert!(changed.contains(&new), "{changed}");
+    assert_eq!(changed.replace(&new, ""), text);
+    vpc.settle();
+    let mut nic = Capture::start(&vpc.router, Nic::SubnetA.name());
+    let mut copies = Capture::start(&plain, "eth0");
+    converse(&vpc);
+    let sent = |frame: &[u8]| ipv4(frame).is_some_and(|(from, ..)| from == [192, 168, 100, 190]);
+    assert_copied(&mut copies, &of(&nic.received(), sent));
+
+    // Tried again it is as asked for; another one of that name is not put in its place.
+    expect(&vpc.kylin_vr(&add), 0, "is there already (mirror_list[0], line");
+    let other = ["mirror", "add", "ids-1", "--source", "all", "--to", &to];
+    expect(&vpc.kylin_vr(&other), 3, "`kylin-vr mirror del ids-1` first");
+    // What the file would be refused for.
+    let own = [
+        "mirror",
+        "add",
+        "b",
+        "--source",
+        "all",
+        "--to",
+        "nic=52:54:84:11:00:03",
+    ];
+    expect(&vpc.kylin_vr(&own), 3, "copies go to a NIC that is nothing else");
+    let none = ["mirror", "add", "b", "--source", "all", "--to", "gre=here"];
+    expect(
+        &vpc.kylin_vr(&none),
+        2,
+        "to[0].gre.remote: here: expected an IPv4 address",
+    );
+    assert_eq!(file(), changed);
+
+    expect(
+        &vpc.kylin_vr(&["mirror", "list"]),
+        0,
+        "  ids-1  vm-ip 192.168.100.190  src     all     nic 52:54:84:22:00:01",
+    );
+    let json = vpc.kylin_vr(&["mirror", "list", "--json"]);
+    let value: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(value["entries"][0]["source"]["vm-ip"], "192.168.100.190");
+    assert_eq!(value["entries"][0]["to"][0]["nic"]["mac"], *mac);
+
+    expect(
+        &vpc.kylin_vr(&["mirror", "del", "ids-2"]),
+        2,
+        "ids-2 is not in mirror_list",
+    );
+    expect(
+        &vpc.kylin_vr(&["mirror", "del", "--if-exists", "ids-2", "ids-1"]),
+        0,
+        "deleted: ids-1 (src",
+    );
+    // The key stays, as that of the other lists does.
+    assert_eq!(file().replace("mirror_list: []\n", ""), text);
+    before.assert_same(&vpc.router.snapshot());
+    let mut copies = Capture::start(&plain, "eth0");
+    converse(&vpc);
+    assert_eq!(copies.received(), Frames::new());
+    expect(&vpc.kylin_vr(&["mirror", "list"]), 0, "none");
+
+    // What the hypervisor does not know of goes with its next push, which says so.
+    expect(&vpc.kylin_vr(&add), 0, "applied");
+    expect(
+        &vpc.kylin_vr_with_input(&["reload", "-"], &text),
+        0,
+        "by hand: added mirror ids-1 (src of vm-ip 192.168.100.190, all) to nic 52:54:84:22:00:01 (",
+    );
+    before.assert_same(&vpc.router.snapshot());
 }

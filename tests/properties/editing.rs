@@ -16,7 +16,29 @@ fn rewritten(text: &str, way: usize) -> String {
         0 => text.to_owned(),
         1 => text.replace('\n', "\r\n") + "...\r\n",
         2 => text.replace("\n  - ", "\n\n  # an entry\n  - ") + "# the end",
+        // A line for each key, in mirrors as well.
+        3 => lines(&value(text), 0),
         _ => format!("{:#}", value(text)),
+    }
+}
+
+/// A value with a line for each key and item, behind its own key.
+fn lines(value: &Value, column: usize) -> String {
+    let indent = " ".repeat(column);
+    match value {
+        Value::Object(pairs) => {
+            let pairs = pairs.iter().map(|(key, value)| match value {
+                Value::Object(_) | Value::Array(_) => format!("{indent}{key}:\n{}", lines(value, column + 3)),
+                value => format!("{indent}{key}: {value}\n"),
+            });
+            pairs.collect()
+        }
+        Value::Array(items) => {
+            let item =
+                |item| lines(item, column + 2).replacen(&format!("{indent}  "), &format!("{indent}- "), 1);
+            items.iter().map(item).collect()
+        }
+        value => format!("{indent}{value}\n"),
     }
 }
 
@@ -26,6 +48,8 @@ fn value(text: &str) -> Value {
     options.strict_booleans = true;
     serde_yaml::from_str_with_options(text, options).unwrap()
 }
+
+const LISTS: [List; 4] = [List::Interfaces, List::Eips, List::Forwards, List::Mirrors];
 
 /// The entries of a list, without their places.
 fn entries(config: &Config, list: List) -> Vec<Entry> {
@@ -39,16 +63,17 @@ fn entries(config: &Config, list: List) -> Vec<Entry> {
             .collect(),
         List::Eips => config.eips().iter().cloned().map(Entry::Eip).collect(),
         List::Forwards => config.forwards().iter().cloned().map(Entry::Forward).collect(),
+        List::Mirrors => config.mirrors().iter().cloned().map(Entry::Mirror).collect(),
     }
 }
 
 proptest! {
     #[test]
     fn entries_go_and_come_back_and_nothing_else_changes(
-        // What is nested no edit writes.
+        // Overlays no edit writes.
         text in config_with(Just(Vec::new())),
-        way in 0..4_usize,
-        list in prop_oneof![Just(List::Interfaces), Just(List::Eips), Just(List::Forwards)],
+        way in 0..5_usize,
+        list in prop::sample::select(LISTS.to_vec()),
         picked in proptest::collection::vec(any::<Index>(), 0..6),
     ) {
         let text = rewritten(&text, way);
@@ -71,7 +96,7 @@ proptest! {
         let back: Vec<Entry> = gone.iter().map(|index| all[*index].clone()).collect();
         let (again, config, _) = edit(&less, &config, &Edit::Add(list, back.clone())).unwrap();
         prop_assert_eq!(entries(&config, list), [kept, back].concat());
-        for other in [List::Interfaces, List::Eips, List::Forwards].into_iter().filter(|other| *other != list) {
+        for other in LISTS.into_iter().filter(|other| *other != list) {
             prop_assert_eq!(entries(&config, other), entries(&whole, other));
         }
         prop_assert_eq!(again.contains("\r\n"), way == 1);

@@ -1,4 +1,4 @@
-//! `kylin-vr eip`, `forward` and `network`: one or many entries of the installed file come or go, and the whole is
+//! `kylin-vr eip`, `forward`, `network` and `mirror`: one or many entries of the installed file come or go, and the whole is
 //! validated, applied and installed like a reload.
 //!
 //! The file is read once the lock is held, so two that run at once lose nothing of each other.
@@ -6,6 +6,7 @@
 mod eip;
 mod forward;
 mod list;
+mod mirror;
 mod network;
 mod overlay;
 mod words;
@@ -26,6 +27,7 @@ use crate::words::plain;
 
 pub(super) use eip::Command as EipCommand;
 pub(super) use forward::Command as ForwardCommand;
+pub(super) use mirror::Command as MirrorCommand;
 pub(super) use network::Command as NetworkCommand;
 
 /// What all of them take that change something.
@@ -57,6 +59,8 @@ pub(super) const COMMANDS: &[&str] = &[
     "forward del",
     "network attach",
     "network detach",
+    "mirror add",
+    "mirror del",
 ];
 
 /// What a command makes of a configuration.
@@ -98,6 +102,10 @@ pub(super) fn forward(context: &Context, command: &ForwardCommand) -> ExitCode {
 
 pub(super) fn network(context: &Context, command: &NetworkCommand) -> ExitCode {
     network::run(context, command)
+}
+
+pub(super) fn mirror(context: &Context, command: &MirrorCommand) -> ExitCode {
+    mirror::run(context, command)
 }
 
 fn run(

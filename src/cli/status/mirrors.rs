@@ -79,7 +79,7 @@ pub(super) fn mirrors(
             name: entry.name.to_string(),
             source: entry.source.to_string(),
             select: entry.select.to_string(),
-            filter: filter(entry),
+            filter: entry.which(),
             targets: entry.to.iter().map(target).collect(),
             state: if waits {
                 State::Pending
@@ -98,23 +98,4 @@ pub(super) fn mirrors(
         }
     };
     config.mirrors().iter().enumerate().map(status).collect()
-}
-
-/// What is copied of the source's packets, in words.
-fn filter(mirror: &Mirror) -> String {
-    let filter = mirror.filter;
-    let mut words: Vec<String> = Vec::new();
-    words.extend(filter.protocol.map(|protocol| protocol.to_string()));
-    words.extend(filter.port.map(|port| format!("port {port}")));
-    words.extend(filter.cidr.map(|cidr| format!("cidr {cidr}")));
-    if mirror.sample > 1 {
-        words.push(format!("one in {}", mirror.sample));
-    }
-    if mirror.snaplen > 0 {
-        words.push(format!("{} bytes of each", mirror.snaplen));
-    }
-    if words.is_empty() {
-        words.push("all".to_owned());
-    }
-    words.join(", ")
 }

@@ -12,10 +12,15 @@ mod style;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod value;
+mod written;
 
 use std::collections::BTreeSet;
 
-use super::{Config, Eip, Forward, Generation, Interface, Place, Problem, Vm, Vxlan};
+use super::fields::{Path, Reader};
+use super::{Config, Eip, Forward, Generation, Interface, Mirror, Place, Problem, Vm, mirrors};
+
+pub use value::Value;
 
 /// A list of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +31,8 @@ pub enum List {
     Eips,
     /// `port_forward_list`.
     Forwards,
+    /// `mirror_list`.
+    Mirrors,
 }
 
 impl List {
@@ -36,6 +43,7 @@ impl List {
             Self::Interfaces => "if_list",
             Self::Eips => "eip_list",
             Self::Forwards => "port_forward_list",
+            Self::Mirrors => "mirror_list",
         }
     }
 }
@@ -49,6 +57,8 @@ pub enum Entry {
     Eip(Eip),
     /// Of `port_forward_list`.
     Forward(Forward),
+    /// Of `mirror_list`.
+    Mirror(Mirror),
 }
 
 impl Entry {
@@ -57,70 +67,24 @@ impl Entry {
             Self::Interface(_) => List::Interfaces,
             Self::Eip(_) => List::Eips,
             Self::Forward(_) => List::Forwards,
-        }
-    }
-
-    /// Its keys, each with its value.
-    fn fields(&self) -> Vec<(&'static str, Value)> {
-        match self {
-            Self::Interface(one) => {
-                let mut fields = vec![
-                    ("ipaddr", text(one.address.addr())),
-                    ("prefix", number(one.address.prefix_len())),
-                ];
-                fields.push(match &one.vxlan {
-                    Some(vxlan) => ("vxlan", Value::Map(overlay(vxlan))),
-                    None => ("mac", text(one.mac)),
-                });
-                fields.extend(one.gateway.map(|gateway| ("gateway", text(gateway))));
-                fields
-            }
-            Self::Eip(one) => vec![("eip", text(one.eip)), ("vm-ip", text(one.vm))],
-            Self::Forward(one) => {
-                let mut fields = vec![
-                    ("eip", text(one.eip)),
-                    ("protocal", text(one.protocol)),
-                    ("port", number(one.port)),
-                ];
-                fields.extend((one.end_port != one.port).then(|| ("end_port", number(one.end_port))));
-                fields.push(("vm-port", number(one.vm_port)));
-                fields.push(("vm-ip", text(one.vm)));
-                fields
-            }
+            Self::Mirror(_) => List::Mirrors,
         }
     }
 }
 
-/// What an entry has at a key.
-enum Value {
-    Text(String),
-    Number(String),
-    List(Vec<Value>),
-    Map(Vec<(&'static str, Value)>),
-}
-
-fn text(value: impl ToString) -> Value {
-    Value::Text(value.to_string())
-}
-
-fn number(value: impl ToString) -> Value {
-    Value::Number(value.to_string())
-}
-
-/// The keys of an interface's `vxlan`, without what it need not say.
-fn overlay(vxlan: &Vxlan) -> Vec<(&'static str, Value)> {
-    let default = Vxlan::with_defaults(vxlan.vni);
-    let differs = |is_other: fn(&Vxlan, &Vxlan) -> bool| {
-        default.as_ref().is_none_or(|default| is_other(default, vxlan))
-    };
-    let mut fields = vec![("vni", number(vxlan.vni))];
-    fields.extend(vxlan.local.map(|local| ("local", text(local))));
-    if !vxlan.peers.is_empty() {
-        fields.push(("peers", Value::List(vxlan.peers.iter().map(text).collect())));
+impl Mirror {
+    /// An entry that was given in words, read as one of the file is; what it means to other entries is not looked at.
+    ///
+    /// # Errors
+    /// What is wrong with it; paths begin below the entry: `to[0].gre.key`.
+    pub fn of(value: &Value) -> Result<Self, Vec<Problem>> {
+        let mut reader = Reader::new(&[]);
+        let mirror = mirrors::read(&mut reader, &value.located(), Path::Root);
+        match mirror.filter(|_| reader.problems.is_empty()) {
+            Some(mirror) => Ok(mirror),
+            None => Err(reader.problems),
+        }
     }
-    fields.extend(differs(|one, other| one.port != other.port).then(|| ("port", number(vxlan.port))));
-    fields.extend(differs(|one, other| one.mac != other.mac).then(|| ("gateway-mac", text(vxlan.mac))));
-    fields
 }
 
 /// What is to become of a list.
@@ -186,12 +150,14 @@ impl Config {
                         Entry::Interface(one) => config.interfaces.push(one),
                         Entry::Eip(one) => config.eips.push(one),
                         Entry::Forward(one) => config.forwards.push(one),
+                        Entry::Mirror(one) => config.mirrors.push(one),
                     }
                 }
             }
             Edit::Remove(List::Interfaces, gone) => retain(&mut config.interfaces, gone),
             Edit::Remove(List::Eips, gone) => retain(&mut config.eips, gone),
             Edit::Remove(List::Forwards, gone) => retain(&mut config.forwards, gone),
+            Edit::Remove(List::Mirrors, gone) => retain(&mut config.mirrors, gone),
         }
         config
     }

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
-use super::{Edit, Entry, List, Refused, edit};
-use crate::config::{Config, Eip, Forward, Interface, Place, Protocol, Severity, Vxlan};
+use super::{Edit, Entry, List, Refused, Value, edit};
+use crate::config::{Config, Eip, Forward, Interface, Mirror, Place, Protocol, Severity, Vxlan};
 
 fn eip(last: u8) -> Entry {
     Entry::Eip(Eip {
@@ -235,7 +235,7 @@ fn an_overlay_goes_with_its_vms_and_others_come_behind_them() {
     let left = changed(&text, &Edit::Remove(List::Interfaces, [1].into())).unwrap();
     assert_eq!(left, text.replace(&format!("\n{entry}"), ""));
     let more = attached(&text, &[], 4789);
-    let new = "  - ipaddr: 172.20.1.1\n    prefix: 24\n    vxlan: {vni: 100}\n";
+    let new = "  - ipaddr: 172.20.1.1\n    prefix: 24\n    vxlan:\n      vni: 100\n";
     assert_eq!(more, text.replace(entry, &format!("{entry}{new}")));
     // And goes again, as the last but one.
     assert_eq!(
@@ -425,4 +425,155 @@ fn every_set_of_entries_can_go_and_come_in_every_way_of_writing() {
             }
         }
     }
+}
+
+/// The interfaces of [`mirrors_look_like_their_neighbours`].
+const NICS: &str = "if_list:\n- {ipaddr: 10.90.3.37, prefix: 24, mac: 52:54:84:00:08:45, gateway: 10.90.3.1}\n- {ipaddr: \
+                    192.168.100.254, prefix: 24, mac: 52:54:84:11:00:03}\n";
+
+/// Two mirrors: with as much as there can be, and with as little.
+fn mirrors() -> [Entry; 2] {
+    let text = format!(
+        "{NICS}mirror_list:\n- {{name: '7', source: {{vm-ip: 192.168.100.190}}, select: dst, filter: {{protocol: tcp, port: \
+         443, cidr: 10.0.0.0/8}}, sample: 10, to: [{{nic: {{mac: 52:54:84:22:00:01}}}}, {{gre: {{remote: 172.19.0.21, key: \
+         99}}}}, {{erspan: {{remote: 172.19.0.21, index: 5000, session: 9, version: 2}}}}, {{vlan: {{mac: 52:54:84:22:00:02, \
+         id: 51}}}}]}}\n- {{name: a, source: {{all: true}}, to: [{{erspan: {{remote: 172.19.0.22, index: 7}}}}], snaplen: \
+         142}}\n"
+    );
+    let mirrors = config(&text).without_places().mirrors().to_vec();
+    let [full, plain] = mirrors.try_into().unwrap();
+    [Entry::Mirror(full), Entry::Mirror(plain)]
+}
+
+#[test]
+fn mirrors_look_like_their_neighbours() {
+    let add = |text: &str, one: usize| {
+        changed(text, &Edit::Add(List::Mirrors, vec![mirrors()[one].clone()]))
+            .unwrap_or_else(|why| panic!("{text}\n{why:?}"))
+    };
+    // In a file without any, as the documents have it.
+    let lines = NICS
+        .replace("- {", "  - ")
+        .replace(", prefix", "\n    prefix")
+        .replace(", mac", "\n    mac")
+        .replace(", gateway", "\n    gateway")
+        .replace('}', "");
+    let full = "\
+mirror_list:
+  - name: '7'
+    source: {vm-ip: 192.168.100.190}
+    select: dst
+    filter: {protocol: tcp, port: 443, cidr: 10.0.0.0/8}
+    to:
+      - nic: {mac: 52:54:84:22:00:01}
+      - gre: {remote: 172.19.0.21, key: 99}
+      - erspan: {remote: 172.19.0.21, index: 5000, session: 9, version: 2}
+      - vlan: {mac: 52:54:84:22:00:02, id: 51}
+    sample: 10
+";
+    assert_eq!(add(&lines, 0), format!("{lines}{full}"));
+    let neighbour = |text: &str| format!("{NICS}mirror_list:\n{text}# end\n");
+    for (before, after) in [
+        (
+            "- {name: x, source: {all: true}, to: [{gre: {remote: 172.19.0.9}}]}\n",
+            "- {name: a, source: {all: true}, to: [{erspan: {remote: 172.19.0.22, index: 7}}], snaplen: 142}\n",
+        ),
+        (
+            "  -  \"name\": \"x\"\n     \"source\":\n         \"vm-ip\": \"192.168.100.7\"\n     \"to\":\n     -  \"gre\":\n            \
+             \"remote\": \"172.19.0.9\" # nine\n            # and more\n",
+            "  -  \"name\": \"a\"\n     \"source\":\n         \"all\": true\n     \"to\":\n     - \"erspan\":\n           \
+             \"remote\": \"172.19.0.22\"\n           \"index\": 7\n     \"snaplen\": 142\n",
+        ),
+        (
+            "  - to: [gre: {remote: '172.19.0.9', key: '9'}]\n    source: {all: true}\n    name: 'x'\n",
+            "  - name: 'a'\n    source: {all: true}\n    to: [{erspan: {remote: '172.19.0.22', index: '7'}}]\n    snaplen: \
+             '142'\n",
+        ),
+        (
+            "  - name: x\n    source: {all: true}\n    to:\n        - {gre: {remote: 172.19.0.9}}\n",
+            "  - name: a\n    source: {all: true}\n    to:\n        - {erspan: {remote: 172.19.0.22, index: 7}}\n    snaplen: \
+             142\n",
+        ),
+    ] {
+        let text = neighbour(before);
+        for (text, before, after) in [
+            (text.clone(), before.to_owned(), after.to_owned()),
+            (
+                text.replace('\n', "\r\n"),
+                before.replace('\n', "\r\n"),
+                after.replace('\n', "\r\n"),
+            ),
+        ] {
+            assert_eq!(add(&text, 1), text.replace(&before, &(before.clone() + &after)));
+            // And goes again, in whichever way it is written.
+            for (gone, left) in [(1, text.clone()), (0, text.replace(&before, &after))] {
+                let gone = Edit::Remove(List::Mirrors, [gone].into());
+                assert_eq!(changed(&add(&text, 1), &gone).unwrap(), left);
+            }
+        }
+    }
+    // JSON stays JSON.
+    let json = r#"{
+  "if_list": [{"ipaddr": "192.168.100.254", "prefix": 24, "mac": "52:54:84:11:00:03"}],
+  "mirror_list": [
+    {
+      "name": "x",
+      "source": {
+        "all": true
+      },
+      "to": [
+        {
+          "gre": {"remote": "172.19.0.9"}
+        }
+      ]
+    }
+  ]
+}
+"#;
+    let full = r#"    },
+    {
+      "name": "7",
+      "source": {"vm-ip": "192.168.100.190"},
+      "select": "dst",
+      "filter": {"protocol": "tcp", "port": 443, "cidr": "10.0.0.0/8"},
+      "to": [{"nic": {"mac": "52:54:84:22:00:01"}}, {"gre": {"remote": "172.19.0.21", "key": 99}}, {"erspan": {"remote": "172.19.0.21", "index": 5000, "session": 9, "version": 2}}, {"vlan": {"mac": "52:54:84:22:00:02", "id": 51}}],
+      "sample": 10
+    }
+  ]
+"#;
+    let new = add(json, 0);
+    assert_eq!(new, json.replace("    }\n  ]\n", full));
+    serde_json::from_str::<serde_json::Value>(&new).unwrap();
+}
+
+#[test]
+fn a_mirror_in_words_is_read_as_one_of_the_file() {
+    for entry in mirrors() {
+        let Entry::Mirror(mirror) = &entry else { panic!() };
+        let fields = entry.fields().into_iter();
+        let value = Value::Map(fields.map(|(key, value)| (key.into(), value)).collect());
+        assert_eq!(Mirror::of(&value).as_ref(), Ok(mirror));
+    }
+    let gre = Value::Map(vec![
+        ("remote".into(), Value::text("172.19.0.21")),
+        ("kye".into(), Value::text("9")),
+    ]);
+    let wrong = Value::Map(vec![
+        ("name".into(), Value::text("a b")),
+        ("source".into(), Value::pair("vm-ip", Value::text("1.2.3"))),
+        ("to".into(), Value::List(vec![Value::pair("gre", gre)])),
+    ]);
+    let problems: Vec<String> = Mirror::of(&wrong)
+        .unwrap_err()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        problems,
+        [
+            "name: a b: expected a name of 1 to 16 letters, digits, dots, hyphens and underscores",
+            "source.vm-ip: 1.2.3: expected an IPv4 address, as in 192.168.100.254",
+            "to[0].gre.kye: unknown key; did you mean key?",
+        ]
+    );
 }
