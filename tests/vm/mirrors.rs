@@ -12,7 +12,8 @@ const COLLECTORS: [&str; 4] = ["gre", "erspan1", "erspan2", "vlan"];
 /// The hardware address of the trunk.
 const TRUNK: &str = "52:54:84:22:00:02";
 
-/// A namespace with a collector of each kind, on a wire for tunnels (large enough for all that they add) and a trunk.
+/// A namespace with a collector of each kind, on a wire for tunnels (large enough for all that they add) and a trunk. Those of
+/// ERSPAN do not look at the order of what comes (`iseq`): the guest's processors send beside each other.
 fn collectors(machine: &Machine) {
     machine.sh(&format!(
         "set -e
@@ -26,8 +27,8 @@ fn collectors(machine: &Machine) {
         ip -n col link set trunk0 up
         ends='local 172.19.0.21 remote 172.19.0.1'
         ip -n col link add gre type gretap $ends key 99
-        ip -n col link add erspan1 type erspan $ends seq key 7 erspan_ver 1 erspan 7
-        ip -n col link add erspan2 type erspan $ends seq key 8 erspan_ver 2
+        ip -n col link add erspan1 type erspan $ends oseq key 7 erspan_ver 1 erspan 7
+        ip -n col link add erspan2 type erspan $ends oseq key 8 erspan_ver 2
         ip -n col link add link trunk0 name vlan type vlan id 51
         for one in gre erspan1 erspan2 vlan; do ip -n col link set $one up; done"
     ));
