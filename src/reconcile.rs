@@ -191,14 +191,15 @@ pub fn reconcile_from(
                     }
                     let operation = &plan.operations[*index];
                     let why = format!("{operation}: {error}");
-                    let mirrors = wanted.mirrors_of(operation.of_mirrors(), &now);
+                    // Of all that are desired: with what one hangs on, the rest of it failed as well.
+                    let mirrors = desired.mirrors_of(operation.of_mirrors(), &now);
                     if mirrors.is_empty() {
                         final_ones.push(why);
                         continue;
                     }
                     for name in mirrors {
                         wanted.to_mut().mirrors.remove(&name);
-                        refused.insert(name, why.clone());
+                        refused.entry(name).or_insert_with(|| why.clone());
                     }
                 }
                 let is_failed = |index| failures.iter().any(|failure| failure.index == index);

@@ -1,7 +1,7 @@
 //! A whole namespace as text, to say that it is as it was, or in what it is not.
 //!
 //! Everything that a router could leave behind is in it: links, addresses, routes and rules of both families,
-//! permanent neighbours, nftables, sysctls. What changes by itself is not: counters, lifetimes, learned
+//! permanent neighbours, nftables, queueing disciplines and what filters at them, sysctls. What changes by itself is not: counters, lifetimes, learned
 //! neighbours.
 
 use std::fmt;
@@ -53,6 +53,11 @@ impl Namespace {
         let text = self.run(|| {
             wait_for_addresses();
             let mut text: String = COMMANDS.iter().map(|line| section(line)).collect();
+            let filtered: Vec<String> = text.lines().filter_map(filtered).collect();
+            for link in filtered {
+                text += &section(&format!("tc filter show dev {link} ingress"));
+                text += &section(&format!("tc filter show dev {link} egress"));
+            }
             for directory in SYSCTLS {
                 text += &format!("# sysctl {directory}\n");
                 append_sysctls(&mut text, Path::new(directory));
@@ -107,6 +112,13 @@ fn wait_for_addresses() {
     }
 }
 
+/// The link of a line of `tc qdisc` that packets are looked at by filters at.
+fn filtered(line: &str) -> Option<String> {
+    let rest = line.strip_prefix("qdisc clsact ")?;
+    let (_, link) = rest.split_once(" dev ")?;
+    link.split(' ').next().map(str::to_owned)
+}
+
 fn section(line: &str) -> String {
     let words: Vec<&str> = line.split(' ').collect();
     let output = finish(command(words[0], &words[1..]), "");
@@ -122,6 +134,13 @@ fn section(line: &str) -> String {
     // A hash table's order says nothing.
     if line.starts_with("bridge ") || line.contains(" neigh ") {
         lines.sort();
+    }
+    // Those of one priority stand as they came; each has some lines.
+    if line.starts_with("tc filter ") {
+        let text = lines.join("\n");
+        let mut filters: Vec<&str> = text.split("filter ").map(str::trim_end).collect();
+        filters.sort_unstable();
+        lines = filters.into_iter().map(str::to_owned).collect();
     }
     format!("# {line}\n{}\n", lines.join("\n"))
 }
@@ -149,8 +168,8 @@ fn in_order(lines: Vec<String>) -> Vec<String> {
     ordered
 }
 
-/// A line without what changes by itself: lifetimes, the moment of duplicate address detection, and how many elements a
-/// set is made for, which says nothing about what it holds.
+/// A line without what changes by itself: lifetimes, the moment of duplicate address detection, how many elements a
+/// set is made for, which says nothing about what it holds, and the number of a filter's action.
 fn normal(line: &str) -> String {
     let mut words: Vec<&str> = Vec::new();
     for word in line.trim_end().split(' ') {
@@ -158,6 +177,7 @@ fn normal(line: &str) -> String {
             (Some(&("valid_lft" | "preferred_lft" | "expires" | "\t\tsize")), word) if word != "forever" => {
                 words.push("*")
             }
+            (Some(&"\tindex"), number) if number.parse::<u32>().is_ok() => words.push("*"),
             (_, "tentative") => {}
             _ => words.push(word),
         }
@@ -196,5 +216,7 @@ mod tests {
         assert_eq!(normal(line), "       valid_lft * preferred_lft forever");
         let line = "    inet6 fe80::1/64 scope link tentative proto kernel_ll ";
         assert_eq!(normal(line), "    inet6 fe80::1/64 scope link proto kernel_ll");
+        let line = "\tindex 12 ref 1 bind 1";
+        assert_eq!(normal(line), "\tindex * ref 1 bind 1");
     }
 }
