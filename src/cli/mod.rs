@@ -175,6 +175,9 @@ enum Command {
     /// Send the gratuitous ARPs that standard input lists
     #[command(hide = true)]
     Announce,
+    /// Keep open what was handed over until standard input ends
+    #[command(hide = true)]
+    LetGo,
     /// Wait for the end of the window to confirm in, and take back
     #[command(hide = true)]
     Guard,
@@ -289,6 +292,10 @@ pub fn main_with(
         Command::Push(options) => return push::run(&context, &options),
         Command::Guard => {
             window::guard(&context);
+            return ExitCode::SUCCESS;
+        }
+        Command::LetGo => {
+            let _ = io::copy(&mut io::stdin(), &mut io::sink());
             return ExitCode::SUCCESS;
         }
         Command::Announce => {

@@ -322,6 +322,9 @@ pub(super) fn apply_on(
         // The router works; neighbours learn a little later.
         report.notes.push(error.to_string());
     }
+    if let Err(error) = timed("let go", || kernel.let_go()) {
+        tracing::debug!(%error, "the end waits until what was deleted is freed");
+    }
     match served.failed {
         // The boot goes on; a monitor tries again.
         Some(failed) if command == start::COMMAND => {

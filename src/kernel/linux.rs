@@ -1,6 +1,9 @@
 //! The running kernel: one look at all its parts, and operations handed to the part that they are for.
 
+use std::io;
+use std::os::fd::AsFd;
 use std::panic::resume_unwind;
+use std::process::ChildStdin;
 use std::thread;
 use std::time::Duration;
 
@@ -9,6 +12,7 @@ use super::nftables::Nftables;
 use super::rtnetlink::{Routes, Rtnetlink};
 use super::watch::{OwnRoutes, RouteChange};
 use super::{Error, Failure, Incomplete, Kept, Kernel, announce, sysctl};
+use crate::detached;
 use crate::model::nft::{Chain, ChainKind, Counts, Flowtable, Hook, Rule, Statement, Table, TableChange};
 use crate::model::{Copied, Flow, LinkIndex, LinkName, Observed, Route, TABLE_MAIN};
 use crate::plan::{Announcement, Operation};
@@ -30,6 +34,8 @@ pub struct Linux {
     has_flowtables: Option<bool>,
     /// The same of counters.
     has_counters: Option<bool>,
+    /// The end of whoever has the sockets as well: closed behind them, since fields go in this order.
+    _let_go: Option<ChildStdin>,
 }
 
 impl Linux {
@@ -47,6 +53,7 @@ impl Linux {
             main_routes: None,
             has_flowtables: None,
             has_counters: None,
+            _let_go: None,
         })
     }
 
@@ -406,6 +413,18 @@ impl Kernel for Linux {
 
     fn announce(&mut self, announcements: &[Announcement]) -> Result<(), Error> {
         announce::begin(announcements)
+    }
+
+    /// Where something was deleted from nftables, the end of every netfilter socket waits until it is freed
+    /// (`nft_rcv_nl_event`, net/netfilter/nf_tables_api.c): two grace periods of RCU, 10 ms and more.
+    fn let_go(&mut self) -> io::Result<()> {
+        if self.nftables.has_deleted() {
+            let conntrack = self.conntrack.iter().flat_map(Conntrack::files);
+            self._let_go = Some(detached::keep_open(
+                std::iter::once(self.nftables.as_fd()).chain(conntrack),
+            )?);
+        }
+        Ok(())
     }
 }
 

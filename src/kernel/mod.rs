@@ -20,6 +20,7 @@ mod rtnetlink;
 mod sysctl;
 mod watch;
 
+use std::io;
 use std::sync::Arc;
 
 pub use announce::send as send_announcements;
@@ -111,6 +112,14 @@ pub trait Kernel: Send {
     /// What the last look saw and an earlier process may be spared to look at.
     fn keep(&self) -> Kept {
         Kept::Same
+    }
+
+    /// Leaves it to another process to wait until what was deleted is freed, so that the end of this one need not.
+    ///
+    /// # Errors
+    /// If none can be started: then this one waits.
+    fn let_go(&mut self) -> io::Result<()> {
+        Ok(())
     }
 
     /// Whether it has flowtables ([`FastPath`](crate::model::FastPath)). It may be given to load modules for that.

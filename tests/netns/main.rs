@@ -109,6 +109,7 @@ fn main() -> ExitCode {
               nics_are_served_while_they_are_there_whatever_they_are_called,
               vms_of_an_overlay_get_their_addresses_and_its_mtu;
         unchanged: a_second_reload_writes_nothing,
+              what_waits_for_the_kernel_after_a_removal_ends_by_itself,
               drift_is_put_right,
               drift_in_large_sets_is_put_right_although_they_were_seen_before,
               flows_live_through_a_reload_that_changes_others,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use lab::{Tcp, Vpc};
 
 use crate::configs::{NOTE, expect, full, said, vpc, vpc_with};
+use crate::confirm::eventually;
 
 /// A monitor of the kernel's events, and what it printed.
 struct Monitor {
@@ -128,6 +129,26 @@ pub fn a_second_reload_writes_nothing() {
         assert!(events.is_empty(), "the kernel saw: {events:?}\nin {text}");
     }
     assert!(flow.ping_pong());
+}
+
+pub fn what_waits_for_the_kernel_after_a_removal_ends_by_itself() {
+    let vpc = vpc_with(&full());
+    let _flow = vpc.tcp_flow(&vpc.client, "10.90.2.250:22", &[]).unwrap();
+    // Sockets of programs to netfilter (protocol 12); the kernel's own has no port.
+    let sockets = || {
+        let all = vpc
+            .router
+            .run(|| fs::read_to_string("/proc/thread-self/net/netlink").unwrap());
+        let of_netfilter = |line: &&str| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            fields[1] == "12" && fields[2] != "0"
+        };
+        all.lines().skip(1).filter(of_netfilter).count()
+    };
+    assert_eq!(sockets(), 0);
+    vpc.write_config(NOTE);
+    expect(&vpc.kylin_vr(&["reload"]), 0, "- nft      map forward_range");
+    eventually("the end of the sockets", || sockets() == 0);
 }
 
 pub fn drift_is_put_right() {

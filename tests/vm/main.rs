@@ -56,11 +56,11 @@ fn main() -> ExitCode {
         dhcp: a_unit_gives_addresses_through_crashes_and_boots;
         drift: what_others_undo_is_put_right,
               two_quarrelling_programs_do_not_spin;
-        mirrors: every_kind_of_collector_gets_every_packet_once_and_whole;
         overlay: an_overlay_is_there_after_a_boot_and_its_flows_take_the_fast_path;
         faults: a_full_table_of_tracked_flows_is_named;
     };
     let on_every_kernel = tests! {
+        mirrors: every_kind_of_collector_gets_every_packet_once_and_whole;
         neighbours: networkd_leaves_configured_nics_alone,
               network_manager_and_firewalld_leave_configured_nics_alone;
         pushes: broken_pushes_change_nothing_and_the_next_good_one_heals;

@@ -12,6 +12,7 @@ pub(super) mod usage;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::libc;
 
@@ -77,6 +78,11 @@ impl Conntrack {
                 ended: 0,
             },
         })
+    }
+
+    /// Its sockets.
+    pub(super) fn files(&self) -> [BorrowedFd<'_>; 2] {
+        [self.reader.as_fd(), self.deleter.socket.as_fd()]
     }
 
     /// Asks of every tracked IPv4 flow whether it is to end, and deletes those. A flow that others deleted meanwhile is no

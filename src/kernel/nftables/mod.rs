@@ -29,6 +29,7 @@ mod uapi;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,6 +77,14 @@ pub(super) struct Nftables {
     written: BTreeMap<String, Elements>,
     /// What an earlier process saw, as long as it may still be so.
     recalled: Option<Recalled>,
+    /// Whether our batches deleted anything.
+    has_deleted: bool,
+}
+
+impl AsFd for Nftables {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }
 
 /// What one try to look brought.
@@ -105,7 +114,13 @@ impl Nftables {
             touched: None,
             written: BTreeMap::new(),
             recalled: None,
+            has_deleted: false,
         })
+    }
+
+    /// Whether anything was deleted, so that the end of the socket waits for the kernel.
+    pub(super) fn has_deleted(&self) -> bool {
+        self.has_deleted
     }
 
     /// Our table as the kernel has it; `None` if it has none.
@@ -202,6 +217,7 @@ impl Nftables {
             self.generation = None;
         }
         self.written.clear();
+        self.has_deleted |= result.is_ok() && change.deletes();
         if result.is_ok() {
             let sets = change
                 .made()

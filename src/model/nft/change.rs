@@ -65,6 +65,25 @@ pub struct ChainEdit {
 }
 
 impl TableChange {
+    /// Whether something is deleted or replaced, so that the kernel has something to free.
+    #[must_use]
+    pub fn deletes(&self) -> bool {
+        match self {
+            Self::Create(_) => false,
+            Self::Delete(_) | Self::Replace { .. } => true,
+            Self::Edit {
+                elements,
+                chains,
+                remove_sets,
+                flowtables,
+                ..
+            } => {
+                elements.values().any(|edit| !edit.remove.is_empty())
+                    || !(chains.is_empty() && remove_sets.is_empty() && flowtables.is_empty())
+            }
+        }
+    }
+
     /// The sets that it makes, with all that they hold, by name.
     pub fn made(&self) -> impl Iterator<Item = (&String, &Set)> {
         let sets = match self {
