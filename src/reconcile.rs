@@ -8,7 +8,7 @@ use crate::flows::{self, Judge, Ruling};
 use crate::kernel::{Error as KernelError, Failure, Incomplete, Kernel};
 use crate::model::{Conntrack, Desired, Observed};
 use crate::owned::Owned;
-use crate::plan::{Announcement, Operation, Pending, Plan, diff};
+use crate::plan::{Announcement, Operation, Plan, diff};
 use crate::timing::timed;
 use crate::undo::undo;
 use crate::words::plain;
@@ -59,6 +59,8 @@ pub struct Reconciled {
     pub plan: Plan,
     /// What is ours from now on.
     pub owned: Owned,
+    /// The mirrors that the kernel refused, and why: of these nothing is there.
+    pub refused: BTreeMap<String, String>,
     /// How many tracked flows ended, since their translation changed.
     pub flows_ended: usize,
     /// How the kernel was before.
@@ -96,7 +98,6 @@ pub fn reconcile_from(
     possible(desired, &before)?;
     // Without the mirrors that cannot be made: each of them is left out whole, and all else goes on.
     let mut wanted = Cow::Borrowed(desired);
-    let mut refused: BTreeMap<String, String> = BTreeMap::new();
     let mut now = before.clone();
     let mut ours = owned.clone();
     let mut done = Vec::new();
@@ -133,7 +134,7 @@ pub fn reconcile_from(
                     }
                 }
             }
-            let mut ours = ours.clone().with(desired, &now).only(desired, &now);
+            let mut ours = ours.clone().with(&wanted, &now).only(&wanted, &now);
             ours.lacks_flowtables = desired.fast_path.is_some() && now.flowtables == Some(false);
             if desired.table.is_some() {
                 ours.lacks_counters = now.counters == Some(false);
@@ -144,11 +145,11 @@ pub fn reconcile_from(
                 break;
             }
             plan.announcements = announcements;
-            plan.pending.extend(refused_mirrors(desired, &refused));
             return Ok(Reconciled {
                 done,
                 plan,
                 owned: ours,
+                refused: wanted.refused.clone(),
                 flows_ended,
                 before,
                 after: is_translated_anew.then(|| now.into()),
@@ -157,7 +158,7 @@ pub fn reconcile_from(
         if quarrels == QUARRELS {
             break;
         }
-        ours = ours.with(desired, &now);
+        ours = ours.with(&wanted, &now);
         if desired.conntrack == Conntrack::Delete
             && let Some(change) = flows::unsettled(&plan.operations)
         {
@@ -198,7 +199,7 @@ pub fn reconcile_from(
                         continue;
                     }
                     for name in mirrors {
-                        wanted.to_mut().mirrors.remove(&name);
+                        let refused = &mut wanted.to_mut().refused;
                         refused.entry(name).or_insert_with(|| why.clone());
                     }
                 }
@@ -248,23 +249,6 @@ pub fn reconcile_from(
     failed.extend(record(kept).err().map(|error| not_recorded(&error)));
     failed.dedup();
     Err(Error::Failed { failed, left_over })
-}
-
-/// What is said of mirrors that cannot be made.
-fn refused_mirrors<'r>(
-    desired: &'r Desired,
-    refused: &'r BTreeMap<String, String>,
-) -> impl Iterator<Item = Pending> + 'r {
-    refused.iter().filter_map(|(name, why)| {
-        let mirror = desired.mirrors.get(name)?;
-        Some(Pending {
-            link: mirror.hooks.first()?.link,
-            path: mirror.path.clone(),
-            addresses: Vec::new(),
-            reason: why.clone(),
-            candidates: Vec::new(),
-        })
-    })
 }
 
 /// Notes what an undo is about to change: flows that began under the new table, too, are looked at by the next run if

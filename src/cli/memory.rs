@@ -4,7 +4,8 @@
 //! at, and the kernel says that nobody touched these since, only the rest is looked at and put right: as much work with
 //! ten thousand elastic IPs as with none. Whatever is not certain makes a whole look.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use super::report::Report;
 use super::run::{self, Job};
@@ -18,11 +19,26 @@ use crate::model::nft::Counts;
 use crate::model::{Desired, Flow, LinkIndex, Observed};
 use crate::plan::{Announcement, Operation, diff};
 
+/// How long a mirror that the kernel refused is left out before it is tried again: each time twice as long, up to a minute.
+const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
+
 /// A kernel that stays open, and what was found at the last whole look.
 #[derive(Default)]
 pub(super) struct Memory {
     kernel: Option<Box<dyn Kernel>>,
     known: Option<Known>,
+    /// The mirrors that the kernel refused, by name, of the configuration with this stamp. What trying one does and undoes
+    /// is an event itself: looks that others ask for do without it.
+    refused: BTreeMap<String, Refused>,
+    refused_of: Option<Stamp>,
+}
+
+/// A mirror that is left out for a while.
+struct Refused {
+    why: String,
+    tries: u32,
+    again: Instant,
 }
 
 /// A configuration that the kernel matched.
@@ -43,6 +59,11 @@ impl Memory {
     /// Has the kernel match what was accepted last.
     pub(super) fn look(&mut self, context: &Context, command: &'static str) -> Report {
         reload::reconcile(context, command, Some("last-accepted"), |lock| {
+            let stamp = context.state.accepted_stamp();
+            if self.refused_of != stamp {
+                self.refused.clear();
+                self.refused_of = stamp;
+            }
             if let Some(report) = self.at_the_rest(context, lock, command) {
                 return report;
             }
@@ -53,7 +74,9 @@ impl Memory {
 
     /// `None`: a whole look is needed.
     fn at_the_rest(&mut self, context: &Context, lock: &Lock, command: &'static str) -> Option<Report> {
-        let (kernel, known) = (self.kernel.as_deref_mut()?, self.known.as_ref()?);
+        let left_out = self.left_out();
+        let (kernel, known) = (self.kernel.as_deref_mut()?, self.known.as_mut()?);
+        known.rest.refused.clone_from(&left_out);
         if context.state.accepted_stamp().as_ref() != Some(&known.stamp) || !kernel.is_settled().ok()? {
             return None;
         }
@@ -96,13 +119,55 @@ impl Memory {
         if report.exit_code != 0 {
             self.forget();
         }
+        self.note(&report, &left_out);
         Some(report)
+    }
+
+    /// When a mirror is to be tried again; `None`: none was refused.
+    pub(super) fn next(&self) -> Option<Duration> {
+        let next = self.refused.values().map(|one| one.again).min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    /// The mirrors that are not tried now, and why.
+    fn left_out(&self) -> BTreeMap<String, String> {
+        let now = Instant::now();
+        let waiting = self.refused.iter().filter(|(_, one)| one.again > now);
+        waiting
+            .map(|(name, one)| (name.clone(), one.why.clone()))
+            .collect()
+    }
+
+    /// Remembers what was refused in a run without those that were left out.
+    fn note(&mut self, report: &Report, left_out: &BTreeMap<String, String>) {
+        if report.exit_code != 0 {
+            return;
+        }
+        self.refused.retain(|name, _| report.refused.contains_key(name));
+        for (name, why) in &report.refused {
+            if left_out.contains_key(name) {
+                continue;
+            }
+            let tries = self.refused.get(name).map_or(0, |one| one.tries);
+            let wait = AGAIN.saturating_mul(1 << tries.min(6)).min(AGAIN_AT_MOST);
+            tracing::warn!(
+                "mirror {name} is left out: {why}; it is tried again in {} s",
+                wait.as_secs()
+            );
+            let refused = Refused {
+                why: why.clone(),
+                tries: tries.saturating_add(1),
+                again: Instant::now() + wait,
+            };
+            self.refused.insert(name.clone(), refused);
+        }
     }
 
     fn at_everything(&mut self, context: &Context, lock: &Lock, command: &'static str) -> Report {
         // Before the text is read: one that is replaced meanwhile is another one at the next look.
         let stamp = context.state.accepted_stamp();
-        reload::with_last_accepted(context, command, |job| {
+        let left_out = self.left_out();
+        let report = reload::with_last_accepted(context, command, |job| {
             let kernel = match &mut self.kernel {
                 Some(kernel) => kernel,
                 none => match (context.open)() {
@@ -114,7 +179,8 @@ impl Memory {
             if let Err(error) = kernel.listen() {
                 tracing::debug!(%error, "listen");
             }
-            let desired = features::desired(&job.config);
+            let mut desired = features::desired(&job.config);
+            desired.refused.clone_from(&left_out);
             let report = run::apply_on(context, lock, job, kernel.as_mut(), None, &desired);
             match (report.exit_code, stamp, kernel.is_settled()) {
                 (0, Some(stamp), Ok(true)) => {
@@ -130,12 +196,15 @@ impl Memory {
                 _ => self.forget(),
             }
             report
-        })
+        });
+        self.note(&report, &left_out);
+        report
     }
 
     /// Begins anew, with a kernel opened anew.
     fn forget(&mut self) {
-        *self = Self::default();
+        self.kernel = None;
+        self.known = None;
     }
 }
 

@@ -114,7 +114,11 @@ fn look(context: &Context, memory: &mut Memory, cause: Cause) -> Look {
         outcome,
         repaired: report.changes.lines().map(thing).collect(),
         summary: summary(&report),
-        next: left.filter(|left| !left.is_zero()),
+        next: left
+            .filter(|left| !left.is_zero())
+            .into_iter()
+            .chain(memory.next())
+            .min(),
     }
 }
 

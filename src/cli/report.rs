@@ -1,5 +1,6 @@
 //! What a command did, said once for people and once for programs.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -80,6 +81,9 @@ pub(super) struct Report {
     /// How many tracked flows ended, since their translation changed.
     pub(super) flows_ended: usize,
     pub(super) pending: Vec<Pending>,
+    /// The mirrors among them that the kernel refused, and why.
+    #[serde(skip)]
+    pub(super) refused: BTreeMap<String, String>,
     pub(super) notes: Vec<String>,
     pub(super) problems: Vec<Problem>,
     /// Operations that failed.
@@ -107,6 +111,7 @@ impl Report {
             changes: Changes::default(),
             flows_ended: 0,
             pending: Vec::new(),
+            refused: BTreeMap::new(),
             notes: Vec::new(),
             problems: Vec::new(),
             failed: Vec::new(),

@@ -284,6 +284,7 @@ pub(super) fn apply_on(
             .push(line.action, line.object, format_args!("{}", line.text));
     }
     report.flows_ended = reconciled.flows_ended;
+    report.refused.clone_from(&reconciled.refused);
     let is_changed = !reconciled.done.is_empty() || !served.lines().is_empty();
     let announcements = reconciled.into_announcements();
     if report.flows_ended > 0 {

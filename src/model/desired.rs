@@ -20,6 +20,9 @@ pub struct Desired {
     pub own_links: BTreeMap<OwnName, DesiredOwnLink>,
     /// What copies packets, by the names of mirrors.
     pub mirrors: BTreeMap<String, DesiredMirror>,
+    /// Of these, the ones that are left out for now since the kernel refused them, and why, in words.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<String, String>,
     /// What each overlay link knows of its neighbours, and nothing else for good.
     pub neighbours: BTreeMap<LinkId, BTreeSet<Neighbour>>,
     /// Routes with our protocol number, and no others of it.
@@ -46,15 +49,22 @@ impl Desired {
         self
     }
 
+    /// The mirrors that are not left out.
+    fn made(&self) -> impl Iterator<Item = &DesiredMirror> {
+        let mirrors = self.mirrors.iter();
+        let made = mirrors.filter(|(name, _)| !self.refused.contains_key(*name));
+        made.map(|(_, mirror)| mirror)
+    }
+
     /// The links whose packets are copied.
     pub fn hooked(&self) -> impl Iterator<Item = LinkId> + '_ {
-        let hooks = self.mirrors.values().flat_map(|mirror| &mirror.hooks);
+        let hooks = self.made().flat_map(|mirror| &mirror.hooks);
         hooks.map(|hook| hook.link)
     }
 
     /// The NICs that are set up only because mirrors send by them.
     pub fn raised(&self) -> impl Iterator<Item = MacAddr> + '_ {
-        let raised = self.mirrors.values().flat_map(|mirror| &mirror.raises);
+        let raised = self.made().flat_map(|mirror| &mirror.raises);
         raised.filter_map(|id| match id {
             LinkId::Mac(mac) => Some(*mac),
             _ => None,

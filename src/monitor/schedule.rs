@@ -13,6 +13,8 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// answered twelve times a minute.
 const REPAIRS: u32 = 5;
 const ONE_MORE: Duration = Duration::from_secs(5);
+/// What a run that failed counts as: what it did and undid are events themselves, which ask for the next one at once.
+const FAILED: &str = "what failed";
 /// After a run that failed the next one comes by itself, each time twice as late, up to a minute.
 const RETRY: Duration = Duration::from_secs(1);
 const RETRY_AT_MOST: Duration = Duration::from_secs(60);
@@ -145,9 +147,10 @@ impl Schedule {
         }
         let mut spent = Vec::new();
         // What comes with a NIC is no repair.
-        for thing in repaired.into_iter().filter(|_| cause == Cause::Drift) {
+        let failed = (outcome == Outcome::Failed).then(|| FAILED.to_owned());
+        for thing in (repaired.into_iter().chain(failed)).filter(|_| cause == Cause::Drift) {
             let (left, _) = self.repaired.entry(thing.clone()).or_insert((REPAIRS, now));
-            if *left == 1 {
+            if *left == 1 && thing != FAILED {
                 spent.push(thing);
             }
             *left = left.saturating_sub(1);
@@ -272,6 +275,31 @@ mod tests {
         schedule.event(start + 600 * MS, Cause::Drift);
         assert_eq!(schedule.begin(start + 620 * MS), Some(Cause::Drift));
         assert_eq!(schedule.due(), None);
+    }
+
+    #[test]
+    fn a_run_that_fails_does_not_spin_by_the_events_of_what_it_does_and_undoes() {
+        let start = Instant::now();
+        let mut schedule = quiet(start);
+        schedule.event(start, Cause::Drift);
+        let mut runs = 0;
+        for step in 0..60_000 {
+            let now = start + step * MS;
+            if let Some(cause) = schedule.begin(now) {
+                runs += 1;
+                assert!(
+                    schedule
+                        .ended(now, cause, Outcome::Failed, BTreeSet::new())
+                        .is_empty()
+                );
+                schedule.event(now, Cause::Drift);
+            }
+        }
+        assert!((5..=5 + 12 + 6).contains(&runs), "{runs}");
+        // A NIC that comes meanwhile does not wait for that.
+        let now = start + 60_000 * MS;
+        schedule.event(now, Cause::Nic);
+        assert_eq!(schedule.begin(now + QUIET), Some(Cause::Nic));
     }
 
     #[test]

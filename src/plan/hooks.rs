@@ -15,15 +15,24 @@ pub(super) struct Hooks {
     pub(super) go: Vec<Operation>,
 }
 
-/// The mirrors that can be made, of which every link is there or (one of ours) can be; of the others, what is missing.
+/// The mirrors that can be made, of which every link is there or (one of ours) can be; of the others, what is missing, or why
+/// the kernel refused them.
 pub(super) fn complete<'d>(
     desired: &'d Desired,
     observed: &Observed,
     pending: &mut Vec<Pending>,
 ) -> Vec<&'d DesiredMirror> {
     let mut complete = Vec::new();
-    for mirror in desired.mirrors.values() {
+    for (name, mirror) in &desired.mirrors {
         let before = pending.len();
+        let refused = desired.refused.get(name).zip(mirror.hooks.first());
+        pending.extend(refused.map(|(why, hook)| Pending {
+            link: hook.link,
+            path: mirror.path.clone(),
+            addresses: Vec::new(),
+            reason: why.clone(),
+            candidates: Vec::new(),
+        }));
         for (path, id) in &mirror.needs {
             let (reason, candidates) = match observed.find(*id) {
                 Ok(_) => continue,

@@ -22,6 +22,7 @@ mod foreign;
 mod held;
 mod interfaces;
 mod lock;
+mod mirror_life;
 mod mirrors;
 mod monitor;
 mod names;
@@ -171,6 +172,13 @@ fn main() -> ExitCode {
               a_vm_a_subnet_and_a_filter_choose_what_is_copied,
               with_all_what_goes_from_subnet_to_subnet_is_copied_once,
               by_hand_a_mirror_comes_copies_and_goes_without_residue;
+        mirror_life: a_nic_that_goes_takes_its_mirror_down_whole_and_brings_it_back,
+              thirty_two_mirrors_each_see_exactly_their_own,
+              five_hundred_mirrors_come_and_go_without_residue,
+              filters_of_others_stay_and_still_work,
+              what_others_change_of_a_mirror_is_found_and_put_right,
+              one_in_so_many_is_copied_by_chance,
+              a_mirror_that_the_kernel_refuses_is_tried_ever_more_rarely;
         counts: what_a_change_writes_does_not_grow_with_the_file;
         serving: metrics_are_served_on_a_socket_whoever_else_is_connected;
         watching: metrics_are_what_prometheus_reads_and_what_was_sent,

@@ -10,18 +10,18 @@ use crate::configs::{expect, full, vpc};
 const LONG: Duration = Duration::from_secs(20);
 
 /// The target NIC number so many of the router, and its hardware address.
-fn target(number: usize) -> (String, String) {
+pub fn target(number: usize) -> (String, String) {
     (format!("span{number}"), format!("52:54:84:22:00:{number:02x}"))
 }
 
 /// An analyser on a wire of its own to the router; its end is `eth0`.
-fn analyser(vpc: &Vpc, number: usize) -> Namespace {
+pub fn analyser(vpc: &Vpc, number: usize) -> Namespace {
     let analyser = Namespace::without_ipv6();
     plug(vpc, &analyser, number);
     analyser
 }
 
-fn plug(vpc: &Vpc, analyser: &Namespace, number: usize) {
+pub fn plug(vpc: &Vpc, analyser: &Namespace, number: usize) {
     let (name, mac) = target(number);
     analyser.veth("eth0", "", &vpc.router, &name, &mac);
     analyser.ip("link set eth0 up");
@@ -38,12 +38,12 @@ fn mirror(rest: &str) -> String {
 }
 
 /// A file with mirrors.
-fn file(mirrors: &str) -> String {
+pub fn file(mirrors: &str) -> String {
     full() + mirrors
 }
 
 /// A conversation of a1 with the client, b1 and a forward, in TCP, UDP and ICMP, and nothing of it is lost.
-fn converse(vpc: &Vpc) {
+pub fn converse(vpc: &Vpc) {
     let meets = |from: &Namespace, protocol, to: &str, ports: &[u16], expected: &str| {
         assert_eq!(vpc.probe(from, protocol, to, ports), expected);
     };
@@ -85,16 +85,16 @@ fn converse(vpc: &Vpc) {
     meets(&vpc.b2, Icmp, "192.168.100.191", &[], "a2 sees 192.168.101.11");
 }
 
-fn of(frames: &Frames, wanted: impl Fn(&[u8]) -> bool) -> Frames {
+pub fn of(frames: &Frames, wanted: impl Fn(&[u8]) -> bool) -> Frames {
     let frames = frames.iter().filter(|(frame, _)| wanted(frame));
     frames.map(|(frame, count)| (frame.clone(), *count)).collect()
 }
 
 /// The source and the destination of an IPv4 packet, its protocol and its ports.
-type Ipv4 = ([u8; 4], [u8; 4], u8, u16, u16);
+pub type Ipv4 = ([u8; 4], [u8; 4], u8, u16, u16);
 
 /// Of a frame without options; `None`: it is none.
-fn ipv4(frame: &[u8]) -> Option<Ipv4> {
+pub fn ipv4(frame: &[u8]) -> Option<Ipv4> {
     let is_ipv4 = frame.get(12..15)? == [8, 0, 0x45];
     let port = |at: usize| {
         frame
@@ -108,7 +108,7 @@ fn ipv4(frame: &[u8]) -> Option<Ipv4> {
 }
 
 #[track_caller]
-fn assert_copied(analyser: &mut Capture, expected: &Frames) {
+pub fn assert_copied(analyser: &mut Capture, expected: &Frames) {
     assert!(!expected.is_empty(), "nothing crossed");
     let seen = analyser.wait_received(expected, LONG);
     let missing: Vec<_> = expected
@@ -156,8 +156,8 @@ pub fn what_crosses_a_nic_reaches_the_analyser_once_whole_and_in_the_right_direc
         assert_copied(&mut copies, &expected);
     }
     // Nothing of it is left over, and nothing more is copied.
-    let mut copies = Capture::start(&plain, "eth0");
     vpc.reload_ok(&full());
+    let mut copies = Capture::start(&plain, "eth0");
     converse(&vpc);
     assert_eq!(copies.received(), Frames::new());
 }

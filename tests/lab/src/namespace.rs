@@ -147,6 +147,11 @@ impl Namespace {
         self.must(command("ip", &["-batch", "-"]), lines)
     }
 
+    /// Runs `tc` with these arguments, which may be in quotes, and gives what it prints.
+    pub fn tc(&self, arguments: &str) -> String {
+        self.must(command("tc", &["-batch", "-"]), &format!("{arguments}\n"))
+    }
+
     /// Loads an nft script, all or nothing (`nft -f -`), and gives what its `list` commands print.
     pub fn nft(&self, script: &str) -> String {
         self.must(command("nft", &["-f", "-"]), script)
