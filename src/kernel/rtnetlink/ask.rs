@@ -1,7 +1,6 @@
 //! Questions about the way of one packet: where it is routed to, whether a neighbour answers, whether a wire is plugged in.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::Ipv4Addr;
 
 use futures_util::StreamExt;
@@ -15,6 +14,7 @@ use netlink_packet_route::neighbour::{
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
+use super::observe::failed;
 use super::{Error, Rtnetlink};
 use crate::model::LinkIndex;
 use crate::model::inspected::{Neighbour, RouteAnswer, RouteQuestion};
@@ -29,10 +29,7 @@ impl Rtnetlink {
         let mut request = NetlinkMessage::from(message);
         request.header.flags = NLM_F_REQUEST | flags;
         let mut handle = self.handle.clone();
-        let failed = |source: rtnetlink::Error| Error::Read {
-            what: "the way of the packet (rtnetlink)".to_owned(),
-            source: io::Error::other(source.to_string()),
-        };
+        let failed = |error| failed("the way of the packet (rtnetlink)", error);
         self.runtime.block_on(async {
             let mut messages = handle.request(request).map_err(failed)?;
             let mut objects = Vec::new();

@@ -46,12 +46,16 @@ pub(super) async fn observe(handle: &Handle, loopback: LinkIndex) -> Result<Obse
     Ok(observed)
 }
 
-fn failed(what: &str, error: rtnetlink::Error) -> Error {
+pub(super) fn failed(what: &str, error: rtnetlink::Error) -> Error {
     let source = match error {
         rtnetlink::Error::NetlinkError(answer) => {
             io::Error::from_raw_os_error(answer.raw_code().saturating_neg())
         }
-        other => io::Error::other(other.to_string()),
+        // Not in its own words: these would be all that a message of any kind may have.
+        rtnetlink::Error::UnexpectedMessage(_) => io::Error::other("an unexpected message"),
+        rtnetlink::Error::RequestFailed => io::Error::other("the request could not be sent"),
+        rtnetlink::Error::InvalidNla(what) | rtnetlink::Error::NamespaceError(what) => io::Error::other(what),
+        _ => io::Error::other("an address that is none"),
     };
     Error::Read {
         what: what.to_owned(),
