@@ -116,9 +116,7 @@ pub(super) fn run(
     };
     let mut report = apply(context, lock, &job, confirmation, |lock, job| match looked {
         None => run::apply_patiently(context, lock, job, patience),
-        Some(Ok((mut kernel, looked))) => {
-            run::apply_on(context, lock, job, kernel.as_mut(), Some(looked), &desired)
-        }
+        Some(Ok((kernel, looked))) => run::apply_last(context, lock, job, kernel, Some(looked), &desired),
         Some(Err(error)) => Report::failed(COMMAND, &job.source, error).with_problems(job.problems.clone()),
     });
     report.notes.extend(settled.map(|settled| settled.message));

@@ -163,15 +163,29 @@ pub(super) fn open(context: &Context) -> Result<Box<dyn Kernel>, kernel::Error> 
 
 /// Applies a configuration and keeps it. The lock is held all the while.
 pub(super) fn apply(context: &Context, lock: &Lock, job: &Job<'_>) -> Report {
-    let mut kernel = match open(context) {
+    let kernel = match open(context) {
         Ok(kernel) => kernel,
         Err(error) => return Report::failed(job.command, &job.source, error),
     };
     let desired = timed("desired", || features::desired(&job.config));
-    apply_on(context, lock, job, kernel.as_mut(), None, &desired)
+    apply_last(context, lock, job, kernel, None, &desired)
 }
 
-/// The same on a kernel that is open already and was perhaps looked at, with what it should have.
+/// The same on a kernel that is open already and was perhaps looked at, with what it should have; nobody needs it afterwards.
+pub(super) fn apply_last(
+    context: &Context,
+    lock: &Lock,
+    job: &Job<'_>,
+    mut kernel: Box<dyn Kernel>,
+    looked: Option<Observed>,
+    desired: &Desired,
+) -> Report {
+    let report = apply_on(context, lock, job, kernel.as_mut(), looked, desired);
+    timed("let go", || kernel.let_go());
+    report
+}
+
+/// The same on a kernel that stays open.
 pub(super) fn apply_on(
     context: &Context,
     _lock: &Lock,
@@ -322,9 +336,6 @@ pub(super) fn apply_on(
     if let Err(error) = timed("announce", || kernel.announce(&announcements)) {
         // The router works; neighbours learn a little later.
         report.notes.push(error.to_string());
-    }
-    if let Err(error) = timed("let go", || kernel.let_go()) {
-        tracing::debug!(%error, "the end waits until what was deleted is freed");
     }
     match served.failed {
         // The boot goes on; a monitor tries again.

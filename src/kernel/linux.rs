@@ -1,9 +1,7 @@
 //! The running kernel: one look at all its parts, and operations handed to the part that they are for.
 
-use std::io;
 use std::os::fd::AsFd;
 use std::panic::resume_unwind;
-use std::process::ChildStdin;
 use std::thread;
 use std::time::Duration;
 
@@ -34,8 +32,6 @@ pub struct Linux {
     has_flowtables: Option<bool>,
     /// The same of counters.
     has_counters: Option<bool>,
-    /// The end of whoever has the sockets as well: closed behind them, since fields go in this order.
-    _let_go: Option<ChildStdin>,
 }
 
 impl Linux {
@@ -53,7 +49,6 @@ impl Linux {
             main_routes: None,
             has_flowtables: None,
             has_counters: None,
-            _let_go: None,
         })
     }
 
@@ -417,14 +412,17 @@ impl Kernel for Linux {
 
     /// Where something was deleted from nftables, the end of every netfilter socket waits until it is freed
     /// (`nft_rcv_nl_event`, net/netfilter/nf_tables_api.c): two grace periods of RCU, 10 ms and more.
-    fn let_go(&mut self) -> io::Result<()> {
-        if self.nftables.has_deleted() {
-            let conntrack = self.conntrack.iter().flat_map(Conntrack::files);
-            self._let_go = Some(detached::keep_open(
-                std::iter::once(self.nftables.as_fd()).chain(conntrack),
-            )?);
+    fn let_go(self: Box<Self>) {
+        if !self.nftables.has_deleted() {
+            return;
         }
-        Ok(())
+        let conntrack = self.conntrack.iter().flat_map(Conntrack::files);
+        let other = detached::keep_open(std::iter::once(self.nftables.as_fd()).chain(conntrack));
+        // Before `other`, with which the other one ends.
+        drop(self);
+        if let Err(error) = other {
+            tracing::debug!(%error, "this process waits until what was deleted is freed");
+        }
     }
 }
 

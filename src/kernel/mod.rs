@@ -20,7 +20,6 @@ mod rtnetlink;
 mod sysctl;
 mod watch;
 
-use std::io;
 use std::sync::Arc;
 
 pub use announce::send as send_announcements;
@@ -114,13 +113,8 @@ pub trait Kernel: Send {
         Kept::Same
     }
 
-    /// Leaves it to another process to wait until what was deleted is freed, so that the end of this one need not.
-    ///
-    /// # Errors
-    /// If none can be started: then this one waits.
-    fn let_go(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    /// Closes it for good, and leaves it to another process to wait until what was deleted is freed.
+    fn let_go(self: Box<Self>) {}
 
     /// Whether it has flowtables ([`FastPath`](crate::model::FastPath)). It may be given to load modules for that.
     ///
