@@ -106,6 +106,12 @@ fn repairs(begun: &[&Operation], now: &Observed, before: &Observed) -> Vec<Opera
 /// What takes an operation back: its inverse. Of what may have come and gone more than once since then, by what there is now.
 fn back_to(operation: &Operation, now: &Observed, before: &Observed) -> Operation {
     let (link, hook, to_names) = match operation {
+        // A target of a mirror that was left out went up and down again.
+        Operation::SetLink { link, up } => {
+            let up = before.link(link.index).map_or(!up, |then| then.up);
+            let link = link.clone();
+            return Operation::SetLink { link, up };
+        }
         Operation::AddClassifier { link } | Operation::DeleteClassifier { link } => {
             let link = link.clone();
             return if before.classifiers.contains_key(&link.index) {
@@ -396,4 +402,33 @@ fn sysctls(begun: &[&Operation], now: &Observed, before: &Observed) -> Vec<Opera
         }
     }
     repairs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Link, LinkIndex};
+
+    #[test]
+    fn a_link_that_went_up_and_down_again_is_brought_back_once() {
+        let kernel = |up| Observed {
+            links: vec![Link {
+                index: LinkIndex(2),
+                name: LinkName("span1".into()),
+                id: None,
+                up,
+                stacked: false,
+                ipv6_in_use: false,
+                udev_pending: false,
+                mtu: 1_500,
+            }],
+            ..Observed::default()
+        };
+        let (now, before) = (kernel(true), kernel(false));
+        let set = |up| Operation::SetLink {
+            link: (&now.links[0]).into(),
+            up,
+        };
+        assert_eq!(repairs(&[&set(true), &set(false)], &now, &before), [set(false)]);
+    }
 }

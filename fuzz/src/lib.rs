@@ -70,6 +70,8 @@ pub fn fake_of(config: &Config, seed: &[u8]) -> Fake {
         Sysctl::IpForward,
         Sysctl::DisableIpv6All,
         Sysctl::DisableIpv6Default,
+        Sysctl::PromoteSecondariesDefault,
+        Sysctl::RpFilterDefault,
     ] {
         state.sysctls.insert(key, "0".to_owned());
     }

@@ -148,6 +148,9 @@ impl Fake {
             }
             Operation::DeleteRoute { route, .. } => state.routes.retain(|other| other != route),
             Operation::SetSysctl { key, to, .. } => {
+                if matches!(key, Sysctl::Link(..)) && !state.sysctls.contains_key(key) {
+                    return Err(Error::Interrupted);
+                }
                 state.sysctls.insert(*key, to.clone());
                 if *key == Sysctl::DisableIpv6All {
                     for (key, value) in &mut state.sysctls {
@@ -193,8 +196,13 @@ impl Fake {
         });
         state.links.sort_by_key(|link| link.index);
         if let (Some(name), None) = (OwnName::new(&link.name.0), own.kind.parent()) {
-            let keys = LinkSysctl::ALL.map(|parameter| Sysctl::Link(LinkId::Own(name), parameter));
-            state.sysctls.extend(keys.map(|key| (key, "0".to_owned())));
+            for parameter in LinkSysctl::ALL {
+                let value = state.sysctls.get(&parameter.of_new_links());
+                let value = value.map_or("0", String::as_str).to_owned();
+                state
+                    .sysctls
+                    .insert(Sysctl::Link(LinkId::Own(name), parameter), value);
+            }
         }
         let made = OwnLink {
             kind: own.kind.clone(),

@@ -16,6 +16,10 @@ pub enum Sysctl {
     DisableIpv6All,
     /// `net.ipv6.conf.default.disable_ipv6`: what a link that appears later starts with.
     DisableIpv6Default,
+    /// `net.ipv4.conf.default.promote_secondaries`: the same of that parameter. Only looked at, as is the next one.
+    PromoteSecondariesDefault,
+    /// `net.ipv4.conf.default.rp_filter`.
+    RpFilterDefault,
     /// `net.netfilter.nf_conntrack_buckets`: the size of the hash that tracked flows are found by
     /// (Documentation/networking/nf_conntrack-sysctl.rst). The whole machine's, as is the next one.
     ConntrackBuckets,
@@ -49,6 +53,16 @@ impl LinkSysctl {
         format!("{family}/conf/{}/{name}", link.0)
     }
 
+    /// What a link that appears later starts with.
+    #[must_use]
+    pub const fn of_new_links(self) -> Sysctl {
+        match self {
+            Self::PromoteSecondaries => Sysctl::PromoteSecondariesDefault,
+            Self::RpFilter => Sysctl::RpFilterDefault,
+            Self::DisableIpv6 => Sysctl::DisableIpv6Default,
+        }
+    }
+
     const fn parts(self) -> (&'static str, &'static str) {
         match self {
             Self::PromoteSecondaries => ("ipv4", "promote_secondaries"),
@@ -60,10 +74,12 @@ impl LinkSysctl {
 
 impl Sysctl {
     /// All that are no NIC's.
-    pub const GLOBAL: [Self; 5] = [
+    pub const GLOBAL: [Self; 7] = [
         Self::IpForward,
         Self::DisableIpv6All,
         Self::DisableIpv6Default,
+        Self::PromoteSecondariesDefault,
+        Self::RpFilterDefault,
         Self::ConntrackBuckets,
         Self::ConntrackMax,
     ];
@@ -75,6 +91,8 @@ impl Sysctl {
             Self::IpForward => Some("ipv4/ip_forward"),
             Self::DisableIpv6All => Some("ipv6/conf/all/disable_ipv6"),
             Self::DisableIpv6Default => Some("ipv6/conf/default/disable_ipv6"),
+            Self::PromoteSecondariesDefault => Some("ipv4/conf/default/promote_secondaries"),
+            Self::RpFilterDefault => Some("ipv4/conf/default/rp_filter"),
             Self::ConntrackBuckets => Some("netfilter/nf_conntrack_buckets"),
             Self::ConntrackMax => Some("netfilter/nf_conntrack_max"),
             Self::Link(..) => None,
@@ -93,6 +111,8 @@ impl fmt::Display for Sysctl {
             Self::IpForward => f.write_str("net.ipv4.ip_forward"),
             Self::DisableIpv6All => f.write_str("net.ipv6.conf.all.disable_ipv6"),
             Self::DisableIpv6Default => f.write_str("net.ipv6.conf.default.disable_ipv6"),
+            Self::PromoteSecondariesDefault => f.write_str("net.ipv4.conf.default.promote_secondaries"),
+            Self::RpFilterDefault => f.write_str("net.ipv4.conf.default.rp_filter"),
             Self::ConntrackBuckets => f.write_str("net.netfilter.nf_conntrack_buckets"),
             Self::ConntrackMax => f.write_str("net.netfilter.nf_conntrack_max"),
         }

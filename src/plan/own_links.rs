@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Desired, DesiredMirror, DesiredOwnLink, Link, LinkId, LinkIndex, LinkName, Observed, OwnLink, OwnMtu,
-    OwnName, RouteKind,
+    Desired, DesiredMirror, DesiredOwnLink, Link, LinkId, LinkIndex, LinkName, LinkSysctl, Observed, OwnLink,
+    OwnMtu, OwnName, RouteKind, Sysctl,
 };
 
 use super::{LinkRef, Operation};
@@ -67,7 +67,7 @@ pub(super) fn plan<'o>(
             index,
             name: name.link_name(),
         };
-        imagine(own.after.to_mut(), *name, index, &link);
+        imagine(own.after.to_mut(), desired, *name, index, &link);
         add.push(Operation::AddOwnLink {
             link: come,
             below: below(&link, observed),
@@ -190,7 +190,13 @@ fn forget(after: &mut Observed, index: LinkIndex) {
 }
 
 /// The kernel as it is with a link that is to be made: up, with nothing on it.
-fn imagine(after: &mut Observed, name: OwnName, index: LinkIndex, own: &OwnLink<LinkIndex>) {
+fn imagine(
+    after: &mut Observed,
+    desired: &Desired,
+    name: OwnName,
+    index: LinkIndex,
+    own: &OwnLink<LinkIndex>,
+) {
     after.links.push(Link {
         index,
         name: name.link_name(),
@@ -202,6 +208,20 @@ fn imagine(after: &mut Observed, name: OwnName, index: LinkIndex, own: &OwnLink<
         mtu: own.mtu.unwrap_or(1_500),
     });
     after.own_links.insert(index, own.clone());
+    if own.kind.parent().is_some() {
+        return;
+    }
+    for parameter in LinkSysctl::ALL {
+        // What new links start with is set before this one comes, where it is to be set.
+        let of_new_links = parameter.of_new_links();
+        let now = after.sysctls.get(&of_new_links);
+        let value = now.map(|now| desired.sysctls.get(&of_new_links).unwrap_or(now).clone());
+        let key = Sysctl::Link(LinkId::Own(name), parameter);
+        match value {
+            Some(value) => drop(after.sysctls.insert(key, value)),
+            None => drop(after.sysctls.remove(&key)),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -346,6 +366,7 @@ mod tests {
         for (index, name) in [(7, "kvr-a"), (8, "kvr-z")] {
             imagine(
                 &mut kernel.state,
+                &Desired::default(),
                 OwnName::new(name).unwrap(),
                 LinkIndex(index),
                 &OwnLink {

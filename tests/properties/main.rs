@@ -231,6 +231,8 @@ fn kernel() -> impl Strategy<Value = Observed> {
                 Sysctl::IpForward,
                 Sysctl::DisableIpv6All,
                 Sysctl::DisableIpv6Default,
+                Sysctl::PromoteSecondariesDefault,
+                Sysctl::RpFilterDefault,
             ] {
                 observed.sysctls.insert(key, "0".to_owned());
             }
