@@ -95,8 +95,8 @@ pub fn a_larger_vpc(page: &mut Page, vpc: &Vpc) {
     page.heading("Scene 2: the file grows");
     page.say(
         "examples/vpc.yaml has every key there is, with comments; read it beside this. Against the first file it adds \
-         subnet B, an EIP for b1, and more forwards: a single port, a shifted range, a udp port, 1000 ports in one \
-         entry, a port of the router's own address. The plan has only what changes:",
+         subnet B, the overlay subnet C, an EIP for b1, and more forwards: a single port, a shifted range, a udp port, \
+         1000 ports in one entry, a port of the router's own address. The plan has only what changes:",
     );
     install(page, vpc, "examples/vpc.yaml", LARGER);
     let plan = kylin_vr(page, vpc, "plan");
