@@ -1,29 +1,13 @@
 //! A hypervisor with a real Open vSwitch, whose flow tables are those of a mini cloud that VXLAN subnets come from.
 //!
-//! The switch runs in userspace (`datapath_type=netdev`), since a machine that runs tests need not have its kernel
-//! module: its own `ovsdb-server` and `ovs-vswitchd` in the hypervisor's namespace, with files in a directory of their own,
-//! ended by their process numbers. It never touches a switch of the machine.
-//!
 //! Two bridges: `br-phy` with the NIC to the network below and the hypervisor's address, and `br0` with the VMs and
 //! `vxlan-int`, which sends to whom a flow says.
 
-use std::fs;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
-
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 use crate::host::Host;
-use crate::namespace::{Namespace, command, finish, veth_line};
-use crate::scratch::Scratch;
-
-const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
-/// What a server or a tool of the switch may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::namespace::{Namespace, veth_line};
+use crate::open_vswitch::{OpenVSwitch, without_offloads};
 
 /// The gateway's hardware address in every subnet.
 pub const GATEWAY_MAC: &str = "12:00:00:ff:ff:ff";
@@ -45,20 +29,7 @@ pub struct Hypervisor {
     /// Its address in the network below.
     pub address: Ipv4Addr,
     name: String,
-    servers: Vec<Child>,
-    scratch: Scratch,
-}
-
-/// Whether Open vSwitch is installed; the error says what is missing.
-///
-/// # Errors
-/// It is not.
-pub fn has_open_vswitch() -> Result<(), String> {
-    let found = Command::new("ovs-vswitchd").arg("--version").output();
-    match found {
-        Ok(output) if output.status.success() && fs::exists(SCHEMA).unwrap_or(false) => Ok(()),
-        _ => Err("needs Open vSwitch (openvswitch-switch)".to_owned()),
-    }
+    ovs: OpenVSwitch,
 }
 
 impl Hypervisor {
@@ -72,68 +43,22 @@ impl Hypervisor {
         switch.ip_batch(&format!("{wires}\nlink set {name} master {wire} up\n"));
         without_offloads(switch, name);
         namespace.ip_batch("link set lo up\nlink set eth0 up\n");
-        let mut hypervisor = Hypervisor {
+        let ovs = OpenVSwitch::start(&namespace);
+        let hypervisor = Hypervisor {
             namespace,
             address,
             name: name.to_owned(),
-            servers: Vec::new(),
-            scratch: Scratch::new(),
+            ovs,
         };
-        hypervisor.start();
+        hypervisor.make_bridges();
         hypervisor
     }
 
-    fn file(&self, name: &str) -> PathBuf {
-        self.scratch.path().join(name)
+    fn vsctl(&self, arguments: &str) {
+        self.ovs.vsctl(&self.namespace, arguments);
     }
 
-    fn tool(&self, program: &str, arguments: &[&str]) -> Command {
-        let mut command = command(program, arguments);
-        for directory in ["OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR"] {
-            command.env(directory, self.scratch.path());
-        }
-        command
-    }
-
-    fn must(&self, program: &str, arguments: &[&str], input: &str) -> String {
-        let command = self.tool(program, arguments);
-        let line = format!("{command:?}");
-        let output = self.namespace.run(|| finish(command, input));
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{line}: {said}\n{input}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    fn vsctl(&self, arguments: &str) -> String {
-        let database = format!("--db=unix:{}", self.file("db.sock").display());
-        let words: Vec<&str> = [database.as_str(), "--timeout=30"]
-            .into_iter()
-            .chain(arguments.split_whitespace())
-            .collect();
-        self.must("ovs-vsctl", &words, "")
-    }
-
-    fn start(&mut self) {
-        let (database, socket) = (self.file("conf.db"), self.file("db.sock"));
-        let _ = fs::remove_file(&database);
-        self.must("ovsdb-tool", &["create", &database.to_string_lossy(), SCHEMA], "");
-        let server = [
-            database.to_string_lossy().into_owned(),
-            format!("--remote=punix:{}", socket.display()),
-            format!("--unixctl={}", self.file("ovsdb.ctl").display()),
-            "--no-chdir".to_owned(),
-        ];
-        self.serve("ovsdb-server", &server);
-        wait_until(|| fs::exists(&socket).unwrap_or(false));
-        let daemon = [
-            format!("unix:{}", socket.display()),
-            format!("--unixctl={}", self.file("vswitchd.ctl").display()),
-            format!("--log-file={}", self.file("vswitchd.log").display()),
-            "-vconsole:off".to_owned(),
-            "-vsyslog:off".to_owned(),
-            "--no-chdir".to_owned(),
-        ];
-        self.serve("ovs-vswitchd", &daemon);
+    fn make_bridges(&self) {
         // The same hardware address after a restart: else whoever knows the old one sends to it for a minute.
         let [.., last] = self.address.octets();
         self.vsctl(&format!(
@@ -152,35 +77,10 @@ impl Hypervisor {
         ));
     }
 
-    fn serve(&mut self, program: &str, arguments: &[String]) {
-        let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let mut command = self.tool(program, &words);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let child = self.namespace.run(|| command.spawn());
-        self.servers
-            .push(child.unwrap_or_else(|error| panic!("start {program}: {error}")));
-    }
-
-    fn stop(&mut self) {
-        for child in self.servers.iter_mut().rev() {
-            if let Ok(pid) = i32::try_from(child.id()) {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-            }
-            let _ = child.wait();
-        }
-        self.servers.clear();
-    }
-
     /// The switch ends and begins anew, with nothing in it: as after a power failure.
     pub fn restart(&mut self) {
-        self.stop();
-        for name in ["db.sock", "ovsdb.ctl", "vswitchd.ctl"] {
-            let _ = fs::remove_file(self.file(name));
-        }
-        self.start();
+        self.ovs.restart(&self.namespace);
+        self.make_bridges();
     }
 
     /// Its wire is pulled, or put in again.
@@ -219,12 +119,7 @@ impl Hypervisor {
         peers: &[&Hypervisor],
     ) {
         let flows = self.flows(subnets, vms, gateway, peers);
-        let target = format!("unix:{}", self.file("br0.mgmt").display());
-        self.must(
-            "ovs-ofctl",
-            &["-O", "OpenFlow13", "replace-flows", &target, "-"],
-            &flows,
-        );
+        self.ovs.replace_flows(&self.namespace, "br0", &flows);
     }
 
     /// The flow tables. Tables 0 and 10 and the answers to ARP requests of table 50 are the mini cloud's own. Three things
@@ -312,30 +207,4 @@ impl Hypervisor {
         }
         flows
     }
-}
-
-impl Drop for Hypervisor {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-fn wait_until(is_so: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < PATIENCE, "Open vSwitch does not start");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// Has the kernel compute checksums, and cut packets to the MTU, before it sends by this link: who reads there reads what
-/// would be on a wire. (`ETHTOOL_STXCSUM` of linux/ethtool.h by `SIOCETHTOOL` of linux/sockios.h: there may be no ethtool(8).)
-fn without_offloads(namespace: &Namespace, link: &str) {
-    let script = "import array, fcntl, socket, struct, sys\n\
-                  value = array.array('B', struct.pack('II', 0x17, 0))\n\
-                  request = struct.pack('16sP', sys.argv[1].encode(), value.buffer_info()[0])\n\
-                  fcntl.ioctl(socket.socket(), 0x8946, request)\n";
-    let output = namespace.output(command("python3", &["-c", script, link]));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "turn offloads of {link} off: {said}");
 }
