@@ -104,6 +104,17 @@ pub struct Ran {
     pub stderr: String,
 }
 
+impl Ran {
+    /// How often a run with `-vv` wrote to the kernel, by its log: netlink messages of its batches, and sysctls.
+    pub fn writes(&self) -> u64 {
+        let of_line = |line: &str| match line.split_once("batch messages=") {
+            Some((_, rest)) => rest.split_whitespace().next()?.parse::<u64>().ok(),
+            None => line.contains("sysctl path=").then_some(1),
+        };
+        self.stderr.lines().filter_map(of_line).sum()
+    }
+}
+
 /// Runs a command in a namespace, and says how long it took from fork to exit.
 ///
 /// # Panics

@@ -13,7 +13,9 @@ mod held;
 mod lean;
 mod loading;
 mod machine;
+mod mirrors;
 mod others;
+mod overlays;
 mod plot;
 mod profile;
 mod result;
@@ -38,13 +40,15 @@ struct Bench {
 type Measure = fn(&mut Bench);
 
 /// The groups, by the names that they are asked for.
-const GROUPS: [(&str, Measure); 7] = [
+const GROUPS: [(&str, Measure); 9] = [
     ("first-packets", first_packets::measure),
     ("counters", counters::measure),
     ("loading", loading::measure),
     ("changing", changing::measure),
     ("lean", lean::measure),
     ("held", held::measure),
+    ("overlays", overlays::measure),
+    ("mirrors", mirrors::measure),
     ("profile", profile::measure),
 ];
 

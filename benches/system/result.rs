@@ -99,6 +99,18 @@ impl Results {
         );
     }
 
+    /// Adds a line of what cannot be measured here, with the reason.
+    pub fn left_out(&mut self, group: &'static str, what: &str, why: &str) {
+        self.add(
+            group,
+            what,
+            format!("left out: {why}"),
+            String::new(),
+            f64::NAN,
+            Bound::None,
+        );
+    }
+
     /// How many lines do not hold.
     pub fn broken(&self) -> usize {
         self.lines
@@ -161,6 +173,7 @@ impl Line {
 /// Three digits that count.
 pub fn short(value: f64) -> String {
     match value.abs() {
+        nothing if nothing.is_nan() => String::new(),
         large if large >= 100.0 || large == 0.0 => format!("{value:.0}"),
         middle if middle >= 10.0 => format!("{value:.1}"),
         _ if value.fract() == 0.0 => format!("{value:.0}"),

@@ -9,12 +9,12 @@ use lab::Namespace;
 
 /// The router's link to outside, and its hardware address.
 pub const WAN: &str = "wan0";
-const WAN_MAC: &str = "52:54:84:00:08:45";
+pub const WAN_MAC: &str = "52:54:84:00:08:45";
 /// The router's link to the VMs.
 pub const LAN: &str = "lan0";
-const LAN_MAC: &str = "52:54:84:11:00:03";
+pub const LAN_MAC: &str = "52:54:84:11:00:03";
 /// Whatever is on the other side of the links.
-const FAR_MAC: &str = "02:00:00:00:00:02";
+pub const FAR_MAC: &str = "02:00:00:00:00:02";
 /// The router's addresses.
 pub const WAN_ADDRESS: &str = "10.90.3.37";
 pub const LAN_ADDRESS: &str = "192.168.255.254";
@@ -23,7 +23,7 @@ pub const GATEWAY: &str = "10.90.3.1";
 pub const EIPS: &str = "10.91.0.0/16";
 pub const VMS: &str = "192.168.0.0/16";
 /// What frames are sent to, of all 65,536 ports.
-const PORT: u16 = 9;
+pub const PORT: u16 = 9;
 /// The address whose ports 5000 to 64999 are forwarded.
 pub const RANGE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 92, 200, 1), 5_000);
 /// How many of its ports.
@@ -47,7 +47,7 @@ fn forward(entry: usize) -> SocketAddrV4 {
     SocketAddrV4::new(host([10, 92, 0, 0], entry / PORTS_OF_ONE + 1), port)
 }
 
-fn host(network: [u8; 4], number: usize) -> Ipv4Addr {
+pub fn host(network: [u8; 4], number: usize) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(Ipv4Addr::from(network)) + u32::try_from(number).expect("a host's number"))
 }
 
@@ -78,16 +78,24 @@ pub fn mixed_targets(entries: usize) -> Vec<SocketAddrV4> {
 /// Nobody else counts by entry: what that costs has lines of its own.
 pub const UNCOUNTED: &str = "counters: false\n";
 
+/// The file's beginning: the router's two NICs.
+pub fn nics() -> String {
+    format!(
+        "{UNCOUNTED}if_list:\n  - ipaddr: {WAN_ADDRESS}\n    prefix: 24\n    mac: {WAN_MAC}\n    gateway: {GATEWAY}\n  \
+         - ipaddr: {LAN_ADDRESS}\n    prefix: 16\n    mac: {LAN_MAC}\n"
+    )
+}
+
+/// Its list of elastic IPs.
+pub fn eip_list(eips: impl IntoIterator<Item = (Ipv4Addr, Ipv4Addr)>) -> String {
+    let entry = |(eip, vm)| format!("  - eip: {eip}\n    vm-ip: {vm}\n");
+    let entries: String = eips.into_iter().map(entry).collect();
+    format!("eip_list:\n{entries}")
+}
+
 /// The file with these elastic IPs.
 pub fn config(eips: impl IntoIterator<Item = (Ipv4Addr, Ipv4Addr)>) -> String {
-    let mut text = format!(
-        "{UNCOUNTED}if_list:\n  - ipaddr: {WAN_ADDRESS}\n    prefix: 24\n    mac: {WAN_MAC}\n    gateway: {GATEWAY}\n  \
-         - ipaddr: {LAN_ADDRESS}\n    prefix: 16\n    mac: {LAN_MAC}\neip_list:\n"
-    );
-    for (eip, vm) in eips {
-        text += &format!("  - eip: {eip}\n    vm-ip: {vm}\n");
-    }
-    text
+    nics() + &eip_list(eips)
 }
 
 /// The first entries.
@@ -131,9 +139,7 @@ impl Site {
         router.veth(LAN, LAN_MAC, &sink, "eth0", FAR_MAC);
         client.ip("link set eth0 up");
         sink.ip("link set eth0 up");
-        sink.nft(
-            "table netdev sink {\n chain incoming {\n type filter hook ingress device \"eth0\" priority 0; policy drop;\n }\n}\n",
-        );
+        drop_all(&sink);
         Self { client, router, sink }
     }
 
@@ -172,13 +178,7 @@ impl Site {
 
     /// How many frames came to the sink.
     pub fn arrived(&self) -> u64 {
-        // Not /proc/net, which is the process's namespace and not the thread's.
-        let table = self
-            .sink
-            .run(|| std::fs::read_to_string("/proc/thread-self/net/dev").expect("read the counters"));
-        let counters = table.lines().find_map(|line| line.trim().strip_prefix("eth0:"));
-        let packets = counters.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
-        packets.expect("a counter of frames")
+        arrived(&self.sink)
     }
 
     /// Flows that the router knows.
@@ -193,5 +193,39 @@ impl Site {
         command.arg("-F");
         let output = self.router.output(command);
         assert!(output.status.success(), "conntrack -F: {output:?}");
+    }
+}
+
+/// Has a namespace drop what comes in by its `eth0`, before it is a packet.
+pub fn drop_all(namespace: &Namespace) {
+    namespace.nft(
+        "table netdev sink {\n chain incoming {\n type filter hook ingress device \"eth0\" priority 0; policy drop;\n }\n}\n",
+    );
+}
+
+/// How many frames came in by a namespace's `eth0`.
+pub fn arrived(namespace: &Namespace) -> u64 {
+    // Not /proc/net, which is the process's namespace and not the thread's.
+    let table =
+        namespace.run(|| std::fs::read_to_string("/proc/thread-self/net/dev").expect("read the counters"));
+    let counters = table.lines().find_map(|line| line.trim().strip_prefix("eth0:"));
+    let packets = counters.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+    packets.expect("a counter of frames")
+}
+
+/// Whether this kernel makes links of a kind; the error says what is missing. `arguments` are the rest of `ip link add`'s.
+///
+/// # Errors
+/// It does not.
+pub fn has_link(kind: &str, arguments: &str) -> Result<(), String> {
+    let namespace = Namespace::new();
+    let below = "ip link add below type veth peer name other && ip link add probe";
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &format!("{below} {arguments}")]);
+    let output = namespace.output(command);
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("this kernel has no {kind}"))
     }
 }
