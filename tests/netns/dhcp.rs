@@ -4,7 +4,7 @@ use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Command;
 
-use lab::{DhcpClient, Nic, Run, Vpc};
+use lab::{DhcpClient, Nic, Run, Vpc, renew};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -189,6 +189,24 @@ pub fn what_was_given_stays_given_through_reloads() {
         "192.168.100.12"
     );
     expect(&vpc.kylin_vr(&["reload"]), 0, "nothing changed");
+}
+
+pub fn what_is_renewed_by_unicast_stays() {
+    let vpc = vpc_with(&both());
+    let address = |lease: &lab::DhcpLease| lease.get("ip_address").parse::<Ipv4Addr>().unwrap();
+    let gateway = [192, 168, 100, 254].into();
+    // One that is listed, and one of the range.
+    for host in [&vpc.a1, &vpc.a2] {
+        let given = address(&DhcpClient::new(host, "eth0").ask().expect("an address"));
+        host.ip(&format!("addr add {given}/24 dev eth0"));
+        assert_eq!(renew(host, &host.mac(), given, gateway), Some(3600), "{given}");
+    }
+    // What is somebody else's is not renewed.
+    vpc.a3.ip("addr add 192.168.100.10/24 dev eth0");
+    assert_eq!(
+        renew(&vpc.a3, &vpc.a3.mac(), [192, 168, 100, 10].into(), gateway),
+        None
+    );
 }
 
 pub fn a_crash_heals() {
@@ -416,6 +434,14 @@ pub fn vms_of_an_overlay_get_their_addresses_and_its_mtu() {
         (address, mtu, lease.get("host_name")),
         ("172.20.1.10", "1450", "web-1")
     );
+    vpc.neighbour.ip("addr add 172.20.1.10/24 dev vm1");
+    let renewed = renew(
+        &vpc.neighbour,
+        "02:6e:1d:4e:69:ef",
+        [172, 20, 1, 10].into(),
+        [172, 20, 1, 1].into(),
+    );
+    assert_eq!(renewed, Some(12 * 3600));
     // dnsmasq wrote down whom it answered: what is known of a listed VM is as it should be all the same.
     expect(&vpc.kylin_vr(&["status"]), 0, "ok");
     vpc.neighbour.ip("link set vm1 address 02:6e:1d:4e:69:f0");

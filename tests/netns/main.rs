@@ -103,6 +103,7 @@ fn main() -> ExitCode {
               a_next_hop_that_was_a_broadcast_address_is_one;
         dhcp: vms_get_their_addresses_and_nobody_outside_gets_one,
               what_was_given_stays_given_through_reloads,
+              what_is_renewed_by_unicast_stays,
               a_crash_heals,
               it_goes_with_the_configuration_and_others_stay,
               what_it_does_not_take_rolls_everything_back,
@@ -143,6 +144,7 @@ fn main() -> ExitCode {
               a_vm_moves_under_traffic_by_one_entry,
               a_hypervisor_goes_and_comes,
               nothing_is_flooded_where_every_vm_is_listed,
+              hypervisors_answer_arp_for_the_gateway_and_for_their_vms,
               an_overlay_waits_for_its_nic_and_leaves_nothing,
               what_is_foreign_on_our_link_goes_and_elsewhere_stays,
               connections_say_segments_that_fit_into_the_overlay,

@@ -292,6 +292,52 @@ pub fn nothing_is_flooded_where_every_vm_is_listed() {
     assert_eq!(is_heard(true), [true, true]);
 }
 
+pub fn hypervisors_answer_arp_for_the_gateway_and_for_their_vms() {
+    if skip("hypervisors_answer_arp_for_the_gateway_and_for_their_vms") {
+        return;
+    }
+    let cloud = Cloud::new(new_vpc(&[Nic::SubnetA]), false);
+    let vpc = &cloud.vpc;
+    // No VM is listed: the router asks its peers.
+    cloud.reload_ok(&full().replace(SUBNET_A, &overlay(100, BOTH, &[])));
+    vpc.router.ip("neigh flush dev kvr-vx100");
+    for vm in [&vpc.a1, &vpc.a2] {
+        vm.ip("neigh flush dev eth0");
+    }
+    // What comes in: requests for an address, and answers that say it.
+    let asks = |watch: &mut ArpWatch, target: &str| {
+        let mut frames = watch.frames().iter();
+        frames
+            .any(|frame| frame.operation == 1 && !frame.is_gratuitous() && frame.target.to_string() == target)
+    };
+    let answers = |watch: &mut ArpWatch, sender: &str| {
+        let mut frames = watch.frames().iter();
+        frames.any(|frame| frame.operation == 2 && frame.sender.to_string() == sender)
+    };
+    let mut at_router = ArpWatch::start(&vpc.router, "kvr-vx100");
+    let mut at_vms = [&vpc.a1, &vpc.a2].map(|vm| ArpWatch::start(vm, "eth0"));
+    becomes("a1:53 sees 192.168.101.10", || {
+        vpc.probe(&vpc.b1, Udp, "192.168.100.190:53", &[])
+    });
+    becomes("b1:53 sees 192.168.100.191", || {
+        vpc.probe(&vpc.a2, Udp, "192.168.101.10:53", &[])
+    });
+    // The router asked by the tunnel, and had an answer; no VM heard of it.
+    assert!(answers(&mut at_router, "192.168.100.190"));
+    for watch in &mut at_vms {
+        assert!(!asks(watch, "192.168.100.190"), "{:?}", watch.frames());
+    }
+    // And for the gateway the hypervisor answers its VMs: the router never hears of it.
+    assert!(answers(&mut at_vms[1], "192.168.100.254"));
+    assert!(
+        !asks(&mut at_router, "192.168.100.254"),
+        "{:?}",
+        at_router.frames()
+    );
+    let learned = vpc.a2.ip("neigh show 192.168.100.254 dev eth0");
+    assert!(learned.contains(lab::GATEWAY_MAC), "{learned}");
+}
+
 /// What `router` has, as often as it takes until that does not change any more.
 fn settled(vpc: &Vpc) -> Snapshot {
     vpc.router.snapshot()

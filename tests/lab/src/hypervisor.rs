@@ -122,10 +122,10 @@ impl Hypervisor {
         self.ovs.replace_flows(&self.namespace, "br0", &flows);
     }
 
-    /// The flow tables. Tables 0 and 10 and the answers to ARP requests of table 50 are the mini cloud's own. Three things
-    /// are other: the tunnel number is set towards the gateway too, since the router tells subnets apart by it; broadcast
-    /// goes to each hypervisor, not by a switch node; and what comes by a tunnel goes to the VMs before an ARP request
-    /// among it is answered here, which would be sent back into the tunnel.
+    /// The flow tables. Tables 0 and 10 and the answers to ARP requests of table 50 are the mini cloud's own: a hypervisor
+    /// answers its VMs for the gateway and for all VMs, and into the tunnel, to who asked by it, for all VMs as well, who hear
+    /// nothing of that. Two things are other: the tunnel number is set towards the gateway too, since the router tells
+    /// subnets apart by it; and broadcast goes to each hypervisor, not by a switch node.
     fn flows(
         &self,
         subnets: &[Carried],
@@ -171,6 +171,15 @@ impl Hypervisor {
             };
             flows += &format!("table=10,priority=15,dl_dst={vm_mac},actions={deliver}\n");
             flows += &arp(address, &vm_mac);
+            // Above what comes by a tunnel and is for all: to the one who asked, in the subnet that it asked in.
+            let back = format!("{set},move:NXM_NX_TUN_IPV4_SRC[]->NXM_NX_TUN_IPV4_DST[],in_port");
+            let asked_by_tunnel = arp(address, &vm_mac)
+                .replace(
+                    "priority=20",
+                    &format!("priority=26,in_port=vxlan-int,tun_id={:#x}", subnet.vni),
+                )
+                .replace(",in_port\n", &format!(",{back}\n"));
+            flows += &asked_by_tunnel;
             if !is_here {
                 continue;
             }

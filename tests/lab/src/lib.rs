@@ -53,7 +53,7 @@ pub use agent::{Daemon, Run};
 pub use arp::{ArpFrame, ArpWatch, arping};
 pub use capture::{Capture, Frames, together};
 pub use datagram::{Content, Datagram, Segment};
-pub use dhcp::{DhcpClient, DhcpLease};
+pub use dhcp::{DhcpClient, DhcpLease, renew};
 pub use flood::{Extent, Flood};
 pub use flow::{TcpFlow, UdpFlow};
 pub use host::Host;

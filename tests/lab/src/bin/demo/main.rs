@@ -4,6 +4,7 @@
 //! packets from every side and says who got them. Whatever is not as the design says is shown, and the exit code
 //! is 1. It decides nothing about the router, and must leave nothing behind: namespaces and files are gone with it.
 
+mod overlay;
 mod packets;
 mod page;
 mod picture;
@@ -93,5 +94,7 @@ fn run(binary: PathBuf) -> bool {
     packets::every_row(&mut page, &vpc);
     scenes::what_goes_wrong(&mut page, &vpc);
     scenes::removal(&mut page, &vpc, &binary);
+    drop(vpc);
+    overlay::vms_on_hypervisors(&mut page, &binary);
     page.end(start.elapsed())
 }
