@@ -113,12 +113,13 @@ fn leads_to(config: &Config, interface: &Interface, address: Ipv4Addr) -> bool {
     longest.is_some_and(|route| interface.address.contains(&route.via))
 }
 
-/// Whether a packet that leaves by a NIC came from the VPC, by another one.
+/// Whether a packet that leaves by a NIC came from the VPC, by another one of a subnet.
 fn is_from_another_subnet(config: &Config, nic: Nic, source: Ipv4Addr) -> bool {
     let Some(interface) = config.interfaces().get(nic.0) else {
         return false;
     };
-    config.inside().any(|net| net.contains(&source)) && !leads_to(config, interface, source)
+    let by_another = |one: &Interface| one != interface && leads_to(config, one, source);
+    config.inside().any(|net| net.contains(&source)) && config.internal().any(by_another)
 }
 
 fn matches(mirror: &Mirror, source: Ipv4Addr, destination: Ipv4Addr, transport: Transport) -> bool {
@@ -214,6 +215,12 @@ mirror_list:
             ),
             ("source: {all: true}", between, &[(Entry, 2)]),
             ("source: {all: true}, select: dst", between, &[(Exit, 1)]),
+            // What the router itself says came in nowhere.
+            (
+                "source: {all: true}",
+                "192.168.101.254 192.168.101.10 tcp 80",
+                &[(Exit, 2)],
+            ),
             ("source: {subnet: 192.168.100.128/25}", between, &[(Exit, 1)]),
             (
                 "source: {all: true}",

@@ -173,6 +173,7 @@ impl std::str::FromStr for Case {
                     Some("eip_list") => &mut case.file.eips,
                     Some("port_forward_list") => &mut case.file.forwards,
                     Some("route_list") => &mut case.file.routes,
+                    Some("mirror_list") => &mut case.file.mirrors,
                     _ => return Err(format!("{line}: of which list?")),
                 }
                 .push(entry.to_owned());

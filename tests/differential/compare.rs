@@ -8,7 +8,7 @@ use kylin_vr::translate::{Answer, Delivery, Fate, Model, Origin, Outcome, Packet
 use lab::{Content, Datagram, Rig, Seen, Segment, Side};
 
 use crate::case::{Case, Probe, slot};
-use crate::trace;
+use crate::{mirrors, trace};
 
 /// What was compared.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +18,8 @@ pub struct Counts {
     pub packets: u64,
     /// Answers to packets that were delivered.
     pub answers: u64,
+    /// Copies of both.
+    pub copies: u64,
     pub rows: BTreeMap<u8, u64>,
     /// Of the packets that no row speaks of, and of those that were dropped.
     pub delivered: u64,
@@ -44,8 +46,8 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} configurations, {} packets and {} answers compared",
-            self.configurations, self.packets, self.answers
+            "{} configurations, {} packets, {} answers and {} copies compared",
+            self.configurations, self.packets, self.answers, self.copies
         )?;
         write!(f, "by row of the table:")?;
         for row in 1..=10 {
@@ -105,6 +107,7 @@ pub fn compare_packets(rig: &mut Rig, case: &Case, counts: &mut Counts) -> Resul
     let packets: Vec<(Side, Datagram)> = sent.iter().map(|one| (one.probe.side, one.datagram)).collect();
     let wrong = exchange(rig, &packets, &wanted);
     report(rig, &sent, &wrong, "the packet")?;
+    counts.copies += mirrors::compare(rig, &config, batch)?;
     // What was wanted is what was seen: so must be what is told of it.
     for (one, wanted) in sent.iter().zip(&wanted) {
         trace::compare(&model, &config, one, &wanted.seen)?;
@@ -135,7 +138,9 @@ pub fn compare_packets(rig: &mut Rig, case: &Case, counts: &mut Counts) -> Resul
     }
     counts.answers += answered.len() as u64;
     let wrong = exchange(rig, &packets, &wanted);
-    report(rig, &answered, &wrong, "the answer to the packet")
+    report(rig, &answered, &wrong, "the answer to the packet")?;
+    counts.copies += mirrors::compare(rig, &config, batch)?;
+    Ok(())
 }
 
 fn send<'c>(

@@ -13,6 +13,7 @@ pub struct File {
     /// Addresses and ranges.
     pub pool: Vec<String>,
     pub routes: Vec<String>,
+    pub mirrors: Vec<String>,
     pub ipv6: bool,
 }
 
@@ -36,9 +37,11 @@ impl fmt::Display for File {
                 writeln!(f, "  - {{{entry}}}")?;
             }
         }
-        if !self.routes.is_empty() {
-            writeln!(f, "route_list:")?;
-            for entry in &self.routes {
+        for (list, entries) in [("route_list", &self.routes), ("mirror_list", &self.mirrors)] {
+            if !entries.is_empty() {
+                writeln!(f, "{list}:")?;
+            }
+            for entry in entries {
                 writeln!(f, "  - {{{entry}}}")?;
             }
         }
@@ -78,6 +81,7 @@ impl File {
             keep("port_forward_list", &mut self.forwards);
             keep("snat_pool", &mut self.pool);
             keep("route_list", &mut self.routes);
+            keep("mirror_list", &mut self.mirrors);
             assert_ne!(before, self, "no entry is wrong, but the file is: {problems:?}");
         }
     }

@@ -13,6 +13,9 @@ use crate::file::File;
 /// How many NICs a router may have.
 pub const SLOTS: u8 = 5;
 
+/// The slots of the NICs that mirrors send by.
+pub const ANALYSERS: [u8; 3] = [Rig::ANALYSERS, Rig::ANALYSERS + 1, Rig::ANALYSERS + 2];
+
 /// Whatever gives random numbers.
 pub struct Dice<R>(pub R);
 
@@ -45,7 +48,52 @@ impl<R: Rng> Dice<R> {
     /// Some NICs, most of the time all.
     pub fn slots(&mut self) -> Vec<u8> {
         let is_all = self.below(3) > 0;
-        (0..SLOTS).filter(|_| is_all || self.below(3) > 0).collect()
+        let slots = (0..SLOTS).chain(ANALYSERS);
+        slots.filter(|_| is_all || self.below(3) > 0).collect()
+    }
+
+    /// A mirror: often of what others copy as well, or of nothing that there is.
+    fn mirror(&mut self, number: u32) -> String {
+        let net = self.one(&[100, 100, 101, 102]);
+        let source = match self.below(6) {
+            0 => "all: true".to_owned(),
+            1 | 2 => format!("mac: \"{}\"", Rig::mac(self.below(SLOTS.into()) as u8)),
+            3 => format!("vm-ip: {}", self.vm()),
+            _ => self.one(&[
+                format!("subnet: 192.168.{net}.0/24"),
+                format!("subnet: 192.168.{net}.0/29"),
+                format!("subnet: 192.168.{net}.4/30"),
+                format!("subnet: 172.{}.0.0/16", net - 84),
+                "subnet: 172.30.0.0/30".to_owned(),
+                "subnet: 172.30.0.0/16".to_owned(),
+            ]),
+        };
+        let select = self.one(&["both", "both", "src", "dst"]);
+        let protocol = self.one(&["tcp", "udp"]);
+        let port = match self.below(2) {
+            0 => self.port(),
+            _ => 20_000 + self.below(40) as u16,
+        };
+        let filter = match self.below(8) {
+            0 => format!(", filter: {{protocol: {protocol}}}"),
+            1 => ", filter: {protocol: icmp}".to_owned(),
+            2 | 3 => format!(", filter: {{protocol: {protocol}, port: {port}}}"),
+            4 => format!(", filter: {{cidr: {}}}", self.vm()),
+            5 => format!(
+                ", filter: {{cidr: {}}}",
+                self.one(&["198.51.100.8/29", "10.90.2.248/29", "192.168.0.0/16", "0.0.0.0/0"])
+            ),
+            _ => String::new(),
+        };
+        let first = self.below(3) as usize;
+        let to: Vec<String> = (0..self.one(&[1, 1, 1, 2, 3]))
+            .map(|more| ANALYSERS[(first + more) % ANALYSERS.len()])
+            .map(|slot| format!("{{nic: {{mac: \"{}\"}}}}", Rig::mac(slot)))
+            .collect();
+        format!(
+            "name: m{number}, source: {{{source}}}, select: {select}{filter}, to: [{}]",
+            to.join(", ")
+        )
     }
 
     pub fn file(&mut self) -> File {
@@ -143,6 +191,10 @@ impl<R: Rng> Dice<R> {
             file.routes.push(format!(
                 "to: {to}, via: {via}, metric: {metric}, inside: {inside}"
             ));
+        }
+        for number in 0..self.one(&[0, 0, 1, 2, 3, 5]) {
+            let mirror = self.mirror(number);
+            file.mirrors.push(mirror);
         }
         file.repaired()
     }

@@ -7,6 +7,7 @@ mod case;
 mod compare;
 mod file;
 mod generate;
+mod mirrors;
 mod properties;
 mod sequences;
 mod shrink;

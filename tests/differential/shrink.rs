@@ -53,6 +53,7 @@ impl Tree {
             file.interfaces.len(),
             file.pool.len(),
             file.routes.len(),
+            file.mirrors.len(),
             usize::from(file.ipv6),
             slots.len(),
         ][self.list]
@@ -60,7 +61,7 @@ impl Tree {
 
     /// Tries the failing case without the next chunk; `false`: all was tried.
     fn leave_out(&mut self) -> bool {
-        const LISTS: usize = 8;
+        const LISTS: usize = 9;
         while self.at >= self.length() {
             self.at = 0;
             if self.chunk > 1 {
@@ -83,7 +84,8 @@ impl Tree {
             3 => drop(file.interfaces.drain(range)),
             4 => drop(file.pool.drain(range)),
             5 => drop(file.routes.drain(range)),
-            6 => file.ipv6 = false,
+            6 => drop(file.mirrors.drain(range)),
+            7 => file.ipv6 = false,
             _ => drop(slots.drain(range)),
         }
         // Without its other entries, an entry may be wrong that was right.

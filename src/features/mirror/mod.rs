@@ -139,12 +139,7 @@ fn selection(config: &Config, mirror: &Mirror, interface: &Interface) -> Selecti
         .collect();
     let mut copied_before = Vec::new();
     if matches!(mirror.source, MirrorSource::All) && mirror.select == MirrorSelect::Both {
-        let is_elsewhere = |net: &Ipv4Net| {
-            config
-                .way_to(*net)
-                .is_some_and(|way| way.link() != interface.link())
-        };
-        copied_before = Ipv4Net::aggregate(&config.inside().filter(is_elsewhere).collect());
+        copied_before = self::copied_before(config, interface);
         if copied_before.len() > MOST_COPIED_BEFORE {
             copied_before.clear();
         }
@@ -156,6 +151,51 @@ fn selection(config: &Config, mirror: &Mirror, interface: &Interface) -> Selecti
         collectors: collectors.into_iter().collect(),
         copied_before,
     }
+}
+
+/// The addresses of the VPC that are behind other NICs of subnets, as ranges: a network of a route may have others within it
+/// that are somewhere else, the longest one counts, and a subnet before any.
+fn copied_before(config: &Config, interface: &Interface) -> Vec<(Ipv4Addr, Ipv4Addr)> {
+    let inside: Vec<Ipv4Net> = config.inside().collect();
+    let mut nets: Vec<(bool, Ipv4Net)> = (config.routes().iter())
+        .map(|route| (false, route.to))
+        .chain(config.internal().map(|one| (true, one.address.trunc())))
+        .collect();
+    nets.sort_by_key(|(is_subnet, net)| (*is_subnet, net.prefix_len()));
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for (_, net) in nets {
+        let (first, last) = (u32::from(net.network()), u32::from(net.broadcast()));
+        let is_elsewhere = config
+            .way_to(net)
+            .is_some_and(|way| way.gateway.is_none() && way.link() != interface.link());
+        if is_elsewhere {
+            if inside.iter().any(|one| one.contains(&net)) {
+                ranges.push((first, last));
+            }
+            continue;
+        }
+        if !ranges.iter().any(|range| range.0 <= last && first <= range.1) {
+            continue;
+        }
+        let cut = ranges.iter().flat_map(|&(from, to)| {
+            let before = (from < first).then(|| (from, to.min(first.saturating_sub(1))));
+            let after = (to > last).then(|| (from.max(last.saturating_add(1)), to));
+            before.into_iter().chain(after)
+        });
+        ranges = cut.collect();
+    }
+    ranges.sort_unstable();
+    let mut merged: Vec<(u32, u32)> = Vec::new();
+    for (first, last) in ranges {
+        match merged.last_mut() {
+            Some((_, end)) if first <= end.saturating_add(1) => *end = last.max(*end),
+            _ => merged.push((first, last)),
+        }
+    }
+    let addresses = merged
+        .into_iter()
+        .map(|(first, last)| (first.into(), last.into()));
+    addresses.collect()
 }
 
 /// The link that copies leave by, and what it is if it is one of ours.

@@ -57,8 +57,8 @@ pub(super) struct Selection {
     pub(super) sample: u32,
     /// Where tunnels end that may leave by this NIC: what they carry has been copied.
     pub(super) collectors: Vec<Ipv4Addr>,
-    /// Subnets behind other NICs that are copied as well: what came from there was copied there. In order.
-    pub(super) copied_before: Vec<Ipv4Net>,
+    /// Addresses behind other NICs that are copied as well, first and last ones: what came from there was copied there.
+    pub(super) copied_before: Vec<(Ipv4Addr, Ipv4Addr)>,
 }
 
 /// The program of a selection for packets of one direction.
@@ -86,8 +86,8 @@ pub(super) fn program(selection: &Selection, direction: Direction) -> Vec<Instru
         }
         if !selection.copied_before.is_empty() && direction == Direction::Egress {
             ipv4.load(LOAD_WORD_AT_X, SOURCE);
-            for net in &selection.copied_before {
-                ipv4.refuse_in(*net);
+            for (first, last) in &selection.copied_before {
+                ipv4.refuse_in(*first, *last);
             }
         }
         if !selection.collectors.is_empty() {
@@ -167,9 +167,9 @@ impl Program {
     }
 
     /// The address in `A` is none of these, and stays in `A`.
-    fn refuse_in(&mut self, net: Ipv4Net) {
-        self.push(IF_NOT_BELOW, 0, 2, net.network().into());
-        self.push(IF_ABOVE, 1, 0, net.broadcast().into());
+    fn refuse_in(&mut self, first: Ipv4Addr, last: Ipv4Addr) {
+        self.push(IF_NOT_BELOW, 0, 2, first.into());
+        self.push(IF_ABOVE, 1, 0, last.into());
         self.push(RETURN, 0, 0, 0);
     }
 
@@ -403,8 +403,11 @@ mod tests {
                     })
             }
         };
-        let was_copied =
-            direction == Direction::Egress && selection.copied_before.iter().any(|net| net.contains(&source));
+        let was_copied = direction == Direction::Egress
+            && selection
+                .copied_before
+                .iter()
+                .any(|(first, last)| (first..=last).contains(&&source));
         is_sampled
             && selection.source.is_none_or(|net| net.contains(&own))
             && filter
@@ -448,7 +451,10 @@ mod tests {
                     filter: MirrorFilter { protocol, port, cidr },
                     sample,
                     collectors,
-                    copied_before,
+                    copied_before: copied_before
+                        .iter()
+                        .map(|net: &Ipv4Net| (net.network(), net.broadcast()))
+                        .collect(),
                 },
             )
     }

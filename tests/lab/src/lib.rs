@@ -63,7 +63,7 @@ pub use namespace::{Namespace, is_root_with_netns, with_own_mounts};
 pub use open_vswitch::{OpenVSwitch, has_open_vswitch};
 pub use outcome::{Arrival, Outcome};
 pub use probe::{Icmp, Protocol, Tcp, Udp, probe, spoof};
-pub use rig::{Rig, Seen, Side};
+pub use rig::{Crossed, Rig, Seen, Side};
 pub use snapshot::Snapshot;
 pub use topology::Nic;
 pub use vpc::{Builder, Vpc};

@@ -52,6 +52,17 @@ pub struct Seen {
     pub datagram: Datagram,
 }
 
+/// A frame that crossed a wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crossed {
+    /// The wire's slot.
+    pub slot: u8,
+    /// Whether it went into the router; else it came out.
+    pub is_incoming: bool,
+    /// It, from its Ethernet header on.
+    pub frame: Vec<u8>,
+}
+
 /// A router and its wires. It is gone when dropped.
 #[derive(Debug)]
 pub struct Rig {
@@ -64,6 +75,8 @@ pub struct Rig {
     raw: Socket,
     /// Hear what the router takes for itself.
     ears: Vec<Socket>,
+    /// What crossed the wires in the last exchange.
+    crossed: Vec<Crossed>,
 }
 
 #[derive(Debug)]
@@ -96,7 +109,17 @@ impl Rig {
             agent: Agent::new(binary.into()),
             raw,
             ears,
+            crossed: Vec::new(),
         }
+    }
+
+    /// From this slot on, NICs have analysers on their wires: nobody sends there, or answers, and whatever comes out is a
+    /// copy.
+    pub const ANALYSERS: u8 = 16;
+
+    /// What crossed the wires in the last exchange, in the order of each; of analysers all that came.
+    pub fn crossed(&self) -> &[Crossed] {
+        &self.crossed
     }
 
     /// The MAC of the NIC in a slot.
@@ -244,13 +267,18 @@ impl Rig {
         self.router.settle();
         // What is left of earlier exchanges, announcements for one.
         self.collect(&mut Vec::new());
+        self.crossed.clear();
         let mut seen = Vec::new();
         for (number, (side, datagram)) in packets.iter().enumerate() {
             let packet = datagram.encode();
             match side {
                 Side::Wire(slot) => {
                     if let Some(wire) = self.wires.get(slot) {
-                        wire.send(&packet, datagram.source);
+                        self.crossed.push(Crossed {
+                            slot: *slot,
+                            is_incoming: true,
+                            frame: wire.send(&packet, datagram.source),
+                        });
                     }
                 }
                 Side::Router => {
@@ -280,15 +308,25 @@ impl Rig {
     }
 
     /// Takes what waits at all sockets, and answers ARP.
-    fn collect(&self, seen: &mut Vec<Seen>) {
+    fn collect(&mut self, seen: &mut Vec<Seen>) {
         let mut buffer = [0; 2048];
         for (slot, wire) in &self.wires {
             while let Ok(length) = recv(wire.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
                 let frame = &buffer[..length];
+                let came_out = || Crossed {
+                    slot: *slot,
+                    is_incoming: false,
+                    frame: frame.to_vec(),
+                };
+                if *slot >= Self::ANALYSERS {
+                    self.crossed.push(came_out());
+                    continue;
+                }
                 // The socket hears what it sends itself, too.
                 if frame.get(6..12) != Some(&wire.mac) {
                     continue;
                 }
+                self.crossed.push(came_out());
                 match be16(frame, 12) {
                     Some(0x0806) => wire.answer(frame),
                     Some(0x0800) => seen.extend(Datagram::parse(&frame[14..]).map(|datagram| Seen {
@@ -322,12 +360,13 @@ impl Wire {
         }
     }
 
-    /// Sends an IPv4 packet to the router, from whoever has this address.
-    fn send(&self, packet: &[u8], source: Ipv4Addr) {
+    /// Sends an IPv4 packet to the router, from whoever has this address; gives the frame.
+    fn send(&self, packet: &[u8], source: Ipv4Addr) -> Vec<u8> {
         let mut frame = [self.mac, mac_of(source)].concat();
         frame.extend([0x08, 0x00]);
         frame.extend(packet);
         self.transmit(&frame);
+        frame
     }
 
     fn transmit(&self, frame: &[u8]) {
