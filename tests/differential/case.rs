@@ -10,10 +10,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use kylin_vr::config::Config;
+use kylin_vr::config::{Config, Interface};
 use kylin_vr::model::{LinkId, MacAddr};
 use kylin_vr::translate::{Nic, Origin, Packet, Ports, Transport};
-use lab::{Rig, Side};
+use lab::{Overlay, Rig, Side};
 
 use crate::file::File;
 
@@ -37,8 +37,36 @@ pub struct Case {
 impl Case {
     /// The links that are there.
     pub fn nics(&self) -> BTreeSet<LinkId> {
-        self.slots.iter().map(|slot| LinkId::Mac(mac(*slot))).collect()
+        let config = self.file.config();
+        let overlays = config.interfaces().iter().filter(|one| one.vxlan.is_some());
+        let nics = self.slots.iter().map(|slot| LinkId::Mac(mac(*slot)));
+        nics.chain(overlays.map(Interface::link)).collect()
     }
+}
+
+/// The overlay subnets of a file.
+pub fn overlays(config: &Config) -> Vec<Overlay> {
+    let overlay = |one: &Interface| {
+        let vxlan = one.vxlan.as_ref()?;
+        let below = config.below(vxlan)?;
+        Some(Overlay {
+            slot: slot_of(one.mac)?,
+            below: slot_of(below.mac)?,
+            vni: vxlan.vni,
+            local: below.address.addr(),
+        })
+    };
+    config.interfaces().iter().filter_map(overlay).collect()
+}
+
+/// Whether packets can come in at a slot: its NIC is there, or that which its overlay is over.
+pub fn is_there(config: &Config, slots: &[u8], slot: u8) -> bool {
+    let mut below = overlays(config).into_iter().filter(|one| one.slot == slot);
+    slots.contains(&slot) || below.any(|one| slots.contains(&one.below))
+}
+
+fn slot_of(mac: MacAddr) -> Option<u8> {
+    u8::from_str_radix(mac.to_string().rsplit(':').next()?, 16).ok()
 }
 
 pub fn mac(slot: u8) -> MacAddr {
@@ -56,8 +84,7 @@ pub fn nic(config: &Config, slot: u8) -> Option<Nic> {
 
 /// The slot of an entry's NIC.
 pub fn slot(config: &Config, nic: Nic) -> Option<u8> {
-    let mac = config.interfaces().get(nic.0)?.mac.to_string();
-    u8::from_str_radix(mac.rsplit(':').next()?, 16).ok()
+    slot_of(config.interfaces().get(nic.0)?.mac)
 }
 
 impl Probe {
@@ -69,7 +96,7 @@ impl Probe {
         }
         let from = match self.side {
             Side::Router => Origin::Router,
-            Side::Wire(slot) if slots.contains(&slot) => Origin::Nic(nic(config, slot)?),
+            Side::Wire(slot) if is_there(config, slots, slot) => Origin::Nic(nic(config, slot)?),
             Side::Wire(_) => return None,
         };
         Some(Packet {

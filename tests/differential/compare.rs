@@ -7,7 +7,7 @@ use kylin_vr::config::Config;
 use kylin_vr::translate::{Answer, Delivery, Fate, Model, Origin, Outcome, Packet, Ports, Reason, Transport};
 use lab::{Content, Datagram, Rig, Seen, Segment, Side};
 
-use crate::case::{Case, Probe, slot};
+use crate::case::{Case, Probe, overlays, slot};
 use crate::{mirrors, trace};
 
 /// What was compared.
@@ -93,6 +93,7 @@ pub fn compare_packets(rig: &mut Rig, case: &Case, counts: &mut Counts) -> Resul
     let config = case.file.config();
     let nics = case.nics();
     let model = Model::new(&config, &nics);
+    rig.set_overlays(overlays(&config));
     rig.forget();
     // Of a number that nothing else has: what comes late from another batch is not taken for this one's.
     let batch = (counts.packets as u32 + 1) << 8;

@@ -4,10 +4,10 @@ use std::net::Ipv4Addr;
 
 use kylin_vr::config::{Config, Forward};
 use kylin_vr::translate::{Ports, Transport};
-use lab::{Rig, Side};
+use lab::{Overlay, Rig, Side};
 use proptest::prelude::*;
 
-use crate::case::{Case, Probe, slot};
+use crate::case::{Case, Probe, is_there, slot};
 use crate::file::File;
 
 /// How many NICs a router may have.
@@ -50,6 +50,25 @@ impl<R: Rng> Dice<R> {
         let is_all = self.below(3) > 0;
         let slots = (0..SLOTS).chain(ANALYSERS);
         slots.filter(|_| is_all || self.below(3) > 0).collect()
+    }
+
+    /// What makes an interface an overlay, over the external NIC; some of its VMs are listed.
+    fn overlay(&mut self, number: u8, net: u8) -> String {
+        let listed: Vec<String> = (3..7)
+            .filter(|_| self.in_one_of(2))
+            .map(|last| Ipv4Addr::new(192, 168, net, last))
+            .map(|vm| {
+                let (mac, host) = (Rig::neighbour_mac(vm), Overlay::host_of(vm));
+                format!("{{vm-ip: {vm}, mac: \"{mac}\", host: {host}}}")
+            })
+            .collect();
+        let peers = Overlay::HOSTS.map(|host| host.to_string()).join(", ");
+        format!(
+            "vxlan: {{vni: {}, peers: [{peers}], gateway-mac: \"{}\"}}, vm_list: [{}]",
+            1_000 + u32::from(number),
+            Rig::mac(Rig::OVERLAYS + number),
+            listed.join(", ")
+        )
     }
 
     /// A mirror: often of what others copy as well, or of nothing that there is.
@@ -138,10 +157,13 @@ impl<R: Rng> Dice<R> {
                 ("192.168.0.1".to_owned(), 16),
                 ("10.90.3.1".to_owned(), 24),
             ]);
-            file.interfaces.push(format!(
-                "ipaddr: {address}, prefix: {prefix}, mac: \"{}\"",
-                Rig::mac(slot)
-            ));
+            let link = if self.in_one_of(3) {
+                self.overlay(number, net)
+            } else {
+                format!("mac: \"{}\"", Rig::mac(slot))
+            };
+            file.interfaces
+                .push(format!("ipaddr: {address}, prefix: {prefix}, {link}"));
         }
         for _ in 0..self.one(&[0, 1, 3, 6, 12]) {
             let (eip, vm) = (self.eip(), self.vm());
@@ -241,7 +263,7 @@ impl<R: Rng> Dice<R> {
     pub fn probes(&mut self, config: &Config, slots: &[u8], count: usize) -> Vec<Probe> {
         let mut sides: Vec<Side> = (config.interfaces().iter().enumerate())
             .filter_map(|(index, _)| slot(config, kylin_vr::translate::Nic(index)))
-            .filter(|slot| slots.contains(slot))
+            .filter(|slot| is_there(config, slots, *slot))
             .map(Side::Wire)
             .collect();
         sides.push(Side::Router);

@@ -25,7 +25,7 @@ pub fn compare(rig: &Rig, config: &Config, batch: u32) -> Result<u64, String> {
         let Some(datagram) = of_batch(&crossed.frame, batch) else {
             continue;
         };
-        if crossed.slot >= Rig::ANALYSERS {
+        if generate::ANALYSERS.contains(&crossed.slot) {
             *seen.entry((crossed.slot, crossed.frame.clone())).or_default() += 1;
             continue;
         }

@@ -24,6 +24,7 @@ use crate::arp::packet_socket;
 use crate::datagram::Datagram;
 use crate::namespace::{Namespace, finish};
 use crate::packet::{Arp, be16};
+use crate::tunnel::Overlay;
 use crate::wait::{Deadline, ready};
 
 /// How long nothing may come before a packet that is missed counts as lost. The slowest thing is an ARP request that
@@ -77,6 +78,7 @@ pub struct Rig {
     ears: Vec<Socket>,
     /// What crossed the wires in the last exchange.
     crossed: Vec<Crossed>,
+    overlays: Vec<Overlay>,
 }
 
 #[derive(Debug)]
@@ -110,12 +112,26 @@ impl Rig {
             raw,
             ears,
             crossed: Vec::new(),
+            overlays: Vec::new(),
         }
     }
 
     /// From this slot on, NICs have analysers on their wires: nobody sends there, or answers, and whatever comes out is a
     /// copy.
     pub const ANALYSERS: u8 = 16;
+
+    /// From this slot on there are no NICs but overlay subnets, whose VMs are behind one.
+    pub const OVERLAYS: u8 = 32;
+
+    /// The MAC that everybody with this address has.
+    pub fn neighbour_mac(address: Ipv4Addr) -> String {
+        mac_of(address).map(|byte| format!("{byte:02x}")).join(":")
+    }
+
+    /// Says which overlay subnets there are.
+    pub fn set_overlays(&mut self, overlays: Vec<Overlay>) {
+        self.overlays = overlays;
+    }
 
     /// What crossed the wires in the last exchange, in the order of each; of analysers all that came.
     pub fn crossed(&self) -> &[Crossed] {
@@ -231,9 +247,8 @@ impl Rig {
     /// (it does tell a false source that there is no way), and still does when the subnet is a larger one in which the
     /// address is a host's (Linux 6.18).
     pub fn forget(&self) {
-        // "all" does not mean these to ip-neighbour(8).
-        self.router
-            .ip_batch("neigh flush nud all\nneigh flush nud noarp\n");
+        // To ip-neighbour(8) "all" means neither these nor those that are there for good.
+        self.router.ip_batch("neigh flush all\nneigh flush nud noarp\n");
         // An IPCTNL_MSG_CT_DELETE without a tuple, of no family: everything (linux/netfilter/nfnetlink_conntrack.h).
         let mut message = 20u32.to_ne_bytes().to_vec();
         message.extend(0x0102u16.to_ne_bytes());
@@ -272,6 +287,20 @@ impl Rig {
         for (number, (side, datagram)) in packets.iter().enumerate() {
             let packet = datagram.encode();
             match side {
+                Side::Wire(slot) if *slot >= Self::OVERLAYS => {
+                    let overlay = self.overlays.iter().find(|one| one.slot == *slot);
+                    let below = overlay.and_then(|one| Some((one, self.wires.get(&one.below)?)));
+                    if let Some((overlay, below)) = below {
+                        let frame = framed(mac_in(*slot), &packet, datagram.source);
+                        let host = Overlay::host_of(datagram.source);
+                        below.send(&overlay.wrap(&frame, datagram.source), host);
+                        self.crossed.push(Crossed {
+                            slot: *slot,
+                            is_incoming: true,
+                            frame,
+                        });
+                    }
+                }
                 Side::Wire(slot) => {
                     if let Some(wire) = self.wires.get(slot) {
                         self.crossed.push(Crossed {
@@ -329,11 +358,28 @@ impl Rig {
                 self.crossed.push(came_out());
                 match be16(frame, 12) {
                     Some(0x0806) => wire.answer(frame),
-                    Some(0x0800) => seen.extend(Datagram::parse(&frame[14..]).map(|datagram| Seen {
-                        side: Side::Wire(*slot),
-                        next_hop: address_of(&frame[..6]),
-                        datagram,
-                    })),
+                    Some(0x0800) => {
+                        seen.extend(Datagram::parse(&frame[14..]).map(|datagram| Seen {
+                            side: Side::Wire(*slot),
+                            next_hop: address_of(&frame[..6]),
+                            datagram,
+                        }));
+                        let overlays = self.overlays.iter().filter(|one| one.below == *slot);
+                        for overlay in overlays {
+                            let Some((host, frame)) = overlay.unwrap(&frame[14..]) else {
+                                continue;
+                            };
+                            if frame.get(6..12) == Some(&mac_in(overlay.slot)) {
+                                let came = wire.comes_to(host, frame, overlay);
+                                self.crossed.extend(came.is_some().then(|| Crossed {
+                                    slot: overlay.slot,
+                                    is_incoming: false,
+                                    frame: frame.to_vec(),
+                                }));
+                                seen.extend(came.flatten());
+                            }
+                        }
+                    }
                     _ => {}
                 }
             }
@@ -356,25 +402,45 @@ impl Wire {
         Wire {
             socket,
             card,
-            mac: [0x52, 0x54, 0x84, 0x22, 0, slot],
+            mac: mac_in(slot),
         }
     }
 
     /// Sends an IPv4 packet to the router, from whoever has this address; gives the frame.
     fn send(&self, packet: &[u8], source: Ipv4Addr) -> Vec<u8> {
-        let mut frame = [self.mac, mac_of(source)].concat();
-        frame.extend([0x08, 0x00]);
-        frame.extend(packet);
+        let frame = framed(self.mac, packet, source);
         self.transmit(&frame);
         frame
+    }
+
+    /// A frame of an overlay at a hypervisor: ARP for one of its VMs is answered. `None`: it is for nobody there; else what
+    /// was seen, if it has a mark.
+    fn comes_to(&self, host: Ipv4Addr, frame: &[u8], overlay: &Overlay) -> Option<Option<Seen>> {
+        if be16(frame, 12)? == 0x0806 {
+            let asked = Arp::parse(frame).filter(|arp| arp.operation == 1 && arp.sender != arp.target)?;
+            if Overlay::host_of(asked.target) == host {
+                let answer = answer_to(&asked, mac_in(overlay.slot));
+                self.send(&overlay.wrap(&answer.encode(), asked.target), host);
+            }
+            return None;
+        }
+        let next_hop = address_of(&frame[..6])?;
+        let is_here = be16(frame, 12)? == 0x0800 && Overlay::host_of(next_hop) == host;
+        is_here.then(|| {
+            Datagram::parse(&frame[14..]).map(|datagram| Seen {
+                side: Side::Wire(overlay.slot),
+                next_hop: Some(next_hop),
+                datagram,
+            })
+        })
     }
 
     fn transmit(&self, frame: &[u8]) {
         let sent = || sendto(self.socket.as_raw_fd(), frame, &self.card, MsgFlags::empty());
         match sent() {
             Ok(_) => {}
-            // The far side is down: so is the wire.
-            Err(nix::errno::Errno::ENETDOWN) => {}
+            // The far side is down: so is the wire. (What should have come there is missed.)
+            Err(nix::errno::Errno::ENETDOWN | nix::errno::Errno::ENOBUFS) => {}
             Err(error) => panic!("send a frame: {}", io::Error::from(error)),
         }
     }
@@ -384,15 +450,32 @@ impl Wire {
         else {
             return;
         };
-        let answer = Arp {
-            destination: self.mac,
-            operation: 2,
-            sender_mac: mac_of(asked.target),
-            sender: asked.target,
-            target_mac: self.mac,
-            target: asked.sender,
-        };
-        self.transmit(&answer.encode());
+        self.transmit(&answer_to(&asked, self.mac).encode());
+    }
+}
+
+/// The router's MAC on the wire of a slot.
+fn mac_in(slot: u8) -> [u8; 6] {
+    [0x52, 0x54, 0x84, 0x22, 0, slot]
+}
+
+/// An IPv4 packet in a frame to the router, from whoever has this address.
+fn framed(router: [u8; 6], packet: &[u8], source: Ipv4Addr) -> Vec<u8> {
+    let mut frame = [router, mac_of(source)].concat();
+    frame.extend([0x08, 0x00]);
+    frame.extend(packet);
+    frame
+}
+
+/// What the one who has the address answers.
+fn answer_to(asked: &Arp, router: [u8; 6]) -> Arp {
+    Arp {
+        destination: router,
+        operation: 2,
+        sender_mac: mac_of(asked.target),
+        sender: asked.target,
+        target_mac: router,
+        target: asked.sender,
     }
 }
 
