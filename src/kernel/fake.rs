@@ -195,7 +195,7 @@ impl Fake {
             mtu,
         });
         state.links.sort_by_key(|link| link.index);
-        if let (Some(name), None) = (OwnName::new(&link.name.0), own.kind.parent()) {
+        if let Some(name) = OwnName::new(&link.name.0) {
             for parameter in LinkSysctl::ALL {
                 let value = state.sysctls.get(&parameter.of_new_links());
                 let value = value.map_or("0", String::as_str).to_owned();

@@ -19,7 +19,9 @@ pub(super) fn observe(links: &[Link]) -> Result<BTreeMap<Sysctl, String>, Error>
             values.extend(read(path)?.map(|value| (key, value)));
         }
     }
-    for link in links.iter().filter(|link| !link.stacked) {
+    // Of two links with one hardware address, one on the other, that below is meant; one of ours has a name of its own.
+    let is_one = |link: &&Link| !link.stacked || matches!(link.id, Some(LinkId::Own(_)));
+    for link in links.iter().filter(is_one) {
         if let Some(id @ (LinkId::Mac(_) | LinkId::Own(_))) = link.id {
             for parameter in LinkSysctl::ALL {
                 let value = read(&parameter.path(&link.name))?;

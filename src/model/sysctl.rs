@@ -38,13 +38,20 @@ pub enum LinkSysctl {
     /// `net.ipv4.conf.*.rp_filter`: 1 drops packets whose source is not reached by the link they came from
     /// (RFC 3704, strict), 2 those whose source is not reached at all (loose).
     RpFilter,
+    /// `net.ipv4.conf.*.arp_ignore`: 8 answers nobody who asks for any address of ours.
+    ArpIgnore,
     /// `net.ipv6.conf.*.disable_ipv6`.
     DisableIpv6,
 }
 
 impl LinkSysctl {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::PromoteSecondaries, Self::RpFilter, Self::DisableIpv6];
+    pub const ALL: [Self; 4] = [
+        Self::PromoteSecondaries,
+        Self::RpFilter,
+        Self::ArpIgnore,
+        Self::DisableIpv6,
+    ];
 
     /// The path below `/proc/sys/net` of this parameter of a link.
     #[must_use]
@@ -67,6 +74,7 @@ impl LinkSysctl {
         match self {
             Self::PromoteSecondaries => ("ipv4", "promote_secondaries"),
             Self::RpFilter => ("ipv4", "rp_filter"),
+            Self::ArpIgnore => ("ipv4", "arp_ignore"),
             Self::DisableIpv6 => ("ipv6", "disable_ipv6"),
         }
     }

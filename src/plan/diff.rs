@@ -74,16 +74,18 @@ pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned) -> Plan {
     });
     let lowered =
         lowered.filter_map(|(mac, before)| Some((observed.find(LinkId::Mac(*mac)).ok()?, before.up)));
-    let links_down = released
+    let released_links = released
         .iter()
         .copied()
-        .filter(|(link, _)| !matches!(link.id, Some(LinkId::Mac(mac)) if raised.contains(&mac)))
-        .chain(lowered)
-        .filter(|(link, was_up)| link.up && !was_up)
-        .map(|(link, _)| Operation::SetLink {
+        .filter(|(link, _)| !matches!(link.id, Some(LinkId::Mac(mac)) if raised.contains(&mac)));
+    let set_down = |(link, was_up): (&Link, bool)| {
+        (link.up && !was_up).then(|| Operation::SetLink {
             link: link.into(),
             up: false,
-        });
+        })
+    };
+    let lowered: Vec<_> = lowered.filter_map(set_down).collect();
+    let links_down = released_links.filter_map(set_down);
 
     // A VLAN cannot be up on a link that is down (`vlan_dev_open`, net/8021q/vlan_dev.c).
     let below: BTreeSet<LinkIndex> = (observed.own_links.values())
@@ -95,11 +97,17 @@ pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned) -> Plan {
 
     // The routes are by far the most: what comes before them is put there.
     plan.operations = addressing.come;
-    // A link that comes starts with IPv6 as all new links do; and the table may name it.
-    let (for_new_links, set_sysctls): (Vec<_>, Vec<_>) = set_sysctls
-        .into_iter()
-        .partition(|one| !own_links.come.is_empty() && is_of_new_links(one));
-    let early = for_new_links
+    // A link that comes starts with IPv6 as all new links do; and the table may name it. What mirrors send by has to be
+    // silent before it is up, and down before it is not any more.
+    let has_new_links = !own_links.come.is_empty() || !raised.is_empty();
+    let (silence, set_sysctls): (Vec<_>, Vec<_>) = set_sysctls.into_iter().partition(|one| match one {
+        Operation::SetSysctl { key, .. } => {
+            (has_new_links && is_of_new_links(*key))
+                || matches!(key, Sysctl::Link(LinkId::Mac(mac), _) if raised.contains(mac))
+        }
+        _ => false,
+    });
+    let early = silence
         .into_iter()
         .chain(links_below_up)
         .chain(own_links.come)
@@ -111,6 +119,7 @@ pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned) -> Plan {
     plan.operations.extend(forwarding);
     plan.operations.extend(hooks.come);
     plan.operations.extend(hooks.go);
+    plan.operations.extend(lowered);
     plan.operations.extend(restore_sysctls);
     plan.operations.extend(old_neighbours);
     plan.operations.extend(addressing.go);
@@ -388,10 +397,9 @@ fn conntrack_note(desired: &Desired, observed: &Observed) -> Option<String> {
     })
 }
 
-/// Whether it decides what a link that comes starts with.
-fn is_of_new_links(operation: &Operation) -> bool {
-    let of_new_links = [Sysctl::DisableIpv6All, Sysctl::DisableIpv6Default];
-    matches!(operation, Operation::SetSysctl { key, .. } if of_new_links.contains(key))
+/// Whether it decides what a link that comes starts with, and has all links along with it.
+fn is_of_new_links(key: Sysctl) -> bool {
+    matches!(key, Sysctl::DisableIpv6All | Sysctl::DisableIpv6Default)
 }
 
 fn is_ipv6_of_link(key: Sysctl) -> bool {

@@ -173,7 +173,9 @@ fn main() -> ExitCode {
         mirrors: what_crosses_a_nic_reaches_the_analyser_once_whole_and_in_the_right_direction,
               a_vm_a_subnet_and_a_filter_choose_what_is_copied,
               with_all_what_goes_from_subnet_to_subnet_is_copied_once,
-              by_hand_a_mirror_comes_copies_and_goes_without_residue;
+              by_hand_a_mirror_comes_copies_and_goes_without_residue,
+              towards_the_analyser_the_router_is_silent,
+              towards_the_analyser_it_is_silent_where_ipv6_is_left_on;
         mirror_life: a_nic_that_goes_takes_its_mirror_down_whole_and_brings_it_back,
               thirty_two_mirrors_each_see_exactly_their_own,
               five_hundred_mirrors_come_and_go_without_residue,

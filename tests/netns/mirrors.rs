@@ -1,11 +1,12 @@
 //! `mirror_list` with real packets: copies to a NIC, beside what crossed the router's own.
 
-use std::fs;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use lab::{Capture, Frames, Icmp, Namespace, Nic, Tcp, Udp, Vpc, together};
 
 use crate::configs::{expect, full, vpc};
+use crate::monitor::{eventually, monitor};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -330,4 +331,72 @@ pub fn by_hand_a_mirror_comes_copies_and_goes_without_residue() {
         "by hand: added mirror ids-1 (src of vm-ip 192.168.100.190, all) to nic 52:54:84:22:00:01 (",
     );
     before.assert_same(&vpc.router.snapshot());
+}
+
+/// Long enough for what a link says of its own accord: MLD, duplicate address detection, router solicitations.
+const A_WHILE: Duration = Duration::from_secs(5);
+
+pub fn towards_the_analyser_the_router_is_silent() {
+    assert_silent(false);
+}
+
+pub fn towards_the_analyser_it_is_silent_where_ipv6_is_left_on() {
+    assert_silent(true);
+}
+
+fn assert_silent(ipv6: bool) {
+    let vpc = vpc();
+    let listener = Namespace::without_ipv6();
+    let (name, mac) = target(1);
+    listener.veth("eth0", "", &vpc.router, &name, &mac);
+    listener.ip("link set eth0 up");
+    let mut copies = Capture::start(&listener, "eth0");
+    let file = format!(
+        "ipv6: {ipv6}\n{}",
+        file(&mirror("source: {vm-ip: 192.168.100.191}"))
+    );
+    let silent = |copies: &mut Capture, after: &str| {
+        thread::sleep(A_WHILE);
+        assert_eq!(copies.received(), Frames::new(), "ipv6: {ipv6}, after {after}");
+    };
+    vpc.reload_ok(&file);
+    silent(&mut copies, "a reload");
+    expect(&vpc.kylin_vr(&["reload"]), 0, "nothing changed");
+    expect(&vpc.kylin_vr(&["status"]), 0, "OK");
+    // Whoever asks there for the router is not answered, by ARP or at all.
+    for address in ["192.168.100.99/24", "10.90.3.99/24"] {
+        listener.ip(&format!("address add {address} dev eth0"));
+    }
+    for router in ["192.168.100.254", "10.90.3.37", "10.90.2.250"] {
+        listener.ip(&format!("route replace {router} dev eth0"));
+        assert!(!listener.ping(router, 1), "{router}");
+        listener.ip(&format!("neigh replace {router} lladdr {mac} dev eth0"));
+        assert!(!listener.ping(router, 1), "{router}");
+    }
+    silent(&mut copies, "questions");
+    // A NIC that comes, by the monitor.
+    let monitor = monitor(&vpc);
+    vpc.router.ip(&format!("link delete {name}"));
+    listener.veth("eth0", "", &vpc.router, &name, &mac);
+    let mut copies = Capture::start(&listener, "eth0");
+    listener.ip("link set eth0 up");
+    eventually(&monitor, "the mirror", || {
+        monitor.log().contains("ids-1 egress dev lan3 to span1") && vpc.kylin_vr(&["status"]).code == 0
+    });
+    silent(&mut copies, "a plug");
+    drop(monitor);
+    // And yet all of it arrives.
+    let mut nic = Capture::start(&vpc.router, Nic::SubnetA.name());
+    assert_eq!(
+        vpc.probe(&vpc.b2, Icmp, "192.168.100.191", &[]),
+        "a2 sees 192.168.101.11"
+    );
+    let a2 = [192, 168, 100, 191];
+    let expected = of(&together(&nic.received(), &nic.sent()), |frame| {
+        ipv4(frame).is_some_and(|(from, to, ..)| from == a2 || to == a2)
+    });
+    assert_copied(&mut copies, &expected);
+    let mut copies = Capture::start(&listener, "eth0");
+    vpc.reload_ok(&format!("ipv6: {ipv6}\n{}", full()));
+    silent(&mut copies, "its removal");
 }
