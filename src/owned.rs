@@ -156,7 +156,7 @@ impl Owned {
             Sysctl::Link(_, LinkSysctl::DisableIpv6) if ipv6_is_off => true,
             Sysctl::Link(id, _) => {
                 let is_raised = matches!(id, LinkId::Mac(mac) if is_raised(mac));
-                desired.sysctls.contains_key(key) && (there(*id) || is_raised)
+                wanted.contains_key(key) && (there(*id) || is_raised)
             }
             _ => wanted.contains_key(key),
         });

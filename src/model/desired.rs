@@ -27,7 +27,7 @@ pub struct Desired {
     pub neighbours: BTreeMap<LinkId, BTreeSet<Neighbour>>,
     /// Routes with our protocol number, and no others of it.
     pub routes: BTreeSet<Route<LinkId>>,
-    /// Kernel parameters and their values, but for those of [`Desired::conntrack_max`].
+    /// Kernel parameters and their values, but for those of [`Desired::conntrack_max`] and of mirrors.
     pub sysctls: BTreeMap<Sysctl, String>,
     /// How many flows the kernel may track; `None`: that is not ours to say.
     pub conntrack_max: Option<ConntrackMax>,
@@ -98,6 +98,9 @@ impl Desired {
     #[must_use]
     pub fn sysctls_on(&self, observed: &Observed) -> BTreeMap<Sysctl, String> {
         let mut sysctls = self.sysctls.clone();
+        for mirror in self.mirrors.values() {
+            sysctls.extend(mirror.sysctls.iter().map(|(key, value)| (*key, value.clone())));
+        }
         let now = |key| observed.sysctls.get(&key).and_then(|value| value.parse().ok());
         if let (Some(memory), Some(now_max)) = (observed.conntrack_memory, now(Sysctl::ConntrackMax))
             && let Some(flows) = self.conntrack_max.and_then(|most| most.flows(memory, now_max))

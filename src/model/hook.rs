@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DesiredOwnLink, LinkId, LinkIndex, LinkName, Observed, OwnName};
+use super::{DesiredOwnLink, LinkId, LinkIndex, LinkName, Observed, OwnName, Sysctl};
 
 /// Which packets of a link a hook sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
@@ -106,6 +106,8 @@ pub struct DesiredMirror {
     pub needs: BTreeMap<String, LinkId>,
     /// Those of them that are set up for it.
     pub raises: Vec<LinkId>,
+    /// What keeps the links that copies leave by silent.
+    pub sysctls: BTreeMap<Sysctl, String>,
     /// What copies have to fit through.
     pub fits: Vec<Fit>,
 }

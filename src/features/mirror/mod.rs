@@ -26,13 +26,13 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
     for (index, mirror) in by_name {
         let path = format!("mirror_list[{index}]");
         let handle = handle(&mirror.name, &mut handles);
-        let wanted = desire_one(config, mirror, path, handle);
+        let mut wanted = desire_one(config, mirror, path, handle);
         for target in mirror.to.iter() {
-            silence(link_of(target, mirror), desired);
+            wanted.sysctls.extend(silent(link_of(target, mirror)));
             if let (MirrorTarget::Vlan { mac, .. }, false) = (target, config.ipv6()) {
                 // A trunk may carry other things, but is none of ours that uses IPv6.
                 let key = Sysctl::Link(LinkId::Mac(*mac), LinkSysctl::DisableIpv6);
-                desired.sysctls.insert(key, "1".to_owned());
+                wanted.sysctls.insert(key, "1".to_owned());
             }
         }
         desired.mirrors.insert(mirror.name.to_string(), wanted);
@@ -42,16 +42,13 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
 /// Nothing is sent there but copies, and nothing comes from there: no neighbour discovery of IPv6, no answer to ARP for any
 /// of the router's addresses (it would draw packets to where nobody expects them), and, since no route leads out by it, a
 /// strict reverse-path filter drops whatever comes in.
-fn silence(link: LinkId, desired: &mut Desired) {
-    for (parameter, value) in [
+fn silent(link: LinkId) -> [(Sysctl, String); 3] {
+    [
         (LinkSysctl::DisableIpv6, "1"),
         (LinkSysctl::ArpIgnore, "8"),
         (LinkSysctl::RpFilter, "1"),
-    ] {
-        desired
-            .sysctls
-            .insert(Sysctl::Link(link, parameter), value.to_owned());
-    }
+    ]
+    .map(|(parameter, value)| (Sysctl::Link(link, parameter), value.to_owned()))
 }
 
 /// A number that follows from the name, so that no mirror's changes with another's.
