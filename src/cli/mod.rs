@@ -162,7 +162,7 @@ enum Command {
     Monitor,
     /// On the hypervisor: send a file into VMs through their guest agents, and print what they report
     Push(push::Options),
-    /// Draw what a file says: networks, NICs, VMs, elastic IPs and forwards
+    /// Draw what a file says: networks, NICs, VMs, elastic IPs, forwards and mirrors
     Diagram(diagram::Options),
     /// Print the file's JSON Schema, by which editors complete and check it
     Schema,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::group::Picture;
+use super::group::{Picture, Source};
 
 pub(super) fn draw(picture: &Picture) -> String {
     let mut text = "graph vpc {\n  rankdir=LR;\n  ranksep=1.2;\n  compound=true;\n  node [shape=box, style=\"rounded,filled\", fillcolor=white, \
@@ -52,6 +52,41 @@ pub(super) fn draw(picture: &Picture) -> String {
         line(2, "}".to_owned());
         let style = if network.nic.is_some() { "solid" } else { "dashed" };
         line(2, format!("router -- {id} [lhead=cluster_{id}, style={style}];"));
+    }
+    let mut targets: Vec<&str> = Vec::new();
+    for (number, mirror) in picture.mirrors.iter().enumerate() {
+        let (from, tail) = match mirror.from {
+            Source::Router => ("router".to_owned(), String::new()),
+            Source::Outside => ("outside".to_owned(), String::new()),
+            Source::Network(network) => (format!("net{network}"), format!("ltail=cluster_net{network}, ")),
+        };
+        let id = format!("mirror{number}");
+        let title = format!("mirror {}", mirror.name);
+        line(
+            2,
+            format!("{id} [label={}, shape=hexagon];", label(&title, &mirror.what)),
+        );
+        line(2, format!("{from} -- {id} [{tail}dir=forward, style=dashed];"));
+        for to in &mirror.to {
+            // What several mirrors copy to is one box.
+            let target = targets.iter().position(|target| target == to).unwrap_or_else(|| {
+                targets.push(to);
+                let target = targets.len() - 1;
+                line(
+                    2,
+                    format!("analyser{target} [label={}, shape=note];", label(to, &[])),
+                );
+                target
+            });
+            line(
+                2,
+                format!("{id} -- analyser{target} [dir=forward, style=dashed];"),
+            );
+        }
+    }
+    if let Some(more) = &picture.more_mirrors {
+        line(2, format!("mirrors [label={}, shape=hexagon];", label(more, &[])));
+        line(2, "router -- mirrors [dir=forward, style=dashed];".to_owned());
     }
     text.push_str("}\n");
     text

@@ -1,11 +1,11 @@
-//! What is in a picture, in few boxes: entries by the VM that they lead to, VMs by their network.
+//! What is in a picture, in few boxes: entries by the VM that they lead to, VMs by their network, mirrors by where they copy.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::config::{Config, Forward, Interface, StaticRoute, Vm as Listed};
+use crate::config::{Config, Forward, Interface, Mirror, MirrorSource, StaticRoute, Vm as Listed};
 
 /// So many lines of what leads to a VM are shown, the rest is counted.
 const LINES: usize = 5;
@@ -18,6 +18,9 @@ pub(super) struct Picture {
     /// What stands in the box outside; `None`: the router has no interface outside.
     pub(super) outside: Option<Vec<String>>,
     pub(super) networks: Vec<Network>,
+    pub(super) mirrors: Vec<Copies>,
+    /// Mirrors that are not shown one by one.
+    pub(super) more_mirrors: Option<String>,
 }
 
 /// A subnet of the VPC, or where VMs are that are in none.
@@ -29,6 +32,28 @@ pub(super) struct Network {
     pub(super) vms: Vec<Vm>,
     /// VMs that are not shown one by one, and what leads to them.
     pub(super) more: Option<String>,
+}
+
+/// A mirror.
+#[derive(Debug)]
+pub(super) struct Copies {
+    pub(super) from: Source,
+    pub(super) name: String,
+    /// Whose packets, and which of them.
+    pub(super) what: Vec<String>,
+    /// The analysers.
+    pub(super) to: Vec<String>,
+}
+
+/// Where packets that are copied cross the router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// By all NICs of subnets.
+    Router,
+    /// By the NIC outside.
+    Outside,
+    /// By that of a network of the picture.
+    Network(usize),
 }
 
 /// A VM, and what leads to it from outside.
@@ -78,11 +103,46 @@ impl Picture {
         }
         router.extend(counted(config.eips().len(), "elastic IP"));
         router.extend(counted(config.forwards().len(), "forward"));
+        router.extend(counted(config.mirrors().len(), "mirror"));
+        let shown = shown(config.mirrors().len(), most);
+        let mirrors = config.mirrors().iter().take(shown);
         Self {
             router,
             outside,
             networks,
+            mirrors: mirrors.map(|mirror| copies(config, mirror)).collect(),
+            more_mirrors: counted(config.mirrors().len() - shown, "more mirror"),
         }
+    }
+}
+
+/// One box more is no larger than the box that counts it.
+fn shown(number: usize, most: usize) -> usize {
+    if number > most + 1 { most } else { number }
+}
+
+fn copies(config: &Config, mirror: &Mirror) -> Copies {
+    // Networks are in the order of the file's interfaces inside.
+    let network = |is_it: &dyn Fn(&Interface) -> bool| config.internal().position(is_it);
+    let from = match mirror.source {
+        MirrorSource::All => None,
+        MirrorSource::Mac(mac) => network(&|one| one.vxlan.is_none() && one.mac == mac),
+        MirrorSource::Subnet(net) => network(&|one| one.address.trunc().contains(&net)),
+        MirrorSource::VmIp(vm) => network(&|one| one.address.trunc().contains(&vm)),
+    };
+    let from = match (from, mirror.source) {
+        (Some(index), _) => Source::Network(index),
+        (None, MirrorSource::Mac(_)) => Source::Outside,
+        (None, _) => Source::Router,
+    };
+    let which = Some(mirror.which()).filter(|which| which != "all");
+    Copies {
+        from,
+        name: mirror.name.to_string(),
+        what: std::iter::once(format!("{} of {}", mirror.select, mirror.source))
+            .chain(which)
+            .collect(),
+        to: mirror.to.iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -126,8 +186,7 @@ fn of_interface(inside: &Interface, by_vm: &mut BTreeMap<Ipv4Addr, Entries<'_>>,
 }
 
 fn network(name: String, nic: Option<String>, vms: BTreeMap<Ipv4Addr, Entries<'_>>, most: usize) -> Network {
-    // One box more is no larger than the box that counts it.
-    let shown = if vms.len() > most + 1 { most } else { vms.len() };
+    let shown = shown(vms.len(), most);
     let mut vms = vms.into_iter();
     let first = vms
         .by_ref()

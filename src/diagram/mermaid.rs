@@ -2,13 +2,14 @@
 
 use std::fmt::Write;
 
-use super::group::Picture;
+use super::group::{Picture, Source};
 
 pub(super) fn draw(picture: &Picture) -> String {
     let mut text = "flowchart LR\n".to_owned();
     let mut line = |indent: usize, line: String| {
         let _ = writeln!(text, "{:indent$}{line}", "");
     };
+    let mut targets: Vec<String> = Vec::new();
     if let Some(outside) = &picture.outside {
         line(2, format!("outside([{}])", label("outside", outside)));
         line(2, "outside --- router".to_owned());
@@ -32,6 +33,35 @@ pub(super) fn draw(picture: &Picture) -> String {
             Some(nic) => line(2, format!("router ---|{}| {id}", label(nic, &[]))),
             None => line(2, format!("router -.- {id}")),
         }
+    }
+    for (number, mirror) in picture.mirrors.iter().enumerate() {
+        let from = match mirror.from {
+            Source::Router => "router".to_owned(),
+            Source::Outside => "outside".to_owned(),
+            Source::Network(network) => format!("net{network}"),
+        };
+        let id = format!("mirror{number}");
+        line(
+            2,
+            format!(
+                "{id}{{{{{}}}}}",
+                label(&format!("mirror {}", mirror.name), &mirror.what)
+            ),
+        );
+        line(2, format!("{from} -.-> {id}"));
+        for to in &mirror.to {
+            // What several mirrors copy to is one box.
+            let target = targets.iter().position(|target| target == to).unwrap_or_else(|| {
+                targets.push(to.clone());
+                line(2, format!("analyser{}[/{}/]", targets.len() - 1, label(to, &[])));
+                targets.len() - 1
+            });
+            line(2, format!("{id} -.-> analyser{target}"));
+        }
+    }
+    if let Some(more) = &picture.more_mirrors {
+        line(2, format!("mirrors{{{{{}}}}}", label(more, &[])));
+        line(2, "router -.-> mirrors".to_owned());
     }
     text
 }

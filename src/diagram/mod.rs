@@ -1,4 +1,4 @@
-//! The VPC as a picture: outside, the router, its networks, and the VMs with what leads to them. Pure; a picture is
+//! The VPC as a picture: outside, the router, its networks, the VMs with what leads to them, and mirrors. Pure; a picture is
 //! text, in one of three languages, and shows what the file says, not what the kernel has.
 //!
 //! Whatever the file holds it stays readable: what belongs to one VM is in that VM's box, and a network shows so many VMs
@@ -26,7 +26,7 @@ pub enum Format {
     Svg,
 }
 
-/// Draws a configuration; at most `vms` VMs of a network are shown, the rest is counted.
+/// Draws a configuration; at most `vms` VMs of a network, and as many mirrors, are shown, the rest is counted.
 #[must_use]
 pub fn draw(config: &Config, format: Format, vms: usize) -> String {
     let picture = Picture::of(config, vms.max(1));

@@ -1,9 +1,10 @@
-//! An SVG image: outside above, the router below it, then its networks, beside each other, each with its VMs in columns.
+//! An SVG image: outside above, the router below it, then its networks, beside each other, each with its VMs in columns; at the
+//! bottom mirrors, each with where it copies from and to.
 //! Widths are those of a fixed-width font, so that nothing needs to be measured.
 
 use std::fmt::Write;
 
-use super::group::{Network, Picture};
+use super::group::{Copies, Network, Picture};
 
 /// A character's width and a line's height, at the font's size.
 const SIZE: usize = 13;
@@ -218,6 +219,25 @@ pub(super) fn draw(picture: &Picture) -> String {
         bottom = bottom.max(top + height);
         x += width + GAP;
     }
+    let cards: Vec<Vec<String>> = picture.mirrors.iter().map(mirror_lines).collect();
+    let mut cards: Vec<Card<'_>> = (cards.iter())
+        .filter_map(|lines| lines.split_first())
+        .map(|(title, lines)| Card::new(title, lines))
+        .collect();
+    cards.extend(picture.more_mirrors.as_ref().map(|more| Card::new(more, &[])));
+    // As many beside each other as there is room for.
+    let widest = cards.iter().map(|card| card.width).max().unwrap_or_default();
+    let width = width.max(widest + 2 * GAP);
+    let (mut x, mut y, mut next) = (GAP, bottom + GAP, bottom + GAP);
+    for card in cards {
+        if x > GAP && x + card.width + GAP > width {
+            (x, y) = (GAP, next);
+        }
+        next = next.max(y + card.height + GAP);
+        let right = x + card.width + GAP;
+        card.at(x, y).draw(&mut body, "mirror");
+        (x, bottom) = (right, next - GAP);
+    }
     let height = bottom + GAP;
     format!(
         r##"<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">
@@ -228,6 +248,7 @@ text {{ font: {SIZE}px "DejaVu Sans Mono", Menlo, Consolas, monospace; fill: #0f
 rect {{ fill: #ffffff; stroke: #475569 }}
 .outside {{ stroke-dasharray: 5 3 }}
 .router {{ fill: #dbeafe; stroke: #1d4ed8 }}
+.mirror {{ stroke: #b45309; stroke-dasharray: 2 3 }}
 .network {{ fill: #f1f5f9; stroke: #94a3b8 }}
 .patch {{ stroke: none }}
 .wire {{ stroke: #475569; stroke-width: 1.5 }}
@@ -237,6 +258,16 @@ rect {{ fill: #ffffff; stroke: #475569 }}
 {body}</svg>
 "##
     )
+}
+
+/// A mirror's title, whose packets it copies, and where to.
+fn mirror_lines(mirror: &Copies) -> Vec<String> {
+    let title = format!("mirror {}", mirror.name);
+    let to = mirror.to.iter().map(|to| format!("→ {to}"));
+    std::iter::once(title)
+        .chain(mirror.what.iter().cloned())
+        .chain(to)
+        .collect()
 }
 
 fn line(out: &mut String, class: &str, (x1, y1): (usize, usize), (x2, y2): (usize, usize)) {

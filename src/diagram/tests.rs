@@ -38,6 +38,29 @@ fn large() -> Config {
     config(&text)
 }
 
+/// Mirrors of a VM, a NIC inside and outside, and all; two of them to one analyser, and more than are shown.
+fn mirrored() -> Config {
+    let mut text = "if_list:
+  - {ipaddr: 10.90.3.37, prefix: 24, mac: '52:54:84:00:08:45', gateway: 10.90.3.1}
+  - {ipaddr: 192.168.100.254, prefix: 24, mac: '52:54:84:11:00:03'}
+  - {ipaddr: 192.168.101.254, prefix: 24, mac: '52:54:84:11:00:04'}
+mirror_list:
+  - name: ids-1
+    source: {vm-ip: 192.168.101.10}
+    filter: {protocol: tcp, port: 443}
+    to: [{nic: {mac: '52:54:84:22:00:01'}}, {gre: {remote: 172.19.0.21, key: 99}}]
+  - {name: a, source: {mac: '52:54:84:11:00:03'}, select: src, to: [{nic: {mac: '52:54:84:22:00:01'}}]}
+  - {name: outside, source: {mac: '52:54:84:00:08:45'}, to: [{vlan: {mac: '52:54:84:22:00:02', id: 51}}]}
+"
+    .to_owned();
+    for number in 0..10 {
+        text += &format!(
+            "  - {{name: m{number}, source: {{all: true}}, to: [{{erspan: {{remote: 172.19.0.22, index: {number}}}}}]}}\n"
+        );
+    }
+    config(&text)
+}
+
 /// Compares with `tests/diagram/NAME`; `UPDATE_GOLDEN=1` writes it anew.
 fn assert_golden(name: &str, text: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -65,6 +88,7 @@ fn pictures_are_the_golden_ones() {
     ] {
         assert_golden(&format!("example.{ending}"), &draw(&config(EXAMPLE), format, 8));
         assert_golden(&format!("large.{ending}"), &draw(&large(), format, 8));
+        assert_golden(&format!("mirrors.{ending}"), &draw(&mirrored(), format, 8));
         assert_golden(&format!("empty.{ending}"), &draw(&Config::default(), format, 8));
     }
 }
@@ -135,7 +159,7 @@ fn an_overlay_has_its_number_and_its_vms_their_hypervisors() {
 
 #[test]
 fn an_svg_is_xml_and_nothing_leaves_its_box() {
-    for config in [config(EXAMPLE), large(), Config::default()] {
+    for config in [config(EXAMPLE), large(), mirrored(), Config::default()] {
         for vms in [1, 8, 100] {
             let text = draw(&config, Format::Svg, vms);
             let document = roxmltree::Document::parse(&text).unwrap();
@@ -180,7 +204,7 @@ fn an_svg_is_xml_and_nothing_leaves_its_box() {
 
 #[test]
 fn labels_are_text_in_every_language() {
-    use super::group::{Network, Picture, Vm};
+    use super::group::{Copies, Network, Picture, Source, Vm};
     let nasty = "a\"b<c>&d#e\\f`g".to_owned();
     let picture = Picture {
         router: vec![nasty.clone()],
@@ -194,17 +218,24 @@ fn labels_are_text_in_every_language() {
             }],
             more: Some(nasty.clone()),
         }],
+        mirrors: vec![Copies {
+            from: Source::Router,
+            name: nasty.clone(),
+            what: vec![nasty.clone()],
+            to: vec![nasty.clone()],
+        }],
+        more_mirrors: Some(nasty.clone()),
     };
     let svg = super::svg::draw(&picture);
     let document = roxmltree::Document::parse(&svg).unwrap();
     let same = document
         .descendants()
-        .filter(|node| node.text() == Some(&nasty) && node.has_tag_name("text"));
-    assert_eq!(same.count(), 7);
+        .filter(|node| node.has_tag_name("text") && node.text().is_some_and(|text| text.ends_with(&nasty)));
+    assert_eq!(same.count(), 11);
     let mermaid = super::mermaid::draw(&picture);
-    assert_eq!(mermaid.matches("a#34;b#60;c#62;#38;d#35;e\\f#96;g").count(), 7);
+    assert_eq!(mermaid.matches("a#34;b#60;c#62;#38;d#35;e\\f#96;g").count(), 11);
     let dot = super::dot::draw(&picture);
-    assert_eq!(dot.matches("a\\\"b<c>&d#e\\\\f`g").count(), 7);
+    assert_eq!(dot.matches("a\\\"b<c>&d#e\\\\f`g").count(), 11);
 }
 
 #[test]
@@ -233,4 +264,24 @@ route_list:
             ("172.30.0.0/16", "by 192.168.100.1", vec!["172.30.6.8"])
         ]
     );
+}
+
+#[test]
+fn a_mirror_leads_from_its_source_to_its_analysers() {
+    let text = draw(&mirrored(), Format::Mermaid, 8);
+    for line in [
+        "mirror0{{\"mirror ids-1<br>both of vm-ip 192.168.101.10<br>tcp, port 443\"}}",
+        "net1 -.-> mirror0",
+        "analyser0[/\"nic 52:54:84:22:00:01\"/]",
+        "mirror0 -.-> analyser0",
+        "mirror0 -.-> analyser1",
+        "net0 -.-> mirror1",
+        "mirror1 -.-> analyser0",
+        "outside -.-> mirror2",
+        "router -.-> mirror3",
+        "mirrors{{\"5 more mirrors\"}}",
+    ] {
+        assert!(text.lines().any(|other| other.trim() == line), "{line}\n{text}");
+    }
+    assert_eq!(text.matches("nic 52:54:84:22:00:01").count(), 1);
 }
