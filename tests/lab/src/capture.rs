@@ -23,6 +23,7 @@ pub type Frames = BTreeMap<Vec<u8>, usize>;
 pub struct Capture {
     socket: Socket,
     received: Frames,
+    in_order: Vec<Vec<u8>>,
     sent: Frames,
 }
 
@@ -36,6 +37,7 @@ impl Capture {
         Capture {
             socket,
             received: Frames::new(),
+            in_order: Vec::new(),
             sent: Frames::new(),
         }
     }
@@ -47,6 +49,7 @@ impl Capture {
             let frames = if is_sent {
                 &mut self.sent
             } else {
+                self.in_order.push(buffer[..length].to_vec());
                 &mut self.received
             };
             *frames.entry(buffer[..length].to_vec()).or_default() += 1;
@@ -57,6 +60,12 @@ impl Capture {
     pub fn received(&mut self) -> Frames {
         self.read();
         self.received.clone()
+    }
+
+    /// The same, one after the other.
+    pub fn in_order(&mut self) -> Vec<Vec<u8>> {
+        self.read();
+        self.in_order.clone()
     }
 
     /// What left since the start.

@@ -4,6 +4,7 @@
 //! packets from every side and says who got them. Whatever is not as the design says is shown, and the exit code
 //! is 1. It decides nothing about the router, and must leave nothing behind: namespaces and files are gone with it.
 
+mod analyser;
 mod overlay;
 mod packets;
 mod page;
@@ -92,6 +93,7 @@ fn run(binary: PathBuf) -> bool {
     scenes::a_larger_vpc(&mut page, &vpc);
     scenes::an_address(&mut page, &vpc);
     packets::every_row(&mut page, &vpc);
+    analyser::a_conversation_is_seen(&mut page, &vpc);
     scenes::what_goes_wrong(&mut page, &vpc);
     scenes::removal(&mut page, &vpc, &binary);
     drop(vpc);

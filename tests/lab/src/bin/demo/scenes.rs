@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lab::{DhcpClient, Icmp, Nic, Tcp, Udp, Vpc};
 
+use crate::analyser;
 use crate::packets::{Probe, try_all};
 use crate::page::Page;
 use crate::shell::{Monitor, install, kylin_vr, reload_as_planned};
@@ -297,6 +298,8 @@ pub fn removal(page: &mut Page, vpc: &Vpc, binary: &Path) {
     // A NIC that was unplugged comes back with a new number, so the router is compared not with what it was, but
     // with a twin that went through the same plugging.
     let twin = Vpc::builder(binary).build();
+    drop(analyser::plug(&twin));
+    analyser::unplug(&twin);
     twin.unplug(Nic::SubnetB);
     twin.plug_as(Nic::SubnetB, OTHER_NAME);
     for nic in ["wan7", "lan3", OTHER_NAME] {

@@ -63,9 +63,9 @@ pub fn install(page: &mut Page, vpc: &Vpc, from: &str, yaml: &str) {
     vpc.write_config(yaml);
 }
 
-/// Runs `kylin-vr WORD` and shows all that it prints.
-pub fn kylin_vr(page: &mut Page, vpc: &Vpc, word: &str) -> Run {
-    let run = quietly(page, vpc, word);
+/// Runs `kylin-vr LINE` and shows all that it prints.
+pub fn kylin_vr(page: &mut Page, vpc: &Vpc, line: &str) -> Run {
+    let run = quietly(page, vpc, line);
     show(page, &run);
     run
 }
@@ -99,9 +99,10 @@ fn changes(run: &Run) -> Vec<&str> {
     run.stdout.lines().take_while(is_change).collect()
 }
 
-fn quietly(page: &mut Page, vpc: &Vpc, word: &str) -> Run {
-    page.command(&format!("kylin-vr {word}"));
-    let run = vpc.kylin_vr(&[word]);
+/// Runs `kylin-vr LINE` and shows nothing of what it prints.
+pub fn quietly(page: &mut Page, vpc: &Vpc, line: &str) -> Run {
+    page.command(&format!("kylin-vr {line}"));
+    let run = vpc.kylin_vr(&line.split(' ').collect::<Vec<_>>());
     let config = vpc.config_path().display().to_string();
     let as_in_a_vm = |text: &str| text.replace(&config, INSTALLED);
     Run {
