@@ -98,7 +98,7 @@ impl Desired {
     #[must_use]
     pub fn sysctls_on(&self, observed: &Observed) -> BTreeMap<Sysctl, String> {
         let mut sysctls = self.sysctls.clone();
-        for mirror in self.mirrors.values() {
+        for mirror in self.made() {
             sysctls.extend(mirror.sysctls.iter().map(|(key, value)| (*key, value.clone())));
         }
         let now = |key| observed.sysctls.get(&key).and_then(|value| value.parse().ok());
