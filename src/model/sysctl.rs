@@ -20,6 +20,8 @@ pub enum Sysctl {
     PromoteSecondariesDefault,
     /// `net.ipv4.conf.default.rp_filter`.
     RpFilterDefault,
+    /// `net.ipv4.conf.default.arp_ignore`: what a link that appears later starts with.
+    ArpIgnoreDefault,
     /// `net.netfilter.nf_conntrack_buckets`: the size of the hash that tracked flows are found by
     /// (Documentation/networking/nf_conntrack-sysctl.rst). The whole machine's, as is the next one.
     ConntrackBuckets,
@@ -66,6 +68,7 @@ impl LinkSysctl {
         match self {
             Self::PromoteSecondaries => Sysctl::PromoteSecondariesDefault,
             Self::RpFilter => Sysctl::RpFilterDefault,
+            Self::ArpIgnore => Sysctl::ArpIgnoreDefault,
             Self::DisableIpv6 => Sysctl::DisableIpv6Default,
         }
     }
@@ -82,12 +85,13 @@ impl LinkSysctl {
 
 impl Sysctl {
     /// All that are no NIC's.
-    pub const GLOBAL: [Self; 7] = [
+    pub const GLOBAL: [Self; 8] = [
         Self::IpForward,
         Self::DisableIpv6All,
         Self::DisableIpv6Default,
         Self::PromoteSecondariesDefault,
         Self::RpFilterDefault,
+        Self::ArpIgnoreDefault,
         Self::ConntrackBuckets,
         Self::ConntrackMax,
     ];
@@ -101,6 +105,7 @@ impl Sysctl {
             Self::DisableIpv6Default => Some("ipv6/conf/default/disable_ipv6"),
             Self::PromoteSecondariesDefault => Some("ipv4/conf/default/promote_secondaries"),
             Self::RpFilterDefault => Some("ipv4/conf/default/rp_filter"),
+            Self::ArpIgnoreDefault => Some("ipv4/conf/default/arp_ignore"),
             Self::ConntrackBuckets => Some("netfilter/nf_conntrack_buckets"),
             Self::ConntrackMax => Some("netfilter/nf_conntrack_max"),
             Self::Link(..) => None,
@@ -121,6 +126,7 @@ impl fmt::Display for Sysctl {
             Self::DisableIpv6Default => f.write_str("net.ipv6.conf.default.disable_ipv6"),
             Self::PromoteSecondariesDefault => f.write_str("net.ipv4.conf.default.promote_secondaries"),
             Self::RpFilterDefault => f.write_str("net.ipv4.conf.default.rp_filter"),
+            Self::ArpIgnoreDefault => f.write_str("net.ipv4.conf.default.arp_ignore"),
             Self::ConntrackBuckets => f.write_str("net.netfilter.nf_conntrack_buckets"),
             Self::ConntrackMax => f.write_str("net.netfilter.nf_conntrack_max"),
         }

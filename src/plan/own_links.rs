@@ -208,9 +208,6 @@ fn imagine(
         mtu: own.mtu.unwrap_or(1_500),
     });
     after.own_links.insert(index, own.clone());
-    if own.kind.parent().is_some() {
-        return;
-    }
     for parameter in LinkSysctl::ALL {
         // What new links start with is set before this one comes, where it is to be set.
         let of_new_links = parameter.of_new_links();

@@ -233,6 +233,7 @@ fn kernel() -> impl Strategy<Value = Observed> {
                 Sysctl::DisableIpv6Default,
                 Sysctl::PromoteSecondariesDefault,
                 Sysctl::RpFilterDefault,
+                Sysctl::ArpIgnoreDefault,
             ] {
                 observed.sysctls.insert(key, "0".to_owned());
             }
