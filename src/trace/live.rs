@@ -87,6 +87,7 @@ pub fn examine(trace: &Trace, seen: &Seen<'_>) -> Live {
     look.routes(&mut checks);
     look.tracking(&mut checks);
     look.neighbours(&mut checks);
+    look.mirrors(&mut checks);
     look.differences(&mut checks);
     look.others(&mut checks);
     look.passage(&mut checks);

@@ -1,5 +1,7 @@
 //! What is around the way of a packet: tracked flows, neighbours, differences from the configuration, other programs.
 
+use std::collections::BTreeSet;
+
 use super::{Check, Look, note, ok, questions, shown, wrong};
 use crate::model::Flow;
 use crate::model::inspected::Neighbour;
@@ -40,6 +42,19 @@ impl Look<'_> {
                 flow.original.source, flow.original.destination
             );
             checks.push(wrong("flow", text, &remedy));
+        }
+    }
+
+    /// Mirrors of which the kernel has nothing: their copies are not made, and the packet itself goes its way.
+    pub(super) fn mirrors(&self, checks: &mut Vec<Check>) {
+        let hooks = &self.seen.observed.hooks;
+        let is_there = |name: &str| hooks.iter().any(|hook| hook.mirror == name);
+        let names: BTreeSet<&str> = (self.trace.copies.iter())
+            .map(|one| one.copy.mirror.as_str())
+            .collect();
+        for name in names.into_iter().filter(|name| !is_there(name)) {
+            let text = format!("{name} copies nothing: it is not in the kernel (`kylin-vr status` says why)");
+            checks.push(note("mirror", text));
         }
     }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::features;
 use crate::kernel::{Fake, Kernel};
 use crate::model::inspected::{ForeignChain, Neighbour, RouteAnswer, Verdict, Waypoint};
-use crate::model::{Flow, LinkId, LinkIndex, LinkName, LinkSysctl, Sysctl};
+use crate::model::{Direction, Flow, Hook, LinkId, LinkIndex, LinkName, LinkSysctl, Sysctl};
 use crate::owned::Owned;
 use crate::plan::diff;
 use crate::trace::tests::{FROM_OUTSIDE, ROUTER, config, trace};
@@ -100,6 +100,45 @@ fn nothing_is_wrong_with_a_sound_kernel() {
         true,
         "the kernel does the same, and nothing wrong is seen here",
     );
+}
+
+#[test]
+fn a_mirror_that_is_not_in_the_kernel_is_noted() {
+    let text = format!(
+        "{ROUTER}mirror_list: [{{name: ids-1, source: {{all: true}}, to: [{{nic: {{mac: '52:54:84:22:00:01'}}}}]}}]\n"
+    );
+    let config = config(&text);
+    let trace = trace(&config, &[], FROM_OUTSIDE);
+    assert_eq!(trace.copies.len(), 1);
+    let mut observed = kernel(&config);
+    assert!(observed.hooks.is_empty(), "its target is not there");
+    let noted = |observed: &Observed| {
+        let inspected = Inspected::default();
+        let (differences, followed) = (&[], None);
+        let (config, inspected) = (&config, &inspected);
+        let live = examine(
+            &trace,
+            &Seen {
+                config,
+                observed,
+                inspected,
+                differences,
+                followed,
+            },
+        );
+        let is_of_it = |one: &&Check| one.subject == "mirror" && one.state == State::Note;
+        live.checks.iter().filter(is_of_it).count()
+    };
+    assert_eq!(noted(&observed), 1);
+    observed.hooks.push(Hook {
+        link: LinkIndex(3),
+        direction: Direction::Egress,
+        handle: 1,
+        mirror: "ids-1".to_owned(),
+        to: vec![LinkIndex(4)],
+        program: Vec::new(),
+    });
+    assert_eq!(noted(&observed), 0);
 }
 
 #[test]
