@@ -56,6 +56,7 @@ fn main() -> ExitCode {
         dhcp: a_unit_gives_addresses_through_crashes_and_boots;
         drift: what_others_undo_is_put_right,
               two_quarrelling_programs_do_not_spin;
+        mirrors: what_a_copy_costs;
         overlay: an_overlay_is_there_after_a_boot_and_its_flows_take_the_fast_path;
         faults: a_full_table_of_tracked_flows_is_named;
     };

@@ -126,3 +126,49 @@ pub fn every_kind_of_collector_gets_every_packet_once_and_whole(bench: &Bench) {
     let left = machine.sh(&format!("ip -o link | grep -c kvr- ; tc qdisc show dev {nic}"));
     assert!(left.starts_with("0\n") && !left.contains("clsact"), "{left}");
 }
+
+const ROUNDS: usize = 3;
+const FLOOD: u32 = 50_000;
+/// Kinds of targets; each is measured as ours and as made by tc(8).
+const KINDS: [&str; 4] = ["span", "gre", "erspan", "vlan"];
+
+/// Measured, and printed; never judged.
+pub fn what_a_copy_costs(bench: &Bench) {
+    let vpc = Vpc::without_router();
+    let machine = bench.booted(&vpc);
+    machine.copy_in("/run/measure.sh", include_bytes!("mirrors/measure.sh"));
+    machine.sh("sh /run/measure.sh prepare");
+    let both = |kind: &&str| [format!("{kind}-ours"), format!("{kind}-tc")];
+    let mut ways = vec!["none".to_owned()];
+    ways.extend(KINDS.iter().flat_map(both));
+    let mut costs = vec![Vec::new(); ways.len()];
+    for _ in 0..ROUNDS {
+        // Interleaved: what else this machine has to do is the same for all, more or less.
+        for (way, costs) in ways.iter().zip(&mut costs) {
+            machine.sh(&format!("sh /run/measure.sh set-up {way}"));
+            let before = machine.processor_time();
+            machine.sh(&format!("sh /run/measure.sh flood {way} {FLOOD}"));
+            let spent = machine.processor_time() - before;
+            costs.push(spent.as_secs_f64() * 1e6 / f64::from(FLOOD));
+        }
+    }
+    let release = machine.sh("uname -r");
+    println!(
+        "\nprocessor time of a packet that is forwarded and copied, emulated, Linux {}:",
+        release.trim()
+    );
+    let mut medians = Vec::new();
+    for (way, costs) in ways.iter().zip(&mut costs) {
+        costs.sort_by(f64::total_cmp);
+        let (least, median, most) = (costs[0], costs[ROUNDS / 2], costs[ROUNDS - 1]);
+        println!("  {way:<12} {median:>6.2} us ({least:.2} to {most:.2})");
+        medians.push(median);
+    }
+    for (kind, pair) in KINDS.iter().zip(medians[1..].chunks(2)) {
+        println!(
+            "  {kind}: {:.2} of the packets without a mirror; beside tc {:.2}",
+            medians[0] / pair[0],
+            pair[1] / pair[0]
+        );
+    }
+}
