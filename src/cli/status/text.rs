@@ -217,6 +217,7 @@ fn paint(line: &str) -> String {
     let is_title = [
         "Problems",
         "Interfaces",
+        "Overlay subnets",
         "Routes",
         "DHCP",
         "Elastic IPs",
