@@ -420,8 +420,9 @@ impl Kernel for Linux {
         let other = detached::keep_open(std::iter::once(self.nftables.as_fd()).chain(conntrack));
         // Before `other`, with which the other one ends.
         drop(self);
-        if let Err(error) = other {
-            tracing::debug!(%error, "this process waits until what was deleted is freed");
+        match &other {
+            Ok(_) => tracing::debug!("another process waits until what was deleted is freed"),
+            Err(error) => tracing::debug!(%error, "this process waits until what was deleted is freed"),
         }
     }
 }

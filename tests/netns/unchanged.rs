@@ -147,7 +147,13 @@ pub fn what_waits_for_the_kernel_after_a_removal_ends_by_itself() {
     };
     assert_eq!(sockets(), 0);
     vpc.write_config(NOTE);
-    expect(&vpc.kylin_vr(&["reload"]), 0, "- nft      map forward_range");
+    let reload = vpc.kylin_vr(&["-vv", "reload"]);
+    expect(&reload, 0, "- nft      map forward_range");
+    assert!(
+        reload.stderr.contains("another process waits"),
+        "{}",
+        reload.stderr
+    );
     eventually("the end of the sockets", || sockets() == 0);
 }
 
