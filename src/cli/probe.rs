@@ -1,6 +1,7 @@
 //! `--probe`: confirms by itself what `--confirm-within` applied, once everything that is to be reached was.
 
 use std::fmt;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::str::FromStr;
 use std::thread;
@@ -57,7 +58,7 @@ impl fmt::Display for Target {
 }
 
 impl Target {
-    fn try_once(self, timeout: Duration) -> std::io::Result<()> {
+    fn try_once(self, timeout: Duration) -> io::Result<()> {
         match self {
             Self::Ping(host) => kernel::ping(host, timeout),
             Self::Tcp(to) => kernel::connect(to, timeout),
@@ -78,13 +79,16 @@ pub(super) fn targets(probes: &[Probe], config: &Config) -> Result<Vec<Target>, 
     probes.iter().map(target).collect()
 }
 
+/// Whether nothing came because the window ended, sooner than a try does: this says less than the try before it.
+fn is_cut_short(error: &io::Error, left: Duration) -> bool {
+    error.kind() == io::ErrorKind::TimedOut && left < TIMEOUT
+}
+
 /// Probes until everything was reached once, and confirms; or until the window is over, and takes back. The lock is not
 /// held meanwhile: an operator may confirm, or put another configuration in its place.
 pub(super) fn run(context: &Context, mut report: Report, opened: &Unconfirmed, targets: &[Target]) -> Report {
-    let mut missing: Vec<(Target, String)> = targets
-        .iter()
-        .map(|target| (*target, "was not tried".to_owned()))
-        .collect();
+    let mut missing: Vec<(Target, Option<io::Error>)> =
+        targets.iter().map(|target| (*target, None)).collect();
     loop {
         let left = match window::look(context) {
             Ok(Some(open)) if open.window == *opened => open.left,
@@ -98,7 +102,9 @@ pub(super) fn run(context: &Context, mut report: Report, opened: &Unconfirmed, t
         missing.retain_mut(|(target, why)| match target.try_once(left.min(TIMEOUT)) {
             Ok(()) => false,
             Err(error) => {
-                *why = plain(&error);
+                if why.is_none() || !is_cut_short(&error, left) {
+                    *why = Some(error);
+                }
                 true
             }
         });
@@ -135,7 +141,10 @@ pub(super) fn run(context: &Context, mut report: Report, opened: &Unconfirmed, t
         accepted if fingerprint(accepted.as_deref().unwrap_or_default()) == opened.target => {
             report.failed = missing
                 .iter()
-                .map(|(target, why)| format!("probe {target}: {why}"))
+                .map(|(target, why)| {
+                    let why = why.as_ref().map_or_else(|| "was not tried".to_owned(), plain);
+                    format!("probe {target}: {why}")
+                })
                 .collect();
             report.changes.clear();
             let message = "not confirmed in time, and taken back".to_owned();
@@ -177,5 +186,15 @@ mod tests {
         assert_eq!(targets(&[Probe::Gateway], &config), Ok(vec![gateway]));
         assert!(targets(&[Probe::Gateway], &Config::default()).is_err());
         assert_eq!(targets(&[], &Config::default()), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_try_that_the_end_of_the_window_cuts_short_does_not_take_the_place_of_a_reason() {
+        let short = Duration::from_millis(3);
+        let silent = io::Error::from(io::ErrorKind::TimedOut);
+        assert!(is_cut_short(&silent, short));
+        assert!(!is_cut_short(&silent, TIMEOUT));
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert!(!is_cut_short(&refused, short));
     }
 }
