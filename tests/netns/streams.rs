@@ -70,7 +70,7 @@ fn send_datagrams(socket: &UdpSocket, received: &AtomicU64, stop: &AtomicBool) -
 fn receive_datagrams(socket: &UdpSocket, received: &AtomicU64) -> Vec<u8> {
     let mut seen = Vec::new();
     let mut bytes = [0; 8];
-    while socket.recv(&mut bytes).is_ok() {
+    while lab::uninterrupted(|| socket.recv(&mut bytes)).is_ok() {
         let number = u64::from_be_bytes(bytes) as usize;
         if number == usize::MAX {
             break;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::namespace::Namespace;
 use crate::scratch::Scratch;
+use crate::wait::uninterrupted;
 
 /// The options of a message that matters here (RFC 2132): its type, the lease's time, the server.
 const MESSAGE_TYPE: u8 = 53;
@@ -144,7 +145,7 @@ pub fn renew(from: &Namespace, mac: &str, address: Ipv4Addr, server: Ipv4Addr) -
             .expect("set a time");
         socket.send_to(&message, (server, 67)).ok()?;
         let mut answer = [0; 1500];
-        let (length, who) = socket.recv_from(&mut answer).ok()?;
+        let (length, who) = uninterrupted(|| socket.recv_from(&mut answer)).ok()?;
         (who.ip() == server).then(|| answer[..length].to_vec())
     })?;
     let options = answer.get(240..).filter(|_| answer[4..8] == number)?;

@@ -69,3 +69,4 @@ pub use snapshot::Snapshot;
 pub use topology::Nic;
 pub use tunnel::Overlay;
 pub use vpc::{Builder, Vpc};
+pub use wait::uninterrupted;

@@ -45,6 +45,21 @@ pub(crate) fn when_free(mut bind: impl FnMut() -> io::Result<()>) -> io::Result<
     }
 }
 
+/// Asks again as long as the answer is `EINTR`. A socket with a time limit gives that even where no signal has a handler, as
+/// after a stop of the process (signal(7), "Interruption of system calls and library functions by stop signals"). `read_exact`,
+/// `write_all` and `accept` ask again by themselves, `recv` does not.
+///
+/// # Errors
+/// Every other one.
+pub fn uninterrupted<T>(mut ask: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match ask() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            answer => return answer,
+        }
+    }
+}
+
 /// Waits until a socket is as asked for by its flags, or in error; says which are. All `false`: the deadline
 /// passed.
 pub(crate) fn ready(sockets: &[(BorrowedFd<'_>, PollFlags)], deadline: Deadline) -> Vec<bool> {
