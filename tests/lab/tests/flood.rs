@@ -3,6 +3,7 @@
 mod hand;
 
 use std::net::SocketAddrV4;
+use std::time::{Duration, Instant};
 
 use hand::needs_netns;
 use lab::{Extent, Flood, Namespace};
@@ -27,9 +28,6 @@ fn every_frame_of_a_flood_is_a_new_flow_to_one_of_its_targets() {
         .map(|to| to.parse().expect("an address"))
         .into();
     let mut flood = Flood::new(&from, "eth0", "02:00:00:00:00:02", targets);
-    let (sent, _) = flood.send(Extent::Frames(1_000));
-    assert_eq!(sent, 1_000);
-    let (more, _) = flood.send(Extent::Frames(500));
     let count = |name: &str| -> u64 {
         let text = to.nft(&format!("list counter ip t {name}\n"));
         let number = text
@@ -37,7 +35,16 @@ fn every_frame_of_a_flood_is_a_new_flow_to_one_of_its_targets() {
             .and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok());
         number.unwrap_or_else(|| panic!("no counter in {text}"))
     };
-    let (one, other) = (count("one"), count("other"));
-    assert_eq!(one + other, sent + more, "{one} + {other}");
+    let (mut one, mut other) = (0, 0);
+    for burst in 1..=3 {
+        let (sent, _) = flood.send(Extent::Frames(500));
+        assert_eq!(sent, 500);
+        // On a busy machine they wait in a queue of the processor, which is 1,000 long (net.core.netdev_max_backlog).
+        let end = Instant::now() + Duration::from_secs(30);
+        while one + other < burst * 500 && Instant::now() < end {
+            (one, other) = (count("one"), count("other"));
+        }
+        assert_eq!(one + other, burst * 500, "{one} + {other}");
+    }
     assert!(one > 500 && other > 500, "at random: {one}, {other}");
 }
