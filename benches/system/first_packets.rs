@@ -12,70 +12,90 @@ use crate::site::{Site, config, eip_targets, entries, mixed_config, mixed_target
 
 const GROUP: &str = "1 first packets";
 
-/// A router with its rules loaded, and the sender in front of it.
+/// Routers with the same rules loaded, and the senders in front of them, which take turns from round to round: where in
+/// memory a table came to lie makes a difference of five of 100 by itself.
 struct Way {
     name: String,
-    site: Site,
-    flood: lab::Flood,
+    routers: Vec<(Site, lab::Flood)>,
     /// New flows a second, of each round.
     rates: Vec<f64>,
 }
 
 impl Way {
-    fn ours(name: &str, count: usize, text: &str, targets: Vec<SocketAddrV4>) -> Self {
-        let site = Site::new();
-        let agent = Agent::new("flood");
-        agent.write(text);
-        run(&site.router, agent.command(&["reload"]));
-        Self::new(name, site, count, targets)
+    fn ours(name: &str, number: usize, count: usize, text: &str, targets: &[SocketAddrV4]) -> Self {
+        let make = || {
+            let site = Site::new();
+            let agent = Agent::new("flood");
+            agent.write(text);
+            run(&site.router, agent.command(&["reload"]));
+            site
+        };
+        Self::new(name, number, make, count, targets)
     }
 
-    fn theirs(name: &str, count: usize, program: Program, rules: &str) -> Self {
-        Self::theirs_to(name, count, program, rules, eip_targets(count))
+    fn theirs(name: &str, number: usize, count: usize, program: Program, rules: &str) -> Self {
+        Self::theirs_to(name, number, count, program, rules, &eip_targets(count))
     }
 
     fn theirs_to(
         name: &str,
+        number: usize,
         count: usize,
         program: Program,
         rules: &str,
-        targets: Vec<SocketAddrV4>,
+        targets: &[SocketAddrV4],
     ) -> Self {
-        let site = Site::new();
-        site.set_up_by_hand();
-        let file = crate::output_directory().join("rules");
-        std::fs::write(&file, rules).expect("write the rules");
-        run(&site.router, program.load(&file));
-        let _ = std::fs::remove_file(&file);
-        Self::new(name, site, count, targets)
+        let make = || {
+            let site = Site::new();
+            site.set_up_by_hand();
+            let file = crate::output_directory().join("rules");
+            std::fs::write(&file, rules).expect("write the rules");
+            run(&site.router, program.load(&file));
+            let _ = std::fs::remove_file(&file);
+            site
+        };
+        Self::new(name, number, make, count, targets)
     }
 
-    fn new(name: &str, site: Site, vms: usize, targets: Vec<SocketAddrV4>) -> Self {
-        site.set_neighbours(vms);
-        let flood = site.flood(targets);
+    fn new(name: &str, number: usize, make: impl Fn() -> Site, vms: usize, targets: &[SocketAddrV4]) -> Self {
+        let router = |_| {
+            let site = make();
+            site.set_neighbours(vms);
+            let flood = site.flood(targets.to_vec());
+            (site, flood)
+        };
         Self {
             name: name.to_owned(),
-            site,
-            flood,
+            routers: (0..number).map(router).collect(),
             rates: Vec::new(),
         }
     }
 
+    /// The same with a kernel parameter of another value.
+    fn with_sysctl(self, path: &str, value: &str) -> Self {
+        for (site, _) in &self.routers {
+            site.router.set_sysctl(path, value);
+        }
+        self
+    }
+
     /// Floods once. What counts is what arrives: what is not translated does not.
     fn measure(&mut self, bench: &Bench) {
-        let before = self.site.arrived();
+        let turn = self.rates.len() % self.routers.len();
+        let (site, flood) = &mut self.routers[turn];
+        let before = site.arrived();
         // Of processor time: the router works in the sender's, and whatever else runs takes none of that.
         let begin = processor_time();
-        let (sent, _) = self.flood.send(Extent::Time(bench.settings.flood));
+        let (sent, _) = flood.send(Extent::Time(bench.settings.flood));
         let time = processor_time() - begin;
-        let arrived = self.site.arrived() - before;
+        let arrived = site.arrived() - before;
         assert!(
             arrived * 100 >= sent * 99,
             "{}: of {sent} frames {arrived} arrived: it does not translate, or flows are dropped",
             self.name
         );
         self.rates.push(arrived as f64 / time.as_secs_f64());
-        self.site.forget_flows();
+        site.forget_flows();
     }
 
     fn rate(&self) -> f64 {
@@ -90,33 +110,51 @@ impl Way {
 pub fn measure(bench: &mut Bench) {
     let middle = 10_000;
     let sizes = [100, 1_000, 10_000, 65_000];
+    let routers = bench.settings.routers;
+    let all_kinds = mixed_config(middle);
     let mut ways = vec![
-        Way::theirs("floor", middle, Program::Nft, &constant_rule()),
-        Way::ours("loaded", middle, &mixed_config(middle), eip_targets(middle)),
+        Way::theirs("floor", routers, middle, Program::Nft, &constant_rule()),
+        Way::ours("loaded", routers, middle, &all_kinds, &eip_targets(middle)),
         Way::ours(
             "loaded, all kinds",
+            routers,
             middle,
-            &mixed_config(middle),
-            mixed_targets(middle),
+            &all_kinds,
+            &mixed_targets(middle),
         ),
         Way::theirs_to(
             "floor, all kinds",
+            routers,
             middle,
             Program::Nft,
             &constant_rule_for_each_kind(),
-            mixed_targets(middle),
+            &mixed_targets(middle),
         ),
+        Way::theirs(
+            "floor, no early demux",
+            routers,
+            middle,
+            Program::Nft,
+            &constant_prefix_rule(),
+        )
+        .with_sysctl("net/ipv4/ip_early_demux", "0"),
     ];
     // What many VMs cost the kernel (their neighbour entries are looked up) is no rule's doing: a floor for each number.
     let first_of_floors = ways.len();
     ways.extend(sizes.map(|count| {
         let name = format!("floor, {count} VMs");
-        Way::theirs(&name, count, Program::Nft, &constant_prefix_rule())
+        Way::theirs(&name, routers, count, Program::Nft, &constant_prefix_rule())
     }));
     let first_of_ours = ways.len();
     ways.extend(sizes.map(|count| {
         let name = format!("kylin-vr, {count}");
-        Way::ours(&name, count, &config(entries(count)), eip_targets(count))
+        Way::ours(
+            &name,
+            routers,
+            count,
+            &config(entries(count)),
+            &eip_targets(count),
+        )
     }));
     let first_of_others = ways.len();
     let others: Vec<(Program, usize)> = Program::ALL
@@ -125,7 +163,7 @@ pub fn measure(bench: &mut Bench) {
         .collect();
     ways.extend(others.iter().map(|(program, count)| {
         let name = format!("{}, {count}", program.name());
-        Way::theirs(&name, *count, *program, &program.one_rule_each(*count))
+        Way::theirs(&name, 1, *count, *program, &program.one_rule_each(*count))
     }));
     for _ in 0..bench.settings.flood_rounds {
         for way in &mut ways {
@@ -134,7 +172,8 @@ pub fn measure(bench: &mut Bench) {
     }
 
     let show = |rate: f64| format!("{} k flows/s", short(rate / 1e3));
-    let [floor, loaded, all_kinds, floor_of_all] = [0, 1, 2, 3].map(|index: usize| &ways[index]);
+    let [floor, loaded, all_kinds, floor_of_all, floor_without_demux] =
+        [0, 1, 2, 3, 4].map(|index: usize| &ways[index]);
     let (floors, ours) = (
         &ways[first_of_floors..first_of_ours],
         &ways[first_of_ours..first_of_others],
@@ -156,6 +195,13 @@ pub fn measure(bench: &mut Bench) {
             loaded,
             floor,
             "one constant rule, to one VM",
+            Bound::None,
+        ),
+        (
+            "the same",
+            loaded,
+            floor_without_demux,
+            "one constant rule, as many VMs, and ip_early_demux off as well",
             Bound::None,
         ),
         (

@@ -9,6 +9,8 @@ pub struct Settings {
     pub quick: bool,
     /// Rounds of the floods; the ways take turns.
     pub flood_rounds: usize,
+    /// Routers of the same kind that take turns in these rounds.
+    pub routers: usize,
     /// How long one flood lasts.
     pub flood: Duration,
     /// Repetitions of what takes a fraction of a second.
@@ -33,6 +35,7 @@ impl Settings {
             Self {
                 quick,
                 flood_rounds: 3,
+                routers: 1,
                 flood: Duration::from_millis(300),
                 repeats: 5,
                 slow_repeats: 1,
@@ -44,7 +47,8 @@ impl Settings {
         } else {
             Self {
                 quick,
-                flood_rounds: 11,
+                flood_rounds: 12,
+                routers: 3,
                 flood: Duration::from_secs(1),
                 repeats: 15,
                 slow_repeats: 3,
