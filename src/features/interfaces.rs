@@ -28,6 +28,8 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
         }
     }
     desired.sysctls.insert(Sysctl::IpForward, "1".to_owned());
+    // A hash table of sockets less to look into for each packet that is none of ours: 2 to 4 of 100 of what it costs.
+    desired.sysctls.insert(Sysctl::IpEarlyDemux, "0".to_owned());
     if !config.ipv6() {
         // Nothing here filters or translates IPv6: with it on, VMs would be reachable beside the NAT.
         desired.sysctls.insert(Sysctl::DisableIpv6All, "1".to_owned());

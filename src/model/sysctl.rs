@@ -12,6 +12,9 @@ use super::{LinkId, LinkName, OwnName};
 pub enum Sysctl {
     /// `net.ipv4.ip_forward`: whether the VM routes at all.
     IpForward,
+    /// `net.ipv4.ip_early_demux`: whether a socket of the VM's own is looked for before the route. What is routed pays for it
+    /// and never has one: the kernel's documentation advises routers to have it off (since Linux 3.6).
+    IpEarlyDemux,
     /// `net.ipv6.conf.all.disable_ipv6`: writing it writes every link's.
     DisableIpv6All,
     /// `net.ipv6.conf.default.disable_ipv6`: what a link that appears later starts with.
@@ -85,8 +88,9 @@ impl LinkSysctl {
 
 impl Sysctl {
     /// All that are no NIC's.
-    pub const GLOBAL: [Self; 8] = [
+    pub const GLOBAL: [Self; 9] = [
         Self::IpForward,
+        Self::IpEarlyDemux,
         Self::DisableIpv6All,
         Self::DisableIpv6Default,
         Self::PromoteSecondariesDefault,
@@ -101,6 +105,7 @@ impl Sysctl {
     pub const fn path(self) -> Option<&'static str> {
         match self {
             Self::IpForward => Some("ipv4/ip_forward"),
+            Self::IpEarlyDemux => Some("ipv4/ip_early_demux"),
             Self::DisableIpv6All => Some("ipv6/conf/all/disable_ipv6"),
             Self::DisableIpv6Default => Some("ipv6/conf/default/disable_ipv6"),
             Self::PromoteSecondariesDefault => Some("ipv4/conf/default/promote_secondaries"),
@@ -122,6 +127,7 @@ impl fmt::Display for Sysctl {
                 write!(f, "net.{family}.conf.{link}.{name}")
             }
             Self::IpForward => f.write_str("net.ipv4.ip_forward"),
+            Self::IpEarlyDemux => f.write_str("net.ipv4.ip_early_demux"),
             Self::DisableIpv6All => f.write_str("net.ipv6.conf.all.disable_ipv6"),
             Self::DisableIpv6Default => f.write_str("net.ipv6.conf.default.disable_ipv6"),
             Self::PromoteSecondariesDefault => f.write_str("net.ipv4.conf.default.promote_secondaries"),

@@ -237,6 +237,7 @@ fn kernel() -> impl Strategy<Value = Observed> {
             ] {
                 observed.sysctls.insert(key, "0".to_owned());
             }
+            observed.sysctls.insert(Sysctl::IpEarlyDemux, "1".to_owned());
             observed
                 .addresses
                 .insert(LinkIndex(9), ["172.16.0.5/24".parse().unwrap()].into());
