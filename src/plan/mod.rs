@@ -7,6 +7,7 @@ mod diff;
 mod fast_path;
 mod gateways;
 mod hooks;
+mod line;
 mod neighbours;
 mod operation;
 mod own_links;
@@ -19,7 +20,8 @@ use crate::model::{LinkId, LinkName};
 
 pub use diff::diff;
 pub(crate) use fast_path::UNCOUNTED;
-pub use operation::{Action, Line, LinkRef, Operation, Sight};
+pub use line::{Action, Line, Sight};
+pub use operation::{LinkRef, Operation};
 
 /// What a run would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
