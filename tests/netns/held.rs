@@ -61,32 +61,30 @@ fn flood(vm: &Namespace, address: [u8; 4]) -> Flood {
     Flood::new(vm, "eth0", Nic::SubnetA.mac(), vec![sink]).from_address(address.into())
 }
 
-/// Sends so many, until each has arrived or was counted as lost.
-fn send(vpc: &Vpc, flood: &mut Flood, flows: u64) {
-    let over = || arrived(vpc) + counter(vpc, "insert_failed");
-    let before = over();
-    assert_eq!(flood.send(Extent::Frames(flows)).0, flows);
-    eventually("the end of every new flow", || over() >= before + flows);
-}
-
 /// So many from the first VM.
 fn flood_from_the_first(vpc: &Vpc, flows: u64) {
-    let mut flood = flood(&vpc.a1, [192, 168, 100, 190]);
-    for sent in (0..flows).step_by(BURST as usize) {
-        send(vpc, &mut flood, BURST.min(flows - sent));
-    }
+    let flood = flood(&vpc.a1, [192, 168, 100, 190]);
+    flood_in_steps(vpc, flood, flows, BURST, |_| ());
 }
 
 /// So many from the second one; `after` is called after every few, with their number so far.
-fn flood_from_the_second(vpc: &Vpc, flows: u64, mut after: impl FnMut(u64)) {
-    let mut flood = flood(&vpc.a2, [192, 168, 100, 191]);
+fn flood_from_the_second(vpc: &Vpc, flows: u64, after: impl FnMut(u64)) {
+    let flood = flood(&vpc.a2, [192, 168, 100, 191]);
+    flood_in_steps(vpc, flood, flows, STEP, after);
+}
+
+/// Sends so many, and waits after each few until every one has arrived or was counted as lost.
+fn flood_in_steps(vpc: &Vpc, mut flood: Flood, flows: u64, step: u64, mut after: impl FnMut(u64)) {
+    let over = || arrived(vpc) + counter(vpc, "insert_failed");
+    let before = over();
     let mut sent = 0;
     while sent < flows {
-        send(vpc, &mut flood, STEP);
-        sent += STEP;
+        let next = step.min(flows - sent);
+        assert_eq!(flood.send(Extent::Frames(next)).0, next);
+        sent += next;
+        eventually("the end of every new flow", || over() >= before + sent);
         after(sent);
     }
-    assert_eq!(sent, flows);
 }
 
 /// How many datagrams came to [`SINK`].

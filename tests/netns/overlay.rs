@@ -168,7 +168,7 @@ pub fn a_vm_moves_under_traffic_by_one_entry() {
     if skip("a_vm_moves_under_traffic_by_one_entry") {
         return;
     }
-    // Nothing is lost here: a packet that comes late, because the switches of a busy machine got no turn, is none.
+    // Late is not lost: the switches are processes, which wait for their turn on a busy machine.
     let patient = new_vpc_waiting(&[Nic::SubnetA], Duration::from_secs(30));
     let cloud = Cloud::new(patient, false);
     let vpc = &cloud.vpc;
