@@ -94,7 +94,7 @@ test: packages lint deny alerts deb
 		run $(CARGO) test --locked --no-fail-fast -- --skip kernel::nftables::tests; \
 		run fuzz/run.sh 10; \
 	fi; \
-	[ -z "$$failed" ] || { echo "FAILED:$$failed"; exit 1; }; \
+	[ -z "$$failed" ] || { cat $(TARGET)/fuzz/failed 2>/dev/null; echo "FAILED:$$failed"; exit 1; }; \
 	echo 'all tests passed'
 
 # The package, installed in a Debian guest of its own, on the network of the lab. The image is built once and kept

@@ -2,9 +2,10 @@
 # Builds the fuzz targets and runs them: fuzz/run.sh SECONDS [TARGET..]
 #
 # Each target first replays its corpus (fuzz/corpus) and then goes on by chance for SECONDS. What it finds on the way is kept in
-# target/fuzz/corpus, out of the repository, and so is an input that crashes it, which is named. On stable Rust: coverage
-# needs compiler passes that stable has, only the address sanitizer is nightly's; so cargo-fuzz is not needed, but
-# works (fuzz/README.md). JOBS= targets run at a time.
+# target/fuzz/corpus, out of the repository, and so is an input that crashes it, which is named; target/fuzz/failed says what
+# failed, with the input, for a machine that is gone later. On stable Rust: coverage needs compiler passes that stable has,
+# only the address sanitizer is nightly's; so cargo-fuzz is not needed, but works (fuzz/README.md). JOBS= targets run at a
+# time.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -20,13 +21,15 @@ longest=4096 slow=30
 [ "$seconds" -lt 600 ] || longest=65536 slow=5
 target=${CARGO_TARGET_DIR:-$PWD/target}/fuzz
 host=$(rustc -vV | sed -n 's/^host: //p')
+mkdir -p "$target"
+: >"$target/failed"
 
 # What cargo-fuzz passes without a sanitizer. With --target, so that build scripts are built without it.
 coverage="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares"
 RUSTFLAGS=$coverage $CARGO build --quiet --release --locked --manifest-path fuzz/Cargo.toml \
-	--target "$host" --target-dir "$target"
+	--target "$host" --target-dir "$target" || { echo 'fuzz: not built' | tee -a "$target/failed" >&2; exit 1; }
 
 fuzz() {
 	name=$1
@@ -41,8 +44,13 @@ fuzz() {
 		seen=$(sed -n 's/.*\(INITED\|DONE\)  *\(cov: [0-9]* ft: [0-9]*\).*/\2/p' "$log" | paste -sd, | sed 's/,/, then /')
 		echo "fuzz $name: $runs runs; $seen"
 	else
-		grep -v " NEW \| REDUCE \| RELOAD " "$log" | tail -n 40 >&2
-		echo "fuzz $name: FAILED: $(sed -n 's/.*Test unit written to //p' "$log" | tail -n 1)" >&2
+		unit=$(sed -n 's/.*Test unit written to //p' "$log" | tail -n 1)
+		{
+			grep -v " NEW \| REDUCE \| RELOAD " "$log" | tail -n 40
+			[ ! -e "$unit" ] || { echo 'the input, to be read with `base64 -d | gunzip`:'; gzip -9nc "$unit" | base64; }
+			echo "fuzz $name: FAILED: $unit"
+		} >"$target/$name.failed"
+		tee -a "$target/failed" <"$target/$name.failed" >&2
 		return 1
 	fi
 }
