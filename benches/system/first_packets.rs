@@ -79,9 +79,11 @@ impl Way {
         self
     }
 
-    /// Floods once. What counts is what arrives: what is not translated does not.
-    fn measure(&mut self, bench: &Bench) {
-        let turn = self.rates.len() % self.routers.len();
+    /// Floods once. What counts is what arrives: what is not translated does not. `place` is the way's among all: a router
+    /// has other routers beside it each time that its turn comes.
+    fn measure(&mut self, bench: &Bench, place: usize) {
+        let (round, count) = (self.rates.len(), self.routers.len());
+        let turn = (round + round / count * place) % count;
         let (site, flood) = &mut self.routers[turn];
         let before = site.arrived();
         // Of processor time: the router works in the sender's, and whatever else runs takes none of that.
@@ -108,8 +110,8 @@ impl Way {
 }
 
 pub fn measure(bench: &mut Bench) {
-    let middle = 10_000;
-    let sizes = [100, 1_000, 10_000, 65_000];
+    let (few, middle, most) = (100, 10_000, 65_000);
+    let sizes = [few, 1_000, middle, most];
     let routers = bench.settings.routers;
     let all_kinds = mixed_config(middle);
     let mut ways = vec![
@@ -138,6 +140,21 @@ pub fn measure(bench: &mut Bench) {
             &constant_prefix_rule(),
         )
         .with_sysctl("net/ipv4/ip_early_demux", "0"),
+        // The same flows as with 100: what the others cost that are loaded beside them.
+        Way::ours(
+            "loaded, flows to 100",
+            routers,
+            few,
+            &all_kinds,
+            &eip_targets(few),
+        ),
+        Way::ours(
+            "65,000, flows to 100",
+            routers,
+            few,
+            &config(entries(most)),
+            &eip_targets(few),
+        ),
     ];
     // What many VMs cost the kernel (their neighbour entries are looked up) is no rule's doing: a floor for each number.
     let first_of_floors = ways.len();
@@ -165,15 +182,22 @@ pub fn measure(bench: &mut Bench) {
         let name = format!("{}, {count}", program.name());
         Way::theirs(&name, 1, *count, *program, &program.one_rule_each(*count))
     }));
-    for _ in 0..bench.settings.flood_rounds {
-        for way in &mut ways {
-            way.measure(bench);
+    for _ in 0..routers * bench.settings.turns {
+        for (place, way) in ways.iter_mut().enumerate() {
+            way.measure(bench, place);
         }
     }
 
     let show = |rate: f64| format!("{} k flows/s", short(rate / 1e3));
-    let [floor, loaded, all_kinds, floor_of_all, floor_without_demux] =
-        [0, 1, 2, 3, 4].map(|index: usize| &ways[index]);
+    let [
+        floor,
+        loaded,
+        all_kinds,
+        floor_of_all,
+        floor_without_demux,
+        loaded_to_few,
+        most_to_few,
+    ] = [0, 1, 2, 3, 4, 5, 6].map(|index: usize| &ways[index]);
     let (floors, ours) = (
         &ways[first_of_floors..first_of_ours],
         &ways[first_of_ours..first_of_others],
@@ -181,6 +205,7 @@ pub fn measure(bench: &mut Bench) {
     let results = &mut bench.results;
     let all = "10,000 EIPs, 10,000 forwards and a range of 60,000 ports loaded";
     let to_eips = format!("{all}; flows to EIPs");
+    let to_few = format!("{all}; flows to 100 of the EIPs");
     let as_many = "one constant rule, as many VMs";
     let lines = [
         (
@@ -212,6 +237,13 @@ pub fn measure(bench: &mut Bench) {
             Bound::AtLeast(0.95),
         ),
         ("the same", all_kinds, &floors[2], as_many, Bound::AtLeast(0.95)),
+        (
+            to_few.as_str(),
+            loaded_to_few,
+            &floors[0],
+            as_many,
+            Bound::AtLeast(0.95),
+        ),
     ];
     for (what, way, other, beside, bound) in lines {
         let beside = format!("{} {beside}", show(other.rate()));
@@ -227,16 +259,28 @@ pub fn measure(bench: &mut Bench) {
             Bound::None,
         );
     }
+    let same = Bound::Between(0.9, 1.1);
     let growth = [
-        ("65,000 EIPs beside 100", ours, Bound::Between(0.9, 1.1)),
+        (
+            "65,000 EIPs beside 100, the same flows, to 100 of them",
+            most_to_few,
+            &ours[0],
+            same,
+        ),
+        (
+            "65,000 EIPs beside 100, flows to all of them",
+            &ours[3],
+            &ours[0],
+            same,
+        ),
         (
             "the same of one constant rule: 65,000 VMs beside 100",
-            floors,
+            &floors[3],
+            &floors[0],
             Bound::None,
         ),
     ];
-    for (what, ways, bound) in growth {
-        let (most, least) = (&ways[3], &ways[0]);
+    for (what, most, least, bound) in growth {
         results.add(
             GROUP,
             what,
@@ -258,7 +302,7 @@ pub fn measure(bench: &mut Bench) {
         format!("{:.2}", median(&most)),
         format!("{:.2}", median(&least)),
         median_ratio(&most, &least),
-        Bound::Between(0.9, 1.1),
+        same,
     );
     for ((program, count), way) in others.iter().zip(&ways[first_of_others..]) {
         let own = sizes

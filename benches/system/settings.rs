@@ -7,11 +7,13 @@ use std::time::Duration;
 pub struct Settings {
     /// Whether this is the short run.
     pub quick: bool,
-    /// Rounds of the floods; the ways take turns.
+    /// Rounds of the floods of known flows; the ways take turns.
     pub flood_rounds: usize,
-    /// Routers of the same kind that take turns in these rounds.
+    /// Routers of the same kind that take turns in the floods of first packets.
     pub routers: usize,
-    /// How long one flood lasts.
+    /// How often each of them has its turn.
+    pub turns: usize,
+    /// How long one flood of first packets lasts.
     pub flood: Duration,
     /// Repetitions of what takes a fraction of a second.
     pub repeats: usize,
@@ -36,6 +38,7 @@ impl Settings {
                 quick,
                 flood_rounds: 3,
                 routers: 1,
+                turns: 3,
                 flood: Duration::from_millis(300),
                 repeats: 5,
                 slow_repeats: 1,
@@ -48,8 +51,9 @@ impl Settings {
             Self {
                 quick,
                 flood_rounds: 12,
-                routers: 3,
-                flood: Duration::from_secs(1),
+                routers: 8,
+                turns: 3,
+                flood: Duration::from_millis(400),
                 repeats: 15,
                 slow_repeats: 3,
                 rules: &[100, 1_000, 10_000],
