@@ -12,92 +12,93 @@ use crate::site::{Site, config, eip_targets, entries, mixed_config, mixed_target
 
 const GROUP: &str = "1 first packets";
 
-/// Routers with the same rules loaded, and the senders in front of them, which take turns from round to round: where in
-/// memory a table came to lie makes a difference of five of 100 by itself.
+/// A way of translating, and what its routers made of it.
 struct Way {
     name: String,
-    routers: Vec<(Site, lab::Flood)>,
+    make: Box<dyn Fn() -> Router>,
     /// New flows a second, of each round.
     rates: Vec<f64>,
 }
 
+/// A router, and the sender in front of it.
+struct Router {
+    site: Site,
+    flood: lab::Flood,
+}
+
 impl Way {
-    fn ours(name: &str, number: usize, count: usize, text: &str, targets: &[SocketAddrV4]) -> Self {
-        let make = || {
+    fn ours(name: &str, vms: usize, text: &str, targets: &[SocketAddrV4]) -> Self {
+        let text = text.to_owned();
+        let make = move || {
             let site = Site::new();
             let agent = Agent::new("flood");
-            agent.write(text);
+            agent.write(&text);
             run(&site.router, agent.command(&["reload"]));
             site
         };
-        Self::new(name, number, make, count, targets)
+        Self::new(name, make, vms, targets)
     }
 
-    fn theirs(name: &str, number: usize, count: usize, program: Program, rules: &str) -> Self {
-        Self::theirs_to(name, number, count, program, rules, &eip_targets(count))
+    fn theirs(name: &str, vms: usize, program: Program, rules: String) -> Self {
+        Self::theirs_to(name, vms, program, rules, &eip_targets(vms))
     }
 
-    fn theirs_to(
-        name: &str,
-        number: usize,
-        count: usize,
-        program: Program,
-        rules: &str,
-        targets: &[SocketAddrV4],
-    ) -> Self {
-        let make = || {
+    fn theirs_to(name: &str, vms: usize, program: Program, rules: String, targets: &[SocketAddrV4]) -> Self {
+        let make = move || {
             let site = Site::new();
             site.set_up_by_hand();
             let file = crate::output_directory().join("rules");
-            std::fs::write(&file, rules).expect("write the rules");
+            std::fs::write(&file, &rules).expect("write the rules");
             run(&site.router, program.load(&file));
             let _ = std::fs::remove_file(&file);
             site
         };
-        Self::new(name, number, make, count, targets)
+        Self::new(name, make, vms, targets)
     }
 
-    fn new(name: &str, number: usize, make: impl Fn() -> Site, vms: usize, targets: &[SocketAddrV4]) -> Self {
-        let router = |_| {
+    fn new(name: &str, make: impl Fn() -> Site + 'static, vms: usize, targets: &[SocketAddrV4]) -> Self {
+        let targets = targets.to_vec();
+        let make = move || {
             let site = make();
             site.set_neighbours(vms);
-            let flood = site.flood(targets.to_vec());
-            (site, flood)
+            let flood = site.flood(targets.clone());
+            Router { site, flood }
         };
         Self {
             name: name.to_owned(),
-            routers: (0..number).map(router).collect(),
+            make: Box::new(make),
             rates: Vec::new(),
         }
     }
 
     /// The same with a kernel parameter of another value.
-    fn with_sysctl(self, path: &str, value: &str) -> Self {
-        for (site, _) in &self.routers {
-            site.router.set_sysctl(path, value);
+    fn with_sysctl(self, path: &'static str, value: &'static str) -> Self {
+        let make = move || {
+            let router = (self.make)();
+            router.site.router.set_sysctl(path, value);
+            router
+        };
+        Self {
+            make: Box::new(make),
+            ..self
         }
-        self
     }
 
-    /// Floods once. What counts is what arrives: what is not translated does not. `place` is the way's among all: a router
-    /// has other routers beside it each time that its turn comes.
-    fn measure(&mut self, bench: &Bench, place: usize) {
-        let (round, count) = (self.rates.len(), self.routers.len());
-        let turn = (round + round / count * place) % count;
-        let (site, flood) = &mut self.routers[turn];
-        let before = site.arrived();
+    /// Floods once. What counts is what arrives: what is not translated does not.
+    fn measure(&mut self, router: &mut Router, bench: &Bench) {
+        let before = router.site.arrived();
         // Of processor time: the router works in the sender's, and whatever else runs takes none of that.
         let begin = processor_time();
-        let (sent, _) = flood.send(Extent::Time(bench.settings.flood));
+        let (sent, _) = router.flood.send(Extent::Time(bench.settings.flood));
         let time = processor_time() - begin;
-        let arrived = site.arrived() - before;
+        let arrived = router.site.arrived() - before;
         assert!(
             arrived * 100 >= sent * 99,
             "{}: of {sent} frames {arrived} arrived: it does not translate, or flows are dropped",
             self.name
         );
         self.rates.push(arrived as f64 / time.as_secs_f64());
-        site.forget_flows();
+        router.site.forget_flows();
     }
 
     fn rate(&self) -> f64 {
@@ -112,45 +113,29 @@ impl Way {
 pub fn measure(bench: &mut Bench) {
     let (few, middle, most) = (100, 10_000, 65_000);
     let sizes = [few, 1_000, middle, most];
-    let routers = bench.settings.routers;
     let all_kinds = mixed_config(middle);
     let mut ways = vec![
-        Way::theirs("floor", routers, middle, Program::Nft, &constant_rule()),
-        Way::ours("loaded", routers, middle, &all_kinds, &eip_targets(middle)),
-        Way::ours(
-            "loaded, all kinds",
-            routers,
-            middle,
-            &all_kinds,
-            &mixed_targets(middle),
-        ),
+        Way::theirs("floor", middle, Program::Nft, constant_rule()),
+        Way::ours("loaded", middle, &all_kinds, &eip_targets(middle)),
+        Way::ours("loaded, all kinds", middle, &all_kinds, &mixed_targets(middle)),
         Way::theirs_to(
             "floor, all kinds",
-            routers,
             middle,
             Program::Nft,
-            &constant_rule_for_each_kind(),
+            constant_rule_for_each_kind(),
             &mixed_targets(middle),
         ),
         Way::theirs(
             "floor, no early demux",
-            routers,
             middle,
             Program::Nft,
-            &constant_prefix_rule(),
+            constant_prefix_rule(),
         )
         .with_sysctl("net/ipv4/ip_early_demux", "0"),
         // The same flows as with 100: what the others cost that are loaded beside them.
-        Way::ours(
-            "loaded, flows to 100",
-            routers,
-            few,
-            &all_kinds,
-            &eip_targets(few),
-        ),
+        Way::ours("loaded, flows to 100", few, &all_kinds, &eip_targets(few)),
         Way::ours(
             "65,000, flows to 100",
-            routers,
             few,
             &config(entries(most)),
             &eip_targets(few),
@@ -160,18 +145,12 @@ pub fn measure(bench: &mut Bench) {
     let first_of_floors = ways.len();
     ways.extend(sizes.map(|count| {
         let name = format!("floor, {count} VMs");
-        Way::theirs(&name, routers, count, Program::Nft, &constant_prefix_rule())
+        Way::theirs(&name, count, Program::Nft, constant_prefix_rule())
     }));
     let first_of_ours = ways.len();
     ways.extend(sizes.map(|count| {
         let name = format!("kylin-vr, {count}");
-        Way::ours(
-            &name,
-            routers,
-            count,
-            &config(entries(count)),
-            &eip_targets(count),
-        )
+        Way::ours(&name, count, &config(entries(count)), &eip_targets(count))
     }));
     let first_of_others = ways.len();
     let others: Vec<(Program, usize)> = Program::ALL
@@ -180,11 +159,16 @@ pub fn measure(bench: &mut Bench) {
         .collect();
     ways.extend(others.iter().map(|(program, count)| {
         let name = format!("{}, {count}", program.name());
-        Way::theirs(&name, 1, *count, *program, &program.one_rule_each(*count))
+        Way::theirs(&name, *count, *program, program.one_rule_each(*count))
     }));
-    for _ in 0..routers * bench.settings.turns {
-        for (place, way) in ways.iter_mut().enumerate() {
-            way.measure(bench, place);
+    // Where in memory a table comes to lie makes a constant difference, so routers are made anew several times. Few are there
+    // at a time: the kernel has one table of neighbours for all namespaces.
+    for _ in 0..bench.settings.routers {
+        let mut routers: Vec<Router> = ways.iter().map(|way| (way.make)()).collect();
+        for _ in 0..bench.settings.turns {
+            for (way, router) in ways.iter_mut().zip(&mut routers) {
+                way.measure(router, bench);
+            }
         }
     }
 

@@ -9,7 +9,7 @@ pub struct Settings {
     pub quick: bool,
     /// Rounds of the floods of known flows; the ways take turns.
     pub flood_rounds: usize,
-    /// Routers of the same kind that take turns in the floods of first packets.
+    /// How often the routers of the floods of first packets are made anew.
     pub routers: usize,
     /// How often each of them has its turn.
     pub turns: usize,
