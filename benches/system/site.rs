@@ -28,7 +28,7 @@ pub const PORT: u16 = 9;
 pub const RANGE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 92, 200, 1), 5_000);
 /// How many of its ports.
 const RANGE_PORTS: u16 = 60_000;
-/// Forwarded ports of one address.
+/// Forwarded ports of one address, all to one VM.
 const PORTS_OF_ONE: usize = 100;
 
 /// The elastic IP of an entry.
@@ -107,7 +107,7 @@ pub fn entries(count: usize) -> impl Iterator<Item = (Ipv4Addr, Ipv4Addr)> {
 pub fn mixed_config(count: usize) -> String {
     let mut text = config(entries(count)) + "port_forward_list:\n";
     for entry in 0..count {
-        let (from, to) = (forward(entry), vm(entry));
+        let (from, to) = (forward(entry), vm(entry / PORTS_OF_ONE));
         text += &format!(
             "  - eip: {}\n    protocal: udp\n    port: {}\n    vm-port: {}\n    vm-ip: {to}\n",
             from.ip(),
