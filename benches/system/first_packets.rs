@@ -71,11 +71,11 @@ impl Way {
         }
     }
 
-    /// The same with a kernel parameter of another value.
-    fn with_sysctl(self, path: &'static str, value: &'static str) -> Self {
+    /// The same with another step after the router was made.
+    fn with(self, step: impl Fn(&Site) + 'static) -> Self {
         let make = move || {
             let router = (self.make)();
-            router.site.router.set_sysctl(path, value);
+            step(&router.site);
             router
         };
         Self {
@@ -131,7 +131,7 @@ pub fn measure(bench: &mut Bench) {
             Program::Nft,
             constant_prefix_rule(),
         )
-        .with_sysctl("net/ipv4/ip_early_demux", "0"),
+        .with(|site| site.router.set_sysctl("net/ipv4/ip_early_demux", "0")),
         // The same flows as with 100: what the others cost that are loaded beside them.
         Way::ours("loaded, flows to 100", few, &all_kinds, &eip_targets(few)),
         Way::ours(
@@ -140,6 +140,24 @@ pub fn measure(bench: &mut Bench) {
             &config(entries(most)),
             &eip_targets(few),
         ),
+        // Each flow to an elastic IP at random, and one neighbour, so that nothing but the rules has more to look up.
+        Way::theirs_to(
+            "floor, one next hop",
+            0,
+            Program::Nft,
+            constant_prefix_rule(),
+            &eip_targets(middle),
+        )
+        .with(Site::set_next_hop),
+        Way::ours("loaded, one next hop", 0, &all_kinds, &eip_targets(middle)).with(Site::set_next_hop),
+        Way::ours("100, one next hop", 0, &config(entries(few)), &eip_targets(few)).with(Site::set_next_hop),
+        Way::ours(
+            "65,000, one next hop",
+            0,
+            &config(entries(most)),
+            &eip_targets(most),
+        )
+        .with(Site::set_next_hop),
     ];
     // What many VMs cost the kernel (their neighbour entries are looked up) is no rule's doing: a floor for each number.
     let first_of_floors = ways.len();
@@ -181,7 +199,11 @@ pub fn measure(bench: &mut Bench) {
         floor_without_demux,
         loaded_to_few,
         most_to_few,
-    ] = [0, 1, 2, 3, 4, 5, 6].map(|index: usize| &ways[index]);
+        floor_onwards,
+        loaded_onwards,
+        few_onwards,
+        most_onwards,
+    ] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10].map(|index: usize| &ways[index]);
     let (floors, ours) = (
         &ways[first_of_floors..first_of_ours],
         &ways[first_of_ours..first_of_others],
@@ -190,6 +212,9 @@ pub fn measure(bench: &mut Bench) {
     let all = "10,000 EIPs, 10,000 forwards and a range of 60,000 ports loaded";
     let to_eips = format!("{all}; flows to EIPs");
     let to_few = format!("{all}; flows to 100 of the EIPs");
+    let onwards = "VMs behind one next hop";
+    let to_eips_onwards = format!("{to_eips}, {onwards}");
+    let most_beside_few_onwards = format!("65,000 EIPs beside 100, {onwards}");
     let as_many = "one constant rule, as many VMs";
     let lines = [
         (
@@ -228,6 +253,13 @@ pub fn measure(bench: &mut Bench) {
             as_many,
             Bound::AtLeast(0.95),
         ),
+        (
+            &to_eips_onwards,
+            loaded_onwards,
+            floor_onwards,
+            "one constant rule, the same next hop",
+            Bound::AtLeast(0.95),
+        ),
     ];
     for (what, way, other, beside, bound) in lines {
         let beside = format!("{} {beside}", show(other.rate()));
@@ -251,6 +283,7 @@ pub fn measure(bench: &mut Bench) {
             &ours[0],
             same,
         ),
+        (&most_beside_few_onwards, most_onwards, few_onwards, same),
         (
             "65,000 EIPs beside 100, flows to all of them",
             &ours[3],

@@ -19,6 +19,8 @@ pub const FAR_MAC: &str = "02:00:00:00:00:02";
 pub const WAN_ADDRESS: &str = "10.90.3.37";
 pub const LAN_ADDRESS: &str = "192.168.255.254";
 pub const GATEWAY: &str = "10.90.3.1";
+/// Another router among the VMs.
+const NEXT_HOP: &str = "192.168.255.253";
 /// The networks of the entries.
 pub const EIPS: &str = "10.91.0.0/16";
 pub const VMS: &str = "192.168.0.0/16";
@@ -169,6 +171,14 @@ impl Site {
             );
         }
         self.router.ip_batch(&lines);
+    }
+
+    /// All VMs behind one next hop instead, which is the only neighbour that is asked for.
+    pub fn set_next_hop(&self) {
+        self.router.ip_batch(&format!(
+            "neigh replace {NEXT_HOP} lladdr {FAR_MAC} dev {LAN} nud permanent\n\
+             route add 192.168.0.0/17 via {NEXT_HOP} dev {LAN}\nroute add 192.168.128.0/17 via {NEXT_HOP} dev {LAN}\n"
+        ));
     }
 
     /// A sender of new flows to the router.
