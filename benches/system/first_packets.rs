@@ -7,7 +7,7 @@ use lab::Extent;
 use crate::Bench;
 use crate::command::{Agent, processor_time, run};
 use crate::others::{Program, constant_prefix_rule, constant_rule, constant_rule_for_each_kind};
-use crate::result::{Bound, median, median_ratio, short};
+use crate::result::{Bound, Results, median, median_ratio, short};
 use crate::site::{Site, config, eip_targets, entries, mixed_config, mixed_targets};
 
 const GROUP: &str = "1 first packets";
@@ -39,11 +39,7 @@ impl Way {
         Self::new(name, make, vms, targets)
     }
 
-    fn theirs(name: &str, vms: usize, program: Program, rules: String) -> Self {
-        Self::theirs_to(name, vms, program, rules, &eip_targets(vms))
-    }
-
-    fn theirs_to(name: &str, vms: usize, program: Program, rules: String, targets: &[SocketAddrV4]) -> Self {
+    fn theirs(name: &str, vms: usize, program: Program, rules: String, targets: &[SocketAddrV4]) -> Self {
         let make = move || {
             let site = Site::new();
             site.set_up_by_hand();
@@ -110,209 +106,234 @@ impl Way {
     }
 }
 
-pub fn measure(bench: &mut Bench) {
-    let (few, middle, most) = (100, 10_000, 65_000);
-    let sizes = [few, 1_000, middle, most];
-    let all_kinds = mixed_config(middle);
-    let mut ways = vec![
-        Way::theirs("floor", middle, Program::Nft, constant_rule()),
-        Way::ours("loaded", middle, &all_kinds, &eip_targets(middle)),
-        Way::ours("loaded, all kinds", middle, &all_kinds, &mixed_targets(middle)),
-        Way::theirs_to(
-            "floor, all kinds",
-            middle,
-            Program::Nft,
-            constant_rule_for_each_kind(),
-            &mixed_targets(middle),
-        ),
-        Way::theirs(
-            "floor, no early demux",
-            middle,
-            Program::Nft,
-            constant_prefix_rule(),
-        )
-        .with(|site| site.router.set_sysctl("net/ipv4/ip_early_demux", "0")),
-        // The same flows as with 100: what the others cost that are loaded beside them.
-        Way::ours("loaded, flows to 100", few, &all_kinds, &eip_targets(few)),
-        Way::ours(
-            "65,000, flows to 100",
-            few,
-            &config(entries(most)),
-            &eip_targets(few),
-        ),
-        // Each flow to an elastic IP at random, and one neighbour, so that nothing but the rules has more to look up.
-        Way::theirs_to(
-            "floor, one next hop",
-            0,
-            Program::Nft,
-            constant_prefix_rule(),
-            &eip_targets(middle),
-        )
-        .with(Site::set_next_hop),
-        Way::ours("loaded, one next hop", 0, &all_kinds, &eip_targets(middle)).with(Site::set_next_hop),
-        Way::ours("100, one next hop", 0, &config(entries(few)), &eip_targets(few)).with(Site::set_next_hop),
-        Way::ours(
-            "65,000, one next hop",
-            0,
-            &config(entries(most)),
-            &eip_targets(most),
-        )
-        .with(Site::set_next_hop),
-    ];
-    // What many VMs cost the kernel (their neighbour entries are looked up) is no rule's doing: a floor for each number.
-    let first_of_floors = ways.len();
-    ways.extend(sizes.map(|count| {
-        let name = format!("floor, {count} VMs");
-        Way::theirs(&name, count, Program::Nft, constant_prefix_rule())
-    }));
-    let first_of_ours = ways.len();
-    ways.extend(sizes.map(|count| {
-        let name = format!("kylin-vr, {count}");
-        Way::ours(&name, count, &config(entries(count)), &eip_targets(count))
-    }));
-    let first_of_others = ways.len();
-    let others: Vec<(Program, usize)> = Program::ALL
-        .iter()
-        .flat_map(|program| bench.settings.rules.iter().map(|count| (*program, *count)))
-        .collect();
-    ways.extend(others.iter().map(|(program, count)| {
-        let name = format!("{}, {count}", program.name());
-        Way::theirs(&name, *count, *program, program.one_rule_each(*count))
-    }));
-    // Where in memory a table comes to lie makes a constant difference, so routers are made anew several times. Few are there
-    // at a time: the kernel has one table of neighbours for all namespaces.
-    for _ in 0..bench.settings.routers {
-        let mut routers: Vec<Router> = ways.iter().map(|way| (way.make)()).collect();
-        for _ in 0..bench.settings.turns {
-            for (way, router) in ways.iter_mut().zip(&mut routers) {
-                way.measure(router, bench);
+const FEW: usize = 100;
+const MIDDLE: usize = 10_000;
+const MOST: usize = 65_000;
+/// How many elastic IPs, and VMs, the lines of the plot have.
+const SIZES: [usize; 4] = [FEW, 1_000, MIDDLE, MOST];
+
+/// The ways that the lines compare. Lines find them by name.
+struct Ways {
+    all: Vec<Way>,
+    /// The others' one rule each.
+    others: Vec<(Program, usize)>,
+}
+
+const LOADED: &str = "all loaded, to EIPs";
+const LOADED_ALL_KINDS: &str = "all loaded, to all kinds";
+const LOADED_FEW: &str = "all loaded, to 100";
+const LOADED_ONWARDS: &str = "all loaded, one next hop";
+const FEW_ONWARDS: &str = "100, one next hop";
+const MOST_ONWARDS: &str = "65,000, one next hop";
+const MOST_FEW: &str = "65,000, to 100";
+const FLOOR: &str = "constant rule, one VM";
+const FLOOR_ALL_KINDS: &str = "constant rules, all kinds";
+const FLOOR_WITHOUT_DEMUX: &str = "constant rule, no early demux";
+const FLOOR_ONWARDS: &str = "constant rule, one next hop";
+
+fn floor_of(vms: usize) -> String {
+    format!("constant rule, {vms} VMs")
+}
+
+fn ours_of(eips: usize) -> String {
+    format!("kylin-vr, {eips}")
+}
+
+fn other_of((program, rules): (Program, usize)) -> String {
+    format!("{}, {rules}", program.name())
+}
+
+impl Ways {
+    fn new(rules: &[usize]) -> Self {
+        let loaded = mixed_config(MIDDLE);
+        let (eips, mixed) = (eip_targets(MIDDLE), mixed_targets(MIDDLE));
+        let (few, most) = (config(entries(FEW)), config(entries(MOST)));
+        let constant = |name: &str, vms: usize, targets: &[SocketAddrV4]| {
+            Way::theirs(name, vms, Program::Nft, constant_prefix_rule(), targets)
+        };
+        let mut all = vec![
+            Way::theirs(FLOOR, MIDDLE, Program::Nft, constant_rule(), &eips),
+            Way::theirs(
+                FLOOR_ALL_KINDS,
+                MIDDLE,
+                Program::Nft,
+                constant_rule_for_each_kind(),
+                &mixed,
+            ),
+            constant(FLOOR_WITHOUT_DEMUX, MIDDLE, &eips)
+                .with(|site| site.router.set_sysctl("net/ipv4/ip_early_demux", "0")),
+            Way::ours(LOADED, MIDDLE, &loaded, &eips),
+            Way::ours(LOADED_ALL_KINDS, MIDDLE, &loaded, &mixed),
+            // The same flows as with 100: what the others cost that are loaded beside them.
+            Way::ours(LOADED_FEW, FEW, &loaded, &eip_targets(FEW)),
+            Way::ours(MOST_FEW, FEW, &most, &eip_targets(FEW)),
+            // Each flow to an elastic IP at random, and one neighbour: nothing but the rules has more to look up.
+            constant(FLOOR_ONWARDS, 0, &eips).with(Site::set_next_hop),
+            Way::ours(LOADED_ONWARDS, 0, &loaded, &eips).with(Site::set_next_hop),
+            Way::ours(FEW_ONWARDS, 0, &few, &eip_targets(FEW)).with(Site::set_next_hop),
+            Way::ours(MOST_ONWARDS, 0, &most, &eip_targets(MOST)).with(Site::set_next_hop),
+        ];
+        // What many VMs cost the kernel (their neighbour entries are looked up) is no rule's doing: a floor for each number.
+        for count in SIZES {
+            let targets = eip_targets(count);
+            all.push(constant(&floor_of(count), count, &targets));
+            all.push(Way::ours(
+                &ours_of(count),
+                count,
+                &config(entries(count)),
+                &targets,
+            ));
+        }
+        let others: Vec<_> = Program::ALL
+            .into_iter()
+            .flat_map(|program| rules.iter().map(move |count| (program, *count)))
+            .collect();
+        all.extend(others.iter().map(|other| {
+            let (program, count) = *other;
+            let rules = program.one_rule_each(count);
+            Way::theirs(&other_of(*other), count, program, rules, &eip_targets(count))
+        }));
+        Self { all, others }
+    }
+
+    /// Where in memory a table comes to lie makes a constant difference, so routers are made anew several times. Few are
+    /// there at a time: the kernel has one table of neighbours for all namespaces.
+    fn take_turns(&mut self, bench: &Bench) {
+        for _ in 0..bench.settings.routers {
+            let mut routers: Vec<Router> = self.all.iter().map(|way| (way.make)()).collect();
+            for _ in 0..bench.settings.turns {
+                for (way, router) in self.all.iter_mut().zip(&mut routers) {
+                    way.measure(router, bench);
+                }
             }
         }
     }
 
-    let show = |rate: f64| format!("{} k flows/s", short(rate / 1e3));
-    let [
-        floor,
-        loaded,
-        all_kinds,
-        floor_of_all,
-        floor_without_demux,
-        loaded_to_few,
-        most_to_few,
-        floor_onwards,
-        loaded_onwards,
-        few_onwards,
-        most_onwards,
-    ] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10].map(|index: usize| &ways[index]);
-    let (floors, ours) = (
-        &ways[first_of_floors..first_of_ours],
-        &ways[first_of_ours..first_of_others],
-    );
-    let results = &mut bench.results;
-    let all = "10,000 EIPs, 10,000 forwards and a range of 60,000 ports loaded";
-    let to_eips = format!("{all}; flows to EIPs");
-    let to_few = format!("{all}; flows to 100 of the EIPs");
-    let onwards = "VMs behind one next hop";
-    let to_eips_onwards = format!("{to_eips}, {onwards}");
-    let most_beside_few_onwards = format!("65,000 EIPs beside 100, {onwards}");
+    fn named(&self, name: &str) -> &Way {
+        let way = self.all.iter().find(|way| way.name == name);
+        way.unwrap_or_else(|| panic!("no way is called {name}"))
+    }
+}
+
+pub fn measure(bench: &mut Bench) {
+    let mut ways = Ways::new(bench.settings.rules);
+    ways.take_turns(bench);
+    beside_constant_rules(&ways, &mut bench.results);
+    growth(&ways, &mut bench.results);
+    beside_others(&ways, &mut bench.results);
+    plot(&ways, &mut bench.results);
+}
+
+fn show(way: &Way) -> String {
+    format!("{} k flows/s", short(way.rate() / 1e3))
+}
+
+fn beside_constant_rules(ways: &Ways, results: &mut Results) {
     let as_many = "one constant rule, as many VMs";
+    let loaded = "10,000 EIPs, 10,000 forwards and a range of 60,000 ports loaded";
+    let (middle, few) = (floor_of(MIDDLE), floor_of(FEW));
+    let asked = Bound::AtLeast(0.95);
     let lines = [
+        (LOADED, "flows to EIPs", middle.as_str(), as_many, asked),
         (
-            to_eips.as_str(),
-            loaded,
-            &floors[2],
-            as_many,
-            Bound::AtLeast(0.95),
-        ),
-        (
-            "the same",
-            loaded,
-            floor,
+            LOADED,
+            "flows to EIPs",
+            FLOOR,
             "one constant rule, to one VM",
             Bound::None,
         ),
         (
-            "the same",
-            loaded,
-            floor_without_demux,
+            LOADED,
+            "flows to EIPs",
+            FLOOR_WITHOUT_DEMUX,
             "one constant rule, as many VMs, and ip_early_demux off as well",
             Bound::None,
         ),
         (
-            "the same; flows to EIPs, forwards and the range, a third each",
-            all_kinds,
-            floor_of_all,
-            "a constant rule for each of the three",
-            Bound::AtLeast(0.95),
-        ),
-        ("the same", all_kinds, &floors[2], as_many, Bound::AtLeast(0.95)),
-        (
-            to_few.as_str(),
-            loaded_to_few,
-            &floors[0],
-            as_many,
-            Bound::AtLeast(0.95),
-        ),
-        (
-            &to_eips_onwards,
-            loaded_onwards,
-            floor_onwards,
+            LOADED_ONWARDS,
+            "flows to EIPs, VMs behind one next hop",
+            FLOOR_ONWARDS,
             "one constant rule, the same next hop",
-            Bound::AtLeast(0.95),
+            asked,
+        ),
+        (LOADED_FEW, "flows to 100 of the EIPs", &few, as_many, asked),
+        (
+            LOADED_ALL_KINDS,
+            "flows to EIPs, forwards and the range, a third each",
+            FLOOR_ALL_KINDS,
+            "a constant rule for each of the three",
+            asked,
+        ),
+        (
+            LOADED_ALL_KINDS,
+            "flows to EIPs, forwards and the range, a third each",
+            &middle,
+            as_many,
+            asked,
         ),
     ];
-    for (what, way, other, beside, bound) in lines {
-        let beside = format!("{} {beside}", show(other.rate()));
-        results.add(GROUP, what, show(way.rate()), beside, way.beside(other), bound);
+    for (way, flows, other, beside, bound) in lines {
+        let (way, other) = (ways.named(way), ways.named(other));
+        results.add(
+            GROUP,
+            &format!("{loaded}; {flows}"),
+            show(way),
+            format!("{} {beside}", show(other)),
+            way.beside(other),
+            bound,
+        );
     }
-    for ((count, way), floor) in sizes.iter().zip(ours).zip(floors) {
+    for count in SIZES {
+        let (way, floor) = (ways.named(&ours_of(count)), ways.named(&floor_of(count)));
         results.add(
             GROUP,
             &format!("{count} EIPs"),
-            show(way.rate()),
-            format!("{} {as_many}", show(floor.rate())),
+            show(way),
+            format!("{} {as_many}", show(floor)),
             way.beside(floor),
             Bound::None,
         );
     }
+}
+
+fn growth(ways: &Ways, results: &mut Results) {
     let same = Bound::Between(0.9, 1.1);
-    let growth = [
+    let lines = [
         (
             "65,000 EIPs beside 100, the same flows, to 100 of them",
-            most_to_few,
-            &ours[0],
+            MOST_FEW.to_owned(),
+            ours_of(FEW),
             same,
         ),
-        (&most_beside_few_onwards, most_onwards, few_onwards, same),
+        (
+            "65,000 EIPs beside 100, VMs behind one next hop",
+            MOST_ONWARDS.to_owned(),
+            FEW_ONWARDS.to_owned(),
+            same,
+        ),
         (
             "65,000 EIPs beside 100, flows to all of them",
-            &ours[3],
-            &ours[0],
+            ours_of(MOST),
+            ours_of(FEW),
             same,
         ),
         (
             "the same of one constant rule: 65,000 VMs beside 100",
-            &floors[3],
-            &floors[0],
+            floor_of(MOST),
+            floor_of(FEW),
             Bound::None,
         ),
     ];
-    for (what, most, least, bound) in growth {
-        results.add(
-            GROUP,
-            what,
-            show(most.rate()),
-            show(least.rate()),
-            most.beside(least),
-            bound,
-        );
+    for (what, most, least, bound) in lines {
+        let (most, least) = (ways.named(&most), ways.named(&least));
+        results.add(GROUP, what, show(most), show(least), most.beside(least), bound);
     }
     // Both of one round: what many VMs cost is in either.
-    let share = |index: usize| -> Vec<f64> {
-        let rates = ours[index].rates.iter().zip(&floors[index].rates);
+    let [most, least] = [MOST, FEW].map(|count| -> Vec<f64> {
+        let (ours, floor) = (ways.named(&ours_of(count)), ways.named(&floor_of(count)));
+        let rates = ours.rates.iter().zip(&floor.rates);
         rates.map(|(ours, floor)| ours / floor).collect()
-    };
-    let (most, least) = (share(3), share(0));
+    });
     results.add(
         GROUP,
         "the rules' part of it: 65,000 EIPs beside 100, each beside one constant rule to as many VMs",
@@ -321,38 +342,42 @@ pub fn measure(bench: &mut Bench) {
         median_ratio(&most, &least),
         same,
     );
-    for ((program, count), way) in others.iter().zip(&ways[first_of_others..]) {
-        let own = sizes
-            .iter()
-            .position(|size| size == count)
-            .map_or(&ours[2], |index| &ours[index]);
-        let bound = if *count == middle {
+}
+
+fn beside_others(ways: &Ways, results: &mut Results) {
+    for other in &ways.others {
+        let (program, count) = *other;
+        let (own, way) = (ways.named(&ours_of(count)), ways.named(&other_of(*other)));
+        let bound = if count == MIDDLE {
             Bound::AtLeast(40.0)
         } else {
             Bound::None
         };
-        let beside = format!("{} {}", show(way.rate()), program.name());
         results.add(
             GROUP,
             &format!("{count} EIPs, theirs a rule each"),
-            show(own.rate()),
-            beside,
+            show(own),
+            format!("{} {}", show(way), program.name()),
             own.beside(way),
             bound,
         );
     }
+}
 
-    let points = |ways: &[Way]| sizes.into_iter().zip(ways.iter().map(Way::rate)).collect();
+fn plot(ways: &Ways, results: &mut Results) {
+    let points = |name: fn(usize) -> String| {
+        let rate = |count| (count, ways.named(&name(count)).rate());
+        SIZES.into_iter().map(rate).collect()
+    };
     results
         .series
-        .push(("one constant rule".to_owned(), points(floors)));
-    results.series.push(("kylin-vr".to_owned(), points(ours)));
+        .push(("one constant rule".to_owned(), points(floor_of)));
+    results.series.push(("kylin-vr".to_owned(), points(ours_of)));
     for program in Program::ALL {
-        let points = others.iter().zip(&ways[first_of_others..]);
-        let points = points.filter(|((one, _), _)| *one == program);
-        let points = points.map(|((_, count), way)| (*count, way.rate())).collect();
+        let others = ways.others.iter().filter(|(one, _)| *one == program);
+        let points = others.map(|other| (other.1, ways.named(&other_of(*other)).rate()));
         results
             .series
-            .push((format!("{}, a rule each", program.name()), points));
+            .push((format!("{}, a rule each", program.name()), points.collect()));
     }
 }
