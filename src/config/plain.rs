@@ -134,8 +134,8 @@ fn scalar(text: Cow<'_, str>) -> Option<Node<'_>> {
         Some(Node::Plain)
     } else if is_address() {
         Some(Node::Text(text))
-    } else if text.starts_with("---") || text.starts_with("...") {
-        // By themselves these are markers.
+    } else if text.contains('\n') || text.starts_with("---") || text.starts_with("...") {
+        // By themselves these are markers, also at the beginning of a line that was indented where it stood.
         None
     } else {
         match classify(&text)? {
@@ -195,6 +195,15 @@ mod tests {
         );
     }
 
+    #[test]
+    fn what_folded_lines_make_is_no_text_to_read_again() {
+        // The value is `null`, a line break and three dots, which by themselves would be null and the end of a document.
+        for text in ["null\n\n ...\n", "a: null\n\n ...\n\n  [x\n", "80\n\n\n ...\n"] {
+            agree(text);
+            assert!(long_way(text).is_ok(), "{text}");
+        }
+    }
+
     /// Pieces of YAML, as they might meet.
     fn piece() -> impl Strategy<Value = &'static str> {
         prop::sample::select(vec![
@@ -212,6 +221,7 @@ mod tests {
             "\n",
             "\n",
             "\n  ",
+            "\n\n  ",
             "\n- ",
             "\r\n",
             "\r",
