@@ -278,6 +278,8 @@ fn options() -> Options {
     options.duplicate_keys = DuplicateKeyPolicy::LastWins;
     options.with_snippet = false;
     options.strict_booleans = true;
+    // A comment says nothing to us. Were they told, no more than 32 lines of them could stand before an entry.
+    options.emit_comments = false;
     options.alias_limits.max_total_replayed_events = 10_000;
     if let Some(budget) = &mut options.budget {
         budget.max_depth = 16;
@@ -288,7 +290,6 @@ fn options() -> Options {
         budget.max_nodes = MAX_BYTES / 4;
         budget.max_events = MAX_BYTES / 2;
         budget.max_total_scalar_bytes = MAX_BYTES;
-        budget.max_total_comment_bytes = MAX_BYTES;
     }
     options
 }

@@ -204,6 +204,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn as_many_lines_of_comment_as_one_likes() {
+        for (before, after) in [
+            ("eip_list:\n", "  - eip: 10.90.2.250\n"),
+            ("eip_list:\n  - eip: # a note\n", "      10.90.2.250\n"),
+            ("eip_list: # none\n", "generation: 3\n"),
+            ("", "generation: 3\n"),
+            ("generation: 3\n", ""),
+        ] {
+            let text = |comment: &str| [before, &comment.repeat(2_000), after].concat();
+            assert!(agree(&text("    # - eip: 10.90.2.251\n")), "{before}");
+            // Not in ASCII: the long way.
+            let text = text("    # 弹性IP\n");
+            assert!(!agree(&text));
+            assert!(long_way(&text).is_ok(), "{before}: {:?}", long_way(&text).err());
+        }
+    }
+
     /// Pieces of YAML, as they might meet.
     fn piece() -> impl Strategy<Value = &'static str> {
         prop::sample::select(vec![
