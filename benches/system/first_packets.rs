@@ -1,6 +1,7 @@
 //! New flows a second: what a ruleset costs the first packet of a connection.
 
 use std::net::SocketAddrV4;
+use std::time::Duration;
 
 use lab::Extent;
 
@@ -8,6 +9,7 @@ use crate::Bench;
 use crate::command::{Agent, processor_time, run};
 use crate::others::{Program, constant_prefix_rule, constant_rule, constant_rule_for_each_kind};
 use crate::result::{Bound, Results, median, median_ratio, short};
+use crate::settings::Settings;
 use crate::site::{Site, config, eip_targets, entries, mixed_config, mixed_targets};
 
 const GROUP: &str = "1 first packets";
@@ -16,14 +18,16 @@ const GROUP: &str = "1 first packets";
 struct Way {
     name: String,
     make: Box<dyn Fn() -> Router>,
-    /// New flows a second, of each round.
+    /// New flows a second, of each router.
     rates: Vec<f64>,
 }
 
-/// A router, and the sender in front of it.
+/// A router, the sender in front of it, and what came of its turns.
 struct Router {
     site: Site,
     flood: lab::Flood,
+    arrived: u64,
+    time: Duration,
 }
 
 impl Way {
@@ -58,7 +62,12 @@ impl Way {
             let site = make();
             site.set_neighbours(vms);
             let flood = site.flood(targets.clone());
-            Router { site, flood }
+            Router {
+                site,
+                flood,
+                arrived: 0,
+                time: Duration::ZERO,
+            }
         };
         Self {
             name: name.to_owned(),
@@ -80,41 +89,58 @@ impl Way {
         }
     }
 
-    /// Floods once. What counts is what arrives: what is not translated does not.
-    fn measure(&mut self, router: &mut Router, bench: &Bench) {
-        let before = router.site.arrived();
-        // Of processor time: the router works in the sender's, and whatever else runs takes none of that.
-        let begin = processor_time();
-        let (sent, _) = router.flood.send(Extent::Time(bench.settings.flood));
-        let time = processor_time() - begin;
-        let arrived = router.site.arrived() - before;
-        assert!(
-            arrived * 100 >= sent * 99,
-            "{}: of {sent} frames {arrived} arrived: it does not translate, or flows are dropped",
-            self.name
-        );
-        self.rates.push(arrived as f64 / time.as_secs_f64());
-        router.site.forget_flows();
-    }
-
     fn rate(&self) -> f64 {
         median(&self.rates)
     }
 
+    /// The median of the ratios to another way of the same group: what slows both routers of a round down is in both.
     fn beside(&self, other: &Self) -> f64 {
         median_ratio(&self.rates, &other.rates)
     }
 }
 
+impl Router {
+    /// Floods once. What counts is what arrives: what is not translated does not.
+    fn take_turn(&mut self, way: &str, bench: &Bench) {
+        let before = self.site.arrived();
+        // Of processor time: the router works in the sender's, and whatever else runs takes none of that.
+        let begin = processor_time();
+        let (sent, _) = self.flood.send(Extent::Time(bench.settings.flood));
+        self.time += processor_time() - begin;
+        let arrived = self.site.arrived() - before;
+        assert!(
+            arrived * 100 >= sent * 99,
+            "{way}: of {sent} frames {arrived} arrived: it does not translate, or flows are dropped"
+        );
+        self.arrived += arrived;
+        self.site.forget_flows();
+    }
+
+    fn rate(&self) -> f64 {
+        self.arrived as f64 / self.time.as_secs_f64()
+    }
+}
+
 const FEW: usize = 100;
+const SOME: usize = 1_000;
 const MIDDLE: usize = 10_000;
 const MOST: usize = 65_000;
 /// How many elastic IPs, and VMs, the lines of the plot have.
-const SIZES: [usize; 4] = [FEW, 1_000, MIDDLE, MOST];
+const SIZES: [usize; 4] = [FEW, SOME, MIDDLE, MOST];
 
-/// The ways that the lines compare. Lines find them by name.
+/// Ways that lines compare with each other, and whose routers are there at the same time.
+///
+/// Where in memory a table comes to lie makes a constant difference, so routers are made anew many times. Few are there at
+/// a time: the kernel has one table of neighbours for all namespaces.
+struct Group {
+    ways: Vec<Way>,
+    /// How many routers of each way.
+    routers: usize,
+}
+
+/// All ways. Lines find them by name.
 struct Ways {
-    all: Vec<Way>,
+    groups: Vec<Group>,
     /// The others' one rule each.
     others: Vec<(Program, usize)>,
 }
@@ -143,81 +169,127 @@ fn other_of((program, rules): (Program, usize)) -> String {
     format!("{}, {rules}", program.name())
 }
 
+/// A constant rule with as many VMs: what many VMs cost the kernel (their neighbour entries are looked up) is no rule's doing.
+fn floor(name: &str, vms: usize, targets: &[SocketAddrV4]) -> Way {
+    Way::theirs(name, vms, Program::Nft, constant_prefix_rule(), targets)
+}
+
+/// So many elastic IPs, and the floor of as many VMs.
+fn plain_pair(count: usize) -> [Way; 2] {
+    let targets = eip_targets(count);
+    let ours = Way::ours(&ours_of(count), count, &config(entries(count)), &targets);
+    [floor(&floor_of(count), count, &targets), ours]
+}
+
+/// 10,000 of everything loaded, and as many elastic IPs alone.
+fn all_loaded() -> Vec<Way> {
+    let loaded = mixed_config(MIDDLE);
+    let (eips, mixed) = (eip_targets(MIDDLE), mixed_targets(MIDDLE));
+    let for_each_kind = constant_rule_for_each_kind();
+    let mut ways = vec![
+        Way::theirs(FLOOR, MIDDLE, Program::Nft, constant_rule(), &eips),
+        Way::theirs(FLOOR_ALL_KINDS, MIDDLE, Program::Nft, for_each_kind, &mixed),
+        floor(FLOOR_WITHOUT_DEMUX, MIDDLE, &eips)
+            .with(|site| site.router.set_sysctl("net/ipv4/ip_early_demux", "0")),
+        Way::ours(LOADED, MIDDLE, &loaded, &eips),
+        Way::ours(LOADED_ALL_KINDS, MIDDLE, &loaded, &mixed),
+    ];
+    ways.extend(plain_pair(MIDDLE));
+    ways
+}
+
+/// From 100 to 65,000, and the same flows as with 100: what the others cost that are loaded beside them.
+fn few_and_most() -> Vec<Way> {
+    let (loaded, most) = (mixed_config(MIDDLE), config(entries(MOST)));
+    let targets = eip_targets(FEW);
+    let mut ways = vec![
+        Way::ours(LOADED_FEW, FEW, &loaded, &targets),
+        Way::ours(MOST_FEW, FEW, &most, &targets),
+    ];
+    ways.extend([FEW, MOST].into_iter().flat_map(plain_pair));
+    ways
+}
+
+/// Each flow to an elastic IP at random, and one neighbour: nothing but the rules has more to look up.
+fn one_next_hop() -> Vec<Way> {
+    let eips = eip_targets(MIDDLE);
+    let (loaded, few, most) = (mixed_config(MIDDLE), config(entries(FEW)), config(entries(MOST)));
+    let ways = [
+        floor(FLOOR_ONWARDS, 0, &eips),
+        Way::ours(LOADED_ONWARDS, 0, &loaded, &eips),
+        Way::ours(FEW_ONWARDS, 0, &few, &eip_targets(FEW)),
+        Way::ours(MOST_ONWARDS, 0, &most, &eip_targets(MOST)),
+    ];
+    ways.map(|way| way.with(Site::set_next_hop)).into()
+}
+
 impl Ways {
-    fn new(rules: &[usize]) -> Self {
-        let loaded = mixed_config(MIDDLE);
-        let (eips, mixed) = (eip_targets(MIDDLE), mixed_targets(MIDDLE));
-        let (few, most) = (config(entries(FEW)), config(entries(MOST)));
-        let constant = |name: &str, vms: usize, targets: &[SocketAddrV4]| {
-            Way::theirs(name, vms, Program::Nft, constant_prefix_rule(), targets)
-        };
-        let mut all = vec![
-            Way::theirs(FLOOR, MIDDLE, Program::Nft, constant_rule(), &eips),
-            Way::theirs(
-                FLOOR_ALL_KINDS,
-                MIDDLE,
-                Program::Nft,
-                constant_rule_for_each_kind(),
-                &mixed,
-            ),
-            constant(FLOOR_WITHOUT_DEMUX, MIDDLE, &eips)
-                .with(|site| site.router.set_sysctl("net/ipv4/ip_early_demux", "0")),
-            Way::ours(LOADED, MIDDLE, &loaded, &eips),
-            Way::ours(LOADED_ALL_KINDS, MIDDLE, &loaded, &mixed),
-            // The same flows as with 100: what the others cost that are loaded beside them.
-            Way::ours(LOADED_FEW, FEW, &loaded, &eip_targets(FEW)),
-            Way::ours(MOST_FEW, FEW, &most, &eip_targets(FEW)),
-            // Each flow to an elastic IP at random, and one neighbour: nothing but the rules has more to look up.
-            constant(FLOOR_ONWARDS, 0, &eips).with(Site::set_next_hop),
-            Way::ours(LOADED_ONWARDS, 0, &loaded, &eips).with(Site::set_next_hop),
-            Way::ours(FEW_ONWARDS, 0, &few, &eip_targets(FEW)).with(Site::set_next_hop),
-            Way::ours(MOST_ONWARDS, 0, &most, &eip_targets(MOST)).with(Site::set_next_hop),
-        ];
-        // What many VMs cost the kernel (their neighbour entries are looked up) is no rule's doing: a floor for each number.
-        for count in SIZES {
-            let targets = eip_targets(count);
-            all.push(constant(&floor_of(count), count, &targets));
-            all.push(Way::ours(
-                &ours_of(count),
-                count,
-                &config(entries(count)),
-                &targets,
-            ));
-        }
+    fn new(settings: &Settings) -> Self {
         let others: Vec<_> = Program::ALL
             .into_iter()
-            .flat_map(|program| rules.iter().map(move |count| (program, *count)))
+            .flat_map(|program| settings.rules.iter().map(move |count| (program, *count)))
             .collect();
-        all.extend(others.iter().map(|other| {
+        let a_rule_each = others.iter().map(|other| {
             let (program, count) = *other;
             let rules = program.one_rule_each(count);
             Way::theirs(&other_of(*other), count, program, rules, &eip_targets(count))
-        }));
-        Self { all, others }
-    }
-
-    /// Where in memory a table comes to lie makes a constant difference, so routers are made anew several times. Few are
-    /// there at a time: the kernel has one table of neighbours for all namespaces.
-    fn take_turns(&mut self, bench: &Bench) {
-        for _ in 0..bench.settings.routers {
-            let mut routers: Vec<Router> = self.all.iter().map(|way| (way.make)()).collect();
-            for _ in 0..bench.settings.turns {
-                for (way, router) in self.all.iter_mut().zip(&mut routers) {
-                    way.measure(router, bench);
-                }
-            }
+        });
+        let groups = [
+            (all_loaded(), settings.routers),
+            (one_next_hop(), settings.routers),
+            (few_and_most(), settings.routers / 2 + 1),
+            (plain_pair(SOME).into(), settings.routers / 2 + 1),
+            // They are times slower, not hundredths.
+            (a_rule_each.collect(), settings.routers / 8 + 1),
+        ];
+        let groups = groups.map(|(ways, routers)| Group { ways, routers });
+        Self {
+            groups: groups.into(),
+            others,
         }
     }
 
     fn named(&self, name: &str) -> &Way {
-        let way = self.all.iter().find(|way| way.name == name);
-        way.unwrap_or_else(|| panic!("no way is called {name}"))
+        let mut ways = self.groups.iter().flat_map(|group| &group.ways);
+        ways.find(|way| way.name == name)
+            .unwrap_or_else(|| panic!("no way is called {name}"))
+    }
+
+    /// Two ways of one group.
+    fn pair(&self, one: &str, other: &str) -> [&Way; 2] {
+        let in_one = |group: &&Group| {
+            let is_there = |name| group.ways.iter().any(|way| way.name == name);
+            is_there(one) && is_there(other)
+        };
+        let group = self.groups.iter().find(in_one);
+        assert!(group.is_some(), "{one} and {other} are not measured in turn");
+        [one, other].map(|name| self.named(name))
+    }
+}
+
+impl Group {
+    fn measure(&mut self, bench: &Bench) {
+        for round in 0..self.routers {
+            let mut routers: Vec<Router> = self.ways.iter().map(|way| (way.make)()).collect();
+            for _ in 0..bench.settings.turns {
+                for place in 0..routers.len() {
+                    // What one way leaves to be freed, the next one waits for: not always the same one.
+                    let index = (place + round) % routers.len();
+                    routers[index].take_turn(&self.ways[index].name, bench);
+                }
+            }
+            for (way, router) in self.ways.iter_mut().zip(&routers) {
+                way.rates.push(router.rate());
+            }
+        }
     }
 }
 
 pub fn measure(bench: &mut Bench) {
-    let mut ways = Ways::new(bench.settings.rules);
-    ways.take_turns(bench);
+    let mut ways = Ways::new(&bench.settings);
+    for group in &mut ways.groups {
+        group.measure(bench);
+    }
     beside_constant_rules(&ways, &mut bench.results);
     growth(&ways, &mut bench.results);
     beside_others(&ways, &mut bench.results);
@@ -273,7 +345,7 @@ fn beside_constant_rules(ways: &Ways, results: &mut Results) {
         ),
     ];
     for (way, flows, other, beside, bound) in lines {
-        let (way, other) = (ways.named(way), ways.named(other));
+        let [way, other] = ways.pair(way, other);
         results.add(
             GROUP,
             &format!("{loaded}; {flows}"),
@@ -284,7 +356,7 @@ fn beside_constant_rules(ways: &Ways, results: &mut Results) {
         );
     }
     for count in SIZES {
-        let (way, floor) = (ways.named(&ours_of(count)), ways.named(&floor_of(count)));
+        let [way, floor] = ways.pair(&ours_of(count), &floor_of(count));
         results.add(
             GROUP,
             &format!("{count} EIPs"),
@@ -325,12 +397,12 @@ fn growth(ways: &Ways, results: &mut Results) {
         ),
     ];
     for (what, most, least, bound) in lines {
-        let (most, least) = (ways.named(&most), ways.named(&least));
+        let [most, least] = ways.pair(&most, &least);
         results.add(GROUP, what, show(most), show(least), most.beside(least), bound);
     }
     // Both of one round: what many VMs cost is in either.
     let [most, least] = [MOST, FEW].map(|count| -> Vec<f64> {
-        let (ours, floor) = (ways.named(&ours_of(count)), ways.named(&floor_of(count)));
+        let [ours, floor] = ways.pair(&ours_of(count), &floor_of(count));
         let rates = ours.rates.iter().zip(&floor.rates);
         rates.map(|(ours, floor)| ours / floor).collect()
     });
@@ -348,7 +420,7 @@ fn beside_others(ways: &Ways, results: &mut Results) {
     for other in &ways.others {
         let (program, count) = *other;
         let (own, way) = (ways.named(&ours_of(count)), ways.named(&other_of(*other)));
-        let bound = if count == MIDDLE {
+        let bound = if count >= MIDDLE {
             Bound::AtLeast(40.0)
         } else {
             Bound::None
@@ -358,7 +430,7 @@ fn beside_others(ways: &Ways, results: &mut Results) {
             &format!("{count} EIPs, theirs a rule each"),
             show(own),
             format!("{} {}", show(way), program.name()),
-            own.beside(way),
+            own.rate() / way.rate(),
             bound,
         );
     }
