@@ -30,6 +30,10 @@ pub enum Sysctl {
     ConntrackBuckets,
     /// `net.netfilter.nf_conntrack_max`: how many flows are tracked at most, of each network namespace.
     ConntrackMax,
+    /// `net.netfilter.nf_conntrack_tcp_be_liberal`: 1 tracks TCP segments outside of the window too, but for resets.
+    ConntrackTcpBeLiberal,
+    /// `net.netfilter.nf_conntrack_checksum`: 0 tracks packets whose checksum is wrong too.
+    ConntrackChecksum,
     /// A parameter of one NIC, or of a link of ours.
     Link(LinkId, LinkSysctl),
 }
@@ -88,7 +92,7 @@ impl LinkSysctl {
 
 impl Sysctl {
     /// All that are no NIC's.
-    pub const GLOBAL: [Self; 9] = [
+    pub const GLOBAL: [Self; 11] = [
         Self::IpForward,
         Self::IpEarlyDemux,
         Self::DisableIpv6All,
@@ -98,6 +102,8 @@ impl Sysctl {
         Self::ArpIgnoreDefault,
         Self::ConntrackBuckets,
         Self::ConntrackMax,
+        Self::ConntrackTcpBeLiberal,
+        Self::ConntrackChecksum,
     ];
 
     /// The path below `/proc/sys/net`; `None` for a parameter of a NIC that needs the NIC's name.
@@ -113,6 +119,8 @@ impl Sysctl {
             Self::ArpIgnoreDefault => Some("ipv4/conf/default/arp_ignore"),
             Self::ConntrackBuckets => Some("netfilter/nf_conntrack_buckets"),
             Self::ConntrackMax => Some("netfilter/nf_conntrack_max"),
+            Self::ConntrackTcpBeLiberal => Some("netfilter/nf_conntrack_tcp_be_liberal"),
+            Self::ConntrackChecksum => Some("netfilter/nf_conntrack_checksum"),
             Self::Link(..) => None,
         }
     }
@@ -135,6 +143,8 @@ impl fmt::Display for Sysctl {
             Self::ArpIgnoreDefault => f.write_str("net.ipv4.conf.default.arp_ignore"),
             Self::ConntrackBuckets => f.write_str("net.netfilter.nf_conntrack_buckets"),
             Self::ConntrackMax => f.write_str("net.netfilter.nf_conntrack_max"),
+            Self::ConntrackTcpBeLiberal => f.write_str("net.netfilter.nf_conntrack_tcp_be_liberal"),
+            Self::ConntrackChecksum => f.write_str("net.netfilter.nf_conntrack_checksum"),
         }
     }
 }

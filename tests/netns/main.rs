@@ -14,6 +14,7 @@ mod counts;
 mod dhcp;
 mod diagnosis;
 mod disks;
+mod doubtful;
 mod edit;
 mod failures;
 mod fast_path;
@@ -75,6 +76,8 @@ fn main() -> ExitCode {
               every_row_holds_with_strict_reverse_path_filters,
               eip_list_wins_over_a_forward_of_the_same_address,
               a_false_source_from_inside_is_dropped;
+        doubtful: a_segment_outside_of_the_window_ends_no_connection,
+              a_wrong_checksum_is_for_the_receiver_to_see;
         checklists: subnet_added_configuration_first_then_nic,
               subnet_added_nic_first_then_configuration,
               subnet_removed_leaves_no_address_and_no_rule,

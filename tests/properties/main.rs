@@ -239,6 +239,10 @@ fn kernel() -> impl Strategy<Value = Observed> {
             }
             observed.sysctls.insert(Sysctl::IpEarlyDemux, "1".to_owned());
             observed
+                .sysctls
+                .insert(Sysctl::ConntrackTcpBeLiberal, "0".to_owned());
+            observed.sysctls.insert(Sysctl::ConntrackChecksum, "1".to_owned());
+            observed
                 .addresses
                 .insert(LinkIndex(9), ["172.16.0.5/24".parse().unwrap()].into());
             for (nic, host) in residue.iter().filter(|(nic, _)| nics.contains(nic)) {

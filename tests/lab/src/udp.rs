@@ -11,12 +11,13 @@ use nix::poll::PollFlags;
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, sendmsg, setsockopt, sockopt,
 };
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::listener::Listener;
 use crate::namespace::Namespace;
 use crate::outcome::{Arrival, Outcome};
 use crate::packet;
+use crate::raw::send_as_it_is;
 use crate::wait::{Deadline, ready, token, verdict, when_free};
 
 /// One listening socket: of whom, on which port.
@@ -106,15 +107,7 @@ pub(crate) fn spoof(
     let servers = listen_all(listeners);
     let question = token();
     let deadline = Deadline::after(timeout);
-    let sent = from.run(|| {
-        // A raw socket of this protocol takes the IP header from us and still uses the sender's routes.
-        let socket = Socket::new(
-            Domain::IPV4,
-            Type::RAW,
-            Some(Protocol::from(nix::libc::IPPROTO_RAW)),
-        )?;
-        socket.send_to(&packet::udp(source, to, &question), &SockAddr::from(to))
-    });
+    let sent = send_as_it_is(from, &packet::udp(source, to, &question));
     if let Err(error) = sent {
         return failed(&error);
     }

@@ -1,0 +1,132 @@
+//! Packets that connection tracking may find fault with: for the hosts to judge, and translated like all others. One that is not
+//! translated is the router's own to answer, or tells of a private address outside.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lab::{Capture, fill_in_checksum, send_as_it_is};
+
+use crate::configs::{full, vpc_with};
+
+const ETHERNET: usize = 14;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+/// Flags of a TCP segment (RFC 9293, section 3.1).
+const RESET: u8 = 0x04;
+const ACKNOWLEDGES: u8 = 0x10;
+
+const CLIENT: [u8; 4] = [198, 51, 100, 10];
+const EIP: [u8; 4] = [10, 90, 2, 250];
+const A1: [u8; 4] = [192, 168, 100, 190];
+const A3: [u8; 4] = [192, 168, 100, 192];
+const ROUTER: [u8; 4] = [10, 90, 3, 37];
+
+fn ipv4(protocol: u8, source: [u8; 4], destination: [u8; 4], message: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(20 + message.len()).unwrap().to_be_bytes();
+    let head = [0x45, 0, length[0], length[1], 0, 0, 0, 0, 64, protocol, 0, 0];
+    [&head, source.as_slice(), &destination, message].concat()
+}
+
+fn be32(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap())
+}
+
+/// What a peer would send who takes this segment for the newest one: an acknowledgement, this far ahead of what it is expected
+/// to send.
+fn answer_from_ahead(frame: &[u8], ahead: u32) -> Vec<u8> {
+    let packet = &frame[ETHERNET..];
+    let total = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
+    let segment = &packet[20..total];
+    let data = segment.len() - usize::from(segment[12] >> 4) * 4;
+    let expected = be32(segment, 4).wrapping_add(u32::try_from(data).unwrap());
+    let mut answer = [&segment[2..4], &segment[..2]].concat();
+    answer.extend(be32(segment, 8).wrapping_add(ahead).to_be_bytes());
+    answer.extend(expected.to_be_bytes());
+    answer.extend([0x50, ACKNOWLEDGES, 0xff, 0xff, 0, 0, 0, 0]);
+    let (source, destination) = (
+        packet[16..20].try_into().unwrap(),
+        packet[12..16].try_into().unwrap(),
+    );
+    let mut packet = ipv4(TCP, source, destination, &answer);
+    fill_in_checksum(&mut packet);
+    packet
+}
+
+/// Whether a frame like this comes in within five seconds.
+fn comes(capture: &mut Capture, is_it: impl Fn(&[u8]) -> bool) -> bool {
+    let end = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < end {
+        if capture.in_order().iter().any(|frame| is_it(&frame[ETHERNET..])) {
+            return true;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    false
+}
+
+/// A late or lost acknowledgement is enough for a segment that the tracking of connections finds out of the window. If it were
+/// left untranslated, it would come to the router itself, which knows of no connection and resets the client's.
+pub fn a_segment_outside_of_the_window_ends_no_connection() {
+    let vpc = vpc_with(&full());
+    let mut at_client = Capture::start(&vpc.client, "eth0");
+    let flow = vpc.tcp_flow(&vpc.client, "10.90.2.250:22", &[]).unwrap();
+    let is_segment = |frame: &&Vec<u8>| frame[12..14] == [0x08, 0] && frame[ETHERNET + 9] == TCP;
+    let newest = at_client
+        .in_order()
+        .into_iter()
+        .rfind(|frame| is_segment(&frame))
+        .unwrap();
+    let mut at_vm = Capture::start(&vpc.a1, "eth0");
+    let stray = answer_from_ahead(&newest, 1 << 30);
+    send_as_it_is(&vpc.client, &stray).unwrap();
+    let came = comes(&mut at_vm, |packet| {
+        packet[9] == TCP
+            && packet[12..16] == CLIENT
+            && packet[16..20] == A1
+            && packet[24..28] == stray[24..28]
+    });
+    assert!(flow.ping_pong(), "the connection is gone");
+    let is_reset = |frame: &Vec<u8>| is_segment(&frame) && frame[ETHERNET + 33] & RESET != 0;
+    assert!(
+        !at_client.in_order().iter().any(is_reset),
+        "the client got a reset"
+    );
+    assert!(came, "the segment did not come to the VM");
+}
+
+pub fn a_wrong_checksum_is_for_the_receiver_to_see() {
+    let vpc = vpc_with(&full());
+    let wrong = |source: [u8; 4], destination: [u8; 4], port: u8| {
+        let mut packet = ipv4(
+            UDP,
+            source,
+            destination,
+            &[0x13, port, 0, 53, 0, 12, 0, 0, b'w', b'o', b'r', b'd'],
+        );
+        fill_in_checksum(&mut packet);
+        packet[27] ^= 1;
+        packet
+    };
+    let mut at_client = Capture::start(&vpc.client, "eth0");
+    send_as_it_is(&vpc.a3, &wrong(A3, CLIENT, 1)).unwrap();
+    assert!(
+        comes(&mut at_client, |packet| packet[9] == UDP
+            && packet[28..32] == *b"word"),
+        "nothing comes to the client"
+    );
+    let sources = |frames: Vec<Vec<u8>>| -> Vec<[u8; 4]> {
+        let ours = frames.iter().filter(|frame| frame.ends_with(b"word"));
+        ours.map(|frame| frame[ETHERNET + 12..ETHERNET + 16].try_into().unwrap())
+            .collect()
+    };
+    assert_eq!(sources(at_client.in_order()), [ROUTER]);
+
+    let mut at_vm = Capture::start(&vpc.a1, "eth0");
+    send_as_it_is(&vpc.client, &wrong(CLIENT, EIP, 2)).unwrap();
+    assert!(
+        comes(&mut at_vm, |packet| packet[9] == UDP
+            && packet[12..16] == CLIENT
+            && packet[16..20] == A1),
+        "nothing comes to the VM"
+    );
+}
