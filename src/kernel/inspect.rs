@@ -45,7 +45,7 @@ impl Observer {
     /// # Errors
     /// If rtnetlink refuses.
     pub fn links(&mut self) -> Result<Observed, Error> {
-        self.0.observe(super::rtnetlink::Routes::All)
+        Ok(self.0.observe(super::rtnetlink::Routes::All)?.0)
     }
 }
 

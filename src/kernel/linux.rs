@@ -76,11 +76,11 @@ impl Linux {
         let (rtnetlink, nftables) = (&mut self.rtnetlink, &mut self.nftables);
         let (routing, table) = thread::scope(|scope| {
             let routing = scope.spawn(|| {
-                let mut observed = timed("observe links, addresses and routes", || {
+                let (mut observed, told) = timed("observe links, addresses and routes", || {
                     rtnetlink.observe(routes)
                 })?;
                 timed("observe neighbours", || rtnetlink.neighbours(&mut observed))?;
-                observed.sysctls = timed("observe sysctls", || sysctl::observe(&observed.links))?;
+                observed.sysctls = timed("observe sysctls", || sysctl::observe(&observed.links, &told))?;
                 Ok::<_, Error>(observed)
             });
             let table = timed("observe table", || nftables.observe());
@@ -304,9 +304,9 @@ impl Kernel for Linux {
         } else {
             Routes::Main
         };
-        let mut observed = timed("observe the rest", || self.rtnetlink.observe(routes))?;
+        let (mut observed, told) = timed("observe the rest", || self.rtnetlink.observe(routes))?;
         observed.routes.extend(known.into_iter().flatten());
-        observed.sysctls = timed("observe sysctls", || sysctl::observe(&observed.links))?;
+        observed.sysctls = timed("observe sysctls", || sysctl::observe(&observed.links, &told))?;
         observed.conntrack_memory = sysctl::conntrack_memory();
         let observed = observed.rest();
         self.keep_main_routes(&observed);

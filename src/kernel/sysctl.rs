@@ -1,4 +1,5 @@
-//! Kernel parameters, through the files below `/proc/sys/net` of the namespace that we run in.
+//! Kernel parameters, through the files below `/proc/sys/net` of the namespace that we run in. Those of links are in the dump of the
+//! links as well: hundreds of links would be thousands of files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,13 +7,18 @@ use std::io;
 use std::path::Path;
 
 use super::Error;
+use super::rtnetlink::Parameters;
 use crate::model::{Link, LinkId, LinkSysctl, Sysctl};
 use crate::words::printable;
 
 const ROOT: &str = "/proc/sys/net";
 
-/// Every parameter of [`Sysctl`] that exists for these links.
-pub(super) fn observe(links: &[Link]) -> Result<BTreeMap<Sysctl, String>, Error> {
+/// Names whose files below `conf` are no link's: a link of such a name has none (`sysctl_dev_name_is_allowed`,
+/// include/linux/inetdevice.h).
+const RESERVED: [&str; 2] = ["all", "default"];
+
+/// Every parameter of [`Sysctl`] that exists for these links. What `told` lacks is read.
+pub(super) fn observe(links: &[Link], told: &Parameters) -> Result<BTreeMap<Sysctl, String>, Error> {
     let mut values = BTreeMap::new();
     for key in Sysctl::GLOBAL {
         if let Some(path) = key.path() {
@@ -24,12 +30,22 @@ pub(super) fn observe(links: &[Link]) -> Result<BTreeMap<Sysctl, String>, Error>
     for link in links.iter().filter(is_one) {
         if let Some(id @ (LinkId::Mac(_) | LinkId::Own(_))) = link.id {
             for parameter in LinkSysctl::ALL {
-                let value = read(&parameter.path(&link.name))?;
+                let told = told.get(&(link.index, parameter));
+                let value = match told.filter(|_| has_file(&values, link, parameter)) {
+                    // As the kernel writes it (`proc_dointvec`).
+                    Some(value) => Some(value.to_string()),
+                    None => read(&parameter.path(&link.name))?,
+                };
                 values.extend(value.map(|value| (Sysctl::Link(id, parameter), value)));
             }
         }
     }
     Ok(values)
+}
+
+/// Whether a parameter that the kernel told is one that can be written: where `/proc/sys` is hidden, or a part of it, there is none.
+fn has_file(values: &BTreeMap<Sysctl, String>, link: &Link, parameter: LinkSysctl) -> bool {
+    values.contains_key(&parameter.of_new_links()) && !RESERVED.contains(&&*link.name.0)
 }
 
 /// The memory of the machine, bytes, if the size of nf_conntrack is to be set from here; `None`: it is not. Another network

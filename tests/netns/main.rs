@@ -150,6 +150,7 @@ fn main() -> ExitCode {
               hypervisors_answer_arp_for_the_gateway_and_for_their_vms,
               an_overlay_waits_for_its_nic_and_leaves_nothing,
               what_is_foreign_on_our_link_goes_and_elsewhere_stays,
+              what_others_change_of_a_parameter_of_a_link_is_put_right,
               connections_say_segments_that_fit_into_the_overlay,
               a_small_path_is_told_of_through_the_translation_on_either_side,
               the_monitor_puts_entries_right_and_makes_the_overlay_anew,

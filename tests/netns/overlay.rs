@@ -438,6 +438,30 @@ pub fn what_is_foreign_on_our_link_goes_and_elsewhere_stays() {
     );
 }
 
+pub fn what_others_change_of_a_parameter_of_a_link_is_put_right() {
+    let vpc = vpc();
+    vpc.reload_ok(&listed(&vpc, "10.90.3.41"));
+    let ours = vpc.router.snapshot();
+    for link in ["kvr-vx100", "wan7"] {
+        for (parameter, odd) in [
+            ("ipv4/conf/LINK/promote_secondaries", "0"),
+            ("ipv4/conf/LINK/rp_filter", "7"),
+            ("ipv4/conf/LINK/rp_filter", "-1"),
+            ("ipv6/conf/LINK/disable_ipv6", "0"),
+        ] {
+            let path = format!("net/{}", parameter.replace("LINK", link));
+            let wanted = vpc.router.sysctl(&path);
+            vpc.router.set_sysctl(&path, odd);
+            assert_ne!(vpc.router.sysctl(&path), wanted, "{path}");
+            let run = vpc.kylin_vr(&["reload"]);
+            expect(&run, 0, "applied");
+            assert_eq!(vpc.router.sysctl(&path), wanted, "{path}: {}", said(&run));
+            ours.assert_same(&vpc.router.snapshot());
+        }
+    }
+    expect(&vpc.kylin_vr(&["reload"]), 0, "nothing changed");
+}
+
 pub fn connections_say_segments_that_fit_into_the_overlay() {
     if skip("connections_say_segments_that_fit_into_the_overlay") {
         return;

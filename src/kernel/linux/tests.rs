@@ -1,5 +1,6 @@
 use super::*;
-use crate::model::{RouteKind, TABLE_LOCAL};
+use crate::kernel::rtnetlink::Parameters;
+use crate::model::{LinkSysctl, RouteKind, TABLE_LOCAL};
 use crate::owned::ROUTE_PROTOCOL;
 use crate::plan::LinkRef;
 use crate::undo::undo;
@@ -134,6 +135,71 @@ fn a_look_again_sees_what_a_look_at_everything_sees() {
             assert_eq!(again, other.observe().unwrap(), "step {number}");
             last = again;
         }
+    };
+    std::thread::spawn(test).join().unwrap();
+}
+
+/// Odd values, links without IPv6 or without IPv4, a name that no file can have: what is told along with the links is what is
+/// in the files.
+#[test]
+fn what_is_told_of_a_link_s_parameters_is_what_its_files_say() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: what_is_told_of_a_link_s_parameters_is_what_its_files_say: needs root");
+        return;
+    }
+    let test = || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        let ip = |arguments: &str| {
+            let status = std::process::Command::new("ip")
+                .args(arguments.split(' '))
+                .status()
+                .unwrap();
+            assert!(status.success(), "ip {arguments}");
+        };
+        let links = ["eth0", "eth1", "kvr-vx7", "small", "a.b"];
+        for (number, link) in links.into_iter().enumerate() {
+            let kind = match link {
+                "kvr-vx7" => "vxlan id 7 dstport 4789 local 192.0.2.1".to_owned(),
+                _ => format!("veth peer name peer{number}"),
+            };
+            ip(&format!(
+                "link add {link} address 52:54:00:00:00:0{number} type {kind}"
+            ));
+        }
+        ip("link set small mtu 1000");
+        ip("link set lo mtu 67");
+        ip("link set eth0 up");
+        let mut kernel = Linux::open().unwrap();
+        let mut look = || kernel.rtnetlink.observe(Routes::None).unwrap();
+        let (observed, _) = look();
+        for (number, link) in (-3..).zip(&observed.links) {
+            for (parameter, value) in LinkSysctl::ALL.into_iter().zip([number, i32::MAX, -number, 7]) {
+                // Not every link has every one.
+                let _ = sysctl::write(&parameter.path(&link.name), &value.to_string());
+            }
+        }
+        let (observed, told) = look();
+        let files = sysctl::observe(&observed.links, &Parameters::new()).unwrap();
+        assert_eq!(sysctl::observe(&observed.links, &told).unwrap(), files);
+        let told_of = |name: &str| {
+            let link = observed.links.iter().find(|link| *link.name.0 == *name).unwrap();
+            LinkSysctl::ALL.map(|parameter| told.contains_key(&(link.index, parameter)))
+        };
+        for (name, expected) in [
+            ("eth0", [true, true, true, true]),
+            ("kvr-vx7", [true, true, true, true]),
+            ("small", [true, true, true, false]),
+            ("lo", [false, false, false, true]),
+        ] {
+            assert_eq!(told_of(name), expected, "{name}");
+        }
+        assert!(files.values().any(|value| value == "2147483647"));
+        // A kernel without IPv6 lets a link have this name later on, which then has parameters and no files.
+        let mut links = observed.links.clone();
+        let eth0 = links.iter_mut().find(|link| &*link.name.0 == "eth0").unwrap();
+        eth0.name = LinkName("default".into());
+        let files = sysctl::observe(&links, &Parameters::new()).unwrap();
+        assert_eq!(sysctl::observe(&links, &told).unwrap(), files);
     };
     std::thread::spawn(test).join().unwrap();
 }

@@ -1,7 +1,8 @@
 //! The fuzzer's door: messages as the kernel tells them, without a kernel.
 
-use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload, Parseable};
 use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::route::RouteMessage;
 use nix::libc;
 
@@ -9,7 +10,7 @@ use super::batch::read_answers;
 use super::dump;
 use super::elastic::{self, Told};
 use super::observe::{add_address, add_link, general, route};
-use super::{neighbour, tc};
+use super::{link, neighbour, tc};
 use crate::model::{LinkIndex, Observed};
 use crate::owned::FIRST_OWN_LINK;
 use crate::plan::Operation;
@@ -41,7 +42,7 @@ pub fn observe(messages: Vec<NetlinkMessage<RouteNetlinkMessage>>) -> Observed {
     observed
 }
 
-/// Holds the two ways to read a message of a dump of routes to each other: by hand, and by the crate.
+/// Holds the two ways to read a message of a dump of routes or links to each other: by hand, and by the crate.
 pub fn compare(datagram: &[u8]) {
     let mut rest = datagram;
     while let Some(length) = rest
@@ -56,10 +57,25 @@ pub fn compare(datagram: &[u8]) {
             Told::Foreign => assert_eq!(general(message, LOOPBACK), None),
             Told::Other => {}
         }
+        compare_link(&message[HEADER..]);
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     let mut routes = Vec::new();
     let _ = dump::read(datagram, 1, LOOPBACK, &mut routes);
+}
+
+/// What the crate knows as a link, however much of it is passed over, is seen as the same link.
+fn compare_link(payload: &[u8]) {
+    let read = link::read(payload);
+    if let Ok(whole) = LinkMessage::parse(payload) {
+        let (parts, _) = read.expect("less is read of it than by the crate");
+        let see = |message| {
+            let mut observed = Observed::default();
+            add_link(&mut observed, message, LOOPBACK);
+            observed
+        };
+        assert_eq!(see(&parts), see(&whole));
+    }
 }
 
 /// Whether a look takes this route into account.

@@ -1,8 +1,8 @@
 //! Links, addresses and routes, by rtnetlink(7).
 //!
-//! Links and addresses are looked at through the rtnetlink crate, routes by [`dump`]; operations go through [`batch`], which sends
-//! many in one call. What there may be ten thousand of goes by hand ([`elastic`], [`neighbour`]). [`own_link`]: links that we make;
-//! [`tc`]: what copies packets.
+//! Addresses are looked at through the rtnetlink crate, links ([`link`]) and routes by [`dump`]; operations go through [`batch`],
+//! which sends many in one call. What there may be ten thousand of goes by hand ([`elastic`], [`neighbour`]). [`own_link`]: links
+//! that we make; [`tc`]: what copies packets.
 
 mod ask;
 mod batch;
@@ -10,6 +10,7 @@ mod dump;
 mod elastic;
 #[cfg(fuzzing)]
 pub mod fuzz;
+mod link;
 mod message;
 mod neighbour;
 mod observe;
@@ -24,6 +25,7 @@ use tokio::runtime::Runtime;
 use self::batch::Batch;
 use self::dump::Dump;
 pub(super) use self::elastic::{Told, read_payload};
+pub(super) use self::link::Parameters;
 use super::{Error, Failure};
 use crate::model::{Copied, LinkIndex, Observed};
 use crate::plan::Operation;
@@ -78,14 +80,15 @@ impl Rtnetlink {
         })
     }
 
-    /// Links, addresses and routes.
-    pub(super) fn observe(&mut self, routes: Routes) -> Result<Observed, Error> {
-        let links = observe::observe(&self.handle, self.loopback);
-        let mut observed = self.runtime.block_on(links)?;
+    /// Links, addresses and routes, and what the kernel tells of the links' parameters along with them.
+    pub(super) fn observe(&mut self, routes: Routes) -> Result<(Observed, Parameters), Error> {
+        let (mut observed, parameters) = observe::links(&mut self.dump, self.loopback)?;
+        let addresses = observe::addresses(&self.handle, &mut observed);
+        self.runtime.block_on(addresses)?;
         observed.routes = self.dump.routes(routes, self.loopback)?;
         let seen = tc::observe(&mut self.dump)?;
         (observed.classifiers, observed.hooks) = (seen.classifiers, seen.hooks);
-        Ok(observed)
+        Ok((observed, parameters))
     }
 
     /// Adds what overlay links of ours were told of their neighbours.

@@ -9,24 +9,31 @@ use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use nix::libc;
 use rtnetlink::Handle;
 
 use super::super::nic;
+use super::dump::Dump;
+use super::link::{self, Parameters};
 use super::{Error, own_link};
 use crate::model::{Link, LinkId, LinkIndex, LinkName, MacAddr, Observed, Route, RouteKind, TABLE_MAIN};
 use crate::owned::ROUTE_PROTOCOL;
 
-pub(super) async fn observe(handle: &Handle, loopback: LinkIndex) -> Result<Observed, Error> {
-    let mut observed = Observed::default();
-
-    let mut messages = handle.link().get().execute();
-    while let Some(message) = messages
-        .try_next()
-        .await
-        .map_err(|error| failed("links", error))?
-    {
-        add_link(&mut observed, &message, loopback);
-    }
+/// The links, and what was told of their parameters.
+pub(super) fn links(dump: &mut Dump, loopback: LinkIndex) -> Result<(Observed, Parameters), Error> {
+    let (mut observed, mut parameters) = (Observed::default(), Parameters::new());
+    let mut see = |payload: &[u8]| {
+        if let Some((message, told)) = link::read(payload) {
+            add_link(&mut observed, &message, loopback);
+            let index = LinkIndex(message.header.index);
+            parameters.extend(told.into_iter().map(|(one, value)| ((index, one), value)));
+        }
+    };
+    dump.each(link::request(), libc::RTM_NEWLINK, &mut see)
+        .map_err(|source| Error::Read {
+            what: "links".to_owned(),
+            source,
+        })?;
     observed.links.sort_by_key(|link| link.index);
     if nic::is_udev_here() {
         // One that is up is not ours to spare any more.
@@ -34,16 +41,20 @@ pub(super) async fn observe(handle: &Handle, loopback: LinkIndex) -> Result<Obse
             link.udev_pending = matches!(link.id, Some(LinkId::Mac(_))) && !nic::is_finished(link);
         }
     }
+    Ok((observed, parameters))
+}
 
+/// Adds the addresses of the links.
+pub(super) async fn addresses(handle: &Handle, observed: &mut Observed) -> Result<(), Error> {
     let mut messages = handle.address().get().execute();
     while let Some(message) = messages
         .try_next()
         .await
         .map_err(|error| failed("addresses", error))?
     {
-        add_address(&mut observed, &message);
+        add_address(observed, &message);
     }
-    Ok(observed)
+    Ok(())
 }
 
 pub(super) fn failed(what: &str, error: rtnetlink::Error) -> Error {
@@ -65,7 +76,7 @@ pub(super) fn failed(what: &str, error: rtnetlink::Error) -> Error {
 
 /// Adds a link to what was seen, and what it is if its name is one of ours.
 pub(super) fn add_link(observed: &mut Observed, message: &LinkMessage, loopback: LinkIndex) {
-    let mut link = link(message, loopback);
+    let mut link = link_of(message, loopback);
     if let Some((name, own)) = own_link::read(message, &link) {
         if own.kind.is_ours() {
             link.id = Some(LinkId::Own(name));
@@ -75,7 +86,7 @@ pub(super) fn add_link(observed: &mut Observed, message: &LinkMessage, loopback:
     observed.links.push(link);
 }
 
-fn link(message: &LinkMessage, loopback: LinkIndex) -> Link {
+fn link_of(message: &LinkMessage, loopback: LinkIndex) -> Link {
     let index = LinkIndex(message.header.index);
     let mut link = Link {
         index,
