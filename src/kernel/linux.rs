@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::conntrack::{self, Conntrack};
 use super::nftables::Nftables;
-use super::rtnetlink::{Routes, Rtnetlink};
+use super::rtnetlink::{NeighbourChange, Routes, Rtnetlink, overlays};
 use super::watch::{OwnRoutes, RouteChange};
 use super::{Error, Failure, Incomplete, Kept, Kernel, announce, sysctl};
 use crate::detached;
@@ -26,6 +26,10 @@ pub struct Linux {
     own_routes: Option<OwnRoutes>,
     /// What happened to those of elastic IPs since they were looked at; `None`: that was not heard, or is too much to follow.
     followed: Option<Vec<RouteChange>>,
+    /// The same of entries of overlay links.
+    followed_neighbours: Option<Vec<NeighbourChange>>,
+    /// Whether somebody may have changed these since they were looked at.
+    touched_neighbours: bool,
     /// The routes of the main table, as long as nothing happened to them.
     main_routes: Option<Vec<Route<LinkIndex>>>,
     /// Whether the kernel has flowtables, once it was asked.
@@ -46,13 +50,15 @@ impl Linux {
             conntrack: None,
             own_routes: None,
             followed: None,
+            followed_neighbours: None,
+            touched_neighbours: false,
             main_routes: None,
             has_flowtables: None,
             has_counters: None,
         })
     }
 
-    /// Takes note of what happened to our routes.
+    /// Takes note of what happened to our routes and neighbours.
     fn hear(&mut self) {
         let Some(routes) = &self.own_routes else {
             return;
@@ -65,13 +71,26 @@ impl Linux {
             self.followed = None;
         }
         self.followed.take_if(|followed| followed.len() > FEW);
+        if let Some(followed) = &mut self.followed_neighbours {
+            followed.extend(happened.neighbours);
+        }
+        if happened.unclear_neighbours {
+            self.followed_neighbours = None;
+        }
+        self.followed_neighbours.take_if(|followed| followed.len() > FEW);
+        self.touched_neighbours |= happened.touched_neighbours;
         if happened.main {
             self.main_routes = None;
         }
     }
 
-    /// Looks at everything, or at all but some of the routes.
-    fn look(&mut self, routes: Routes) -> Result<Observed, Error> {
+    /// Looks at everything, or at all but some of the routes, and the neighbours if it is not known what happened to them since
+    /// the last look.
+    fn look(
+        &mut self,
+        routes: Routes,
+        since: Option<(&Observed, Vec<NeighbourChange>)>,
+    ) -> Result<Observed, Error> {
         // Two parts of the kernel that know nothing of each other: each has its own time for the answer.
         let (rtnetlink, nftables) = (&mut self.rtnetlink, &mut self.nftables);
         let (routing, table) = thread::scope(|scope| {
@@ -79,7 +98,9 @@ impl Linux {
                 let (mut observed, told) = timed("observe links, addresses and routes", || {
                     rtnetlink.observe(routes)
                 })?;
-                timed("observe neighbours", || rtnetlink.neighbours(&mut observed))?;
+                timed("observe neighbours", || {
+                    rtnetlink.neighbours(&mut observed, since)
+                })?;
                 observed.sysctls = timed("observe sysctls", || sysctl::observe(&observed.links, &told))?;
                 Ok::<_, Error>(observed)
             });
@@ -90,6 +111,16 @@ impl Linux {
         observed.table = table?;
         observed.conntrack_memory = sysctl::conntrack_memory();
         Ok(observed)
+    }
+
+    /// From now on it is heard of what happens to all that was looked at. Keeps the routes of the main table.
+    fn follow(&mut self, observed: &Observed) {
+        self.followed = self.own_routes.as_ref().map(|_| Vec::new());
+        self.followed_neighbours = self.own_routes.as_ref().map(|_| Vec::new());
+        if let Some(routes) = &mut self.own_routes {
+            routes.lead_to(overlays(observed));
+        }
+        self.keep_main_routes(observed);
     }
 
     /// Keeps the routes of the main table, if it is heard of what happens to them.
@@ -161,7 +192,7 @@ impl Linux {
         }
         // To hear of each of them would take as long again as a look at all of them.
         let is_heard = self.own_routes.take().is_some();
-        (self.followed, self.main_routes) = (None, None);
+        (self.followed, self.followed_neighbours, self.main_routes) = (None, None, None);
         let applied = thread::scope(|scope| {
             if is_table_done {
                 scope.spawn(|| timed("observe table ahead", || nftables.look_ahead()));
@@ -244,26 +275,28 @@ impl Kernel for Linux {
     fn observe(&mut self) -> Result<Observed, Error> {
         // What was heard until now does not matter; what is heard while it is looked does.
         self.hear();
-        (self.followed, self.main_routes) = (None, None);
-        let observed = self.look(Routes::All)?;
-        self.followed = self.own_routes.as_ref().map(|_| Vec::new());
-        self.keep_main_routes(&observed);
+        (self.followed, self.followed_neighbours, self.main_routes) = (None, None, None);
+        self.touched_neighbours = false;
+        let observed = self.look(Routes::All, None)?;
+        self.follow(&observed);
         Ok(observed)
     }
 
     fn observe_again(&mut self, last: &Observed) -> Result<Observed, Error> {
         self.hear();
         // What is heard from here on is for the next look.
-        let Some(changes) = self.followed.as_mut().map(std::mem::take) else {
+        let Some(changes) = self.followed.take() else {
             return self.observe();
         };
+        let neighbours = self.followed_neighbours.take();
+        self.touched_neighbours = false;
         let main = self.main_routes.take();
-        let looked = self.look(if main.is_some() {
+        let routes = if main.is_some() {
             Routes::None
         } else {
             Routes::Main
-        });
-        let mut observed = looked.inspect_err(|_| self.followed = None)?;
+        };
+        let mut observed = self.look(routes, neighbours.map(|changes| (last, changes)))?;
         observed.routes.retain(|route| route.table == TABLE_MAIN);
         observed.routes.extend(main.into_iter().flatten());
         let mut elastic = last.routes.clone();
@@ -279,7 +312,7 @@ impl Kernel for Linux {
             }
         }
         observed.routes.extend(elastic);
-        self.keep_main_routes(&observed);
+        self.follow(&observed);
         Ok(observed)
     }
 
@@ -292,7 +325,9 @@ impl Kernel for Linux {
 
     fn is_settled(&mut self) -> Result<bool, Error> {
         self.hear();
-        Ok(self.nftables.is_as_seen()? && self.followed.as_ref().is_some_and(Vec::is_empty))
+        Ok(self.nftables.is_as_seen()?
+            && self.followed.as_ref().is_some_and(Vec::is_empty)
+            && !self.touched_neighbours)
     }
 
     fn observe_rest(&mut self) -> Result<Observed, Error> {

@@ -12,7 +12,7 @@ use nix::libc;
 use nix::sys::socket::{MsgFlags, recv};
 
 use super::Error;
-use super::rtnetlink::{Told, read_payload};
+use super::rtnetlink::{NeighbourChange, Told, read_payload};
 use crate::model::{LinkIndex, Route};
 use crate::owned::{FILTER_PRIORITY, FIRST_OWN_LINK, NFT_TABLE, ROUTE_PROTOCOL};
 
@@ -89,12 +89,14 @@ impl Watch {
     }
 }
 
-/// Hears of what happens to routes that are ours, and to what takes them away without a word: a link that goes down, an
-/// address that goes.
+/// Hears of what happens to routes and neighbours that are ours, and to what takes them away without a word: a link that goes
+/// down, an address that goes.
 pub(super) struct OwnRoutes {
     socket: Socket,
     /// The links that routes of the main table leave by.
     ways_out: BTreeSet<u32>,
+    /// The overlay links.
+    overlays: BTreeSet<u32>,
 }
 
 /// What may have happened to them.
@@ -106,6 +108,12 @@ pub(super) struct Happened {
     pub(super) unclear: bool,
     /// To those of the main table, the default routes of others included.
     pub(super) main: bool,
+    /// What became of entries of overlay links, in order: those that the kernel found out by itself as well.
+    pub(super) neighbours: Vec<NeighbourChange>,
+    /// Whether anything else may have happened to these.
+    pub(super) unclear_neighbours: bool,
+    /// Whether any of that may be more than what the kernel finds out.
+    pub(super) touched_neighbours: bool,
 }
 
 /// A route that came or went.
@@ -135,6 +143,7 @@ impl OwnRoutes {
             Ok(Self {
                 socket,
                 ways_out: BTreeSet::new(),
+                overlays: BTreeSet::new(),
             })
         };
         open().map_err(|source| Error::Read {
@@ -146,6 +155,11 @@ impl OwnRoutes {
     /// From now on routes of the main table leave by these links.
     pub(super) fn leave_by(&mut self, links: impl Iterator<Item = LinkIndex>) {
         self.ways_out = links.map(|link| link.0).collect();
+    }
+
+    /// From now on these are the overlay links.
+    pub(super) fn lead_to(&mut self, links: impl Iterator<Item = LinkIndex>) {
+        self.overlays = links.map(|link| link.0).collect();
     }
 
     /// Reads all that has come, and says what it may have changed. Nobody reads this socket between looks: what was too
@@ -161,6 +175,8 @@ impl OwnRoutes {
             return Happened {
                 unclear: true,
                 main: true,
+                unclear_neighbours: true,
+                touched_neighbours: true,
                 ..Happened::default()
             };
         }
@@ -191,11 +207,23 @@ impl OwnRoutes {
                 let link = u32::from_ne_bytes([*a, *b, *c, *d]);
                 happened.unclear |= link == LOOPBACK;
                 happened.main |= link == LOOPBACK || self.ways_out.contains(&link);
+                happened.unclear_neighbours |= self.overlays.contains(&link);
             }
-            (libc::RTM_NEWNEIGH | libc::RTM_DELNEIGH, _) => {
-                happened.unclear |= is_neighbour_relevant(kind, body);
+            // `struct ndmsg`: family, three bytes of padding, link.
+            (libc::RTM_NEWNEIGH | libc::RTM_DELNEIGH, [family, _, _, _, a, b, c, d, ..]) => {
+                happened.touched_neighbours |= is_neighbour_relevant(kind, body);
+                let is_looked_at = matches!(i32::from(*family), libc::AF_BRIDGE | libc::AF_INET);
+                if is_looked_at && self.overlays.contains(&u32::from_ne_bytes([*a, *b, *c, *d])) {
+                    match NeighbourChange::read(kind, body) {
+                        Some(change) => happened.neighbours.push(change),
+                        None => happened.unclear_neighbours = true,
+                    }
+                }
             }
-            _ => (happened.unclear, happened.main) = (true, true),
+            _ => {
+                (happened.unclear, happened.main) = (true, true);
+                (happened.unclear_neighbours, happened.touched_neighbours) = (true, true);
+            }
         }
     }
 }

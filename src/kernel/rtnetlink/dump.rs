@@ -13,6 +13,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 
 use super::elastic::{self, Told};
+use super::neighbour::NeighbourChange;
 use super::observe;
 use super::{Error, Routes, neighbour};
 use crate::kernel::netfilter::message::{Content, answers};
@@ -73,15 +74,23 @@ impl Dump {
         Ok(routes)
     }
 
-    /// Adds what overlay links of ours were told of their neighbours. Where there is no such link nothing is asked.
+    /// Adds what overlay links of ours were told of their neighbours. Where there is no such link nothing is asked, nor where
+    /// it is known what happened since a look at the same links.
     ///
     /// # Errors
     /// As of routes.
-    pub(super) fn neighbours(&mut self, observed: &mut Observed) -> Result<(), Error> {
-        let overlays: BTreeSet<LinkIndex> = (observed.own_links.iter())
-            .filter(|(_, own)| matches!(own.kind, OwnKind::Vxlan { .. }))
-            .map(|(index, _)| *index)
-            .collect();
+    pub(super) fn neighbours(
+        &mut self,
+        observed: &mut Observed,
+        since: Option<(&Observed, Vec<NeighbourChange>)>,
+    ) -> Result<(), Error> {
+        let overlays: BTreeSet<LinkIndex> = overlays(observed).collect();
+        if let Some((last, changes)) = since
+            && overlays.iter().copied().eq(self::overlays(last))
+        {
+            observed.neighbours = neighbour::follow(&last.neighbours, &changes);
+            return Ok(());
+        }
         if overlays.is_empty() {
             return Ok(());
         }
@@ -178,6 +187,13 @@ impl Dump {
             }
         }
     }
+}
+
+/// The overlay links that have names of ours, in the order of their numbers.
+pub(in crate::kernel) fn overlays(observed: &Observed) -> impl Iterator<Item = LinkIndex> {
+    (observed.own_links.iter())
+        .filter(|(_, own)| matches!(own.kind, OwnKind::Vxlan { .. }))
+        .map(|(index, _)| *index)
 }
 
 /// A kernel that is strict takes each field for a condition, so all but these are zero.

@@ -10,7 +10,7 @@ use super::batch::read_answers;
 use super::dump;
 use super::elastic::{self, Told};
 use super::observe::{add_address, add_link, general, route};
-use super::{link, neighbour, tc};
+use super::{NeighbourChange, link, neighbour, tc};
 use crate::model::{LinkIndex, Observed};
 use crate::owned::FIRST_OWN_LINK;
 use crate::plan::Operation;
@@ -58,6 +58,10 @@ pub fn compare(datagram: &[u8]) {
             Told::Other => {}
         }
         compare_link(&message[HEADER..]);
+        if let Some(change) = NeighbourChange::read(libc::RTM_NEWNEIGH, &message[HEADER..]) {
+            let dumped = neighbour::read(message);
+            assert_eq!(change.entry(), dumped, "an event says what a dump says");
+        }
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     let mut routes = Vec::new();

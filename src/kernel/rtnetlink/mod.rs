@@ -24,8 +24,10 @@ use tokio::runtime::Runtime;
 
 use self::batch::Batch;
 use self::dump::Dump;
+pub(super) use self::dump::overlays;
 pub(super) use self::elastic::{Told, read_payload};
 pub(super) use self::link::Parameters;
+pub(super) use self::neighbour::NeighbourChange;
 use super::{Error, Failure};
 use crate::model::{Copied, LinkIndex, Observed};
 use crate::plan::Operation;
@@ -91,9 +93,14 @@ impl Rtnetlink {
         Ok((observed, parameters))
     }
 
-    /// Adds what overlay links of ours were told of their neighbours.
-    pub(super) fn neighbours(&mut self, observed: &mut Observed) -> Result<(), Error> {
-        self.dump.neighbours(observed)
+    /// Adds what overlay links of ours were told of their neighbours, where `since` is the last look and what happened to them
+    /// since then.
+    pub(super) fn neighbours(
+        &mut self,
+        observed: &mut Observed,
+        since: Option<(&Observed, Vec<NeighbourChange>)>,
+    ) -> Result<(), Error> {
+        self.dump.neighbours(observed, since)
     }
 
     /// What our hooks copied.

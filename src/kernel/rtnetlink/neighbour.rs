@@ -1,15 +1,19 @@
 //! Entries of overlay links as bytes, written and read by hand: there may be tens of thousands of them, two for each VM.
 //! `struct ndmsg` and its attributes are those of linux/neighbour.h.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::Ipv4Addr;
 
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST};
 use nix::libc;
 
-use crate::model::{FrameAddr, LinkIndex, Neighbour};
+use crate::model::{FrameAddr, LinkIndex, Neighbour, NeighbourKey};
 use crate::owned::ROUTE_PROTOCOL;
 use crate::plan::Operation;
+
+/// As in [`Observed`](crate::model::Observed).
+type Neighbours = BTreeMap<LinkIndex, BTreeSet<Neighbour>>;
 
 const HEADER: usize = 16;
 /// `struct ndmsg`: family, two of padding, link, state, flags, type.
@@ -18,6 +22,8 @@ const ATTRIBUTE: usize = 4;
 
 /// `NTF_SELF`: of the link itself, not of a bridge that it is in.
 const NTF_SELF: u8 = 0x02;
+/// `NTF_PROXY`: what is answered for, and no neighbour.
+const NTF_PROXY: u8 = 0x08;
 /// `NUD_PERMANENT`.
 const NUD_PERMANENT: u16 = 0x80;
 /// `NUD_VALID` (net/neighbour.h): all states in which there is a hardware address to send to.
@@ -118,53 +124,144 @@ pub(super) fn request(family: i32, sequence: u32) -> Vec<u8> {
     bytes
 }
 
-/// Reads a message of a dump, with its header: an entry that is there for good, and its link. An address's entry of ours counts
-/// as well where another program has given it its own state: a DHCP server writes down whom it answers (`SIOCSARP`), and takes
-/// the state with it, but nothing else. `None`: it is none, or no such message.
-pub(super) fn read(message: &[u8]) -> Option<(LinkIndex, Neighbour)> {
-    let payload = message.get(HEADER..)?;
-    let (&[family, _, _, _, a, b, c, d, state, high, ..], mut rest) = payload.split_first_chunk::<NDMSG>()?;
-    let state = u16::from_ne_bytes([state, high]);
-    if state & NUD_VALID == 0 {
-        return None;
-    }
-    let (mut to, mut address, mut port, mut vni, mut out) = (None, None, None, None, None);
-    let mut is_ours = false;
-    while let Some(([low, high, kind, upper], _)) = rest.split_first_chunk::<ATTRIBUTE>() {
-        let length = usize::from(u16::from_ne_bytes([*low, *high]));
-        let value = rest.get(ATTRIBUTE..length)?;
-        match u16::from_ne_bytes([*kind, *upper]) {
-            NDA_DST => address = <[u8; 4]>::try_from(value).ok().map(Ipv4Addr::from),
-            NDA_LLADDR => to = <[u8; 6]>::try_from(value).ok().map(FrameAddr),
-            NDA_PORT => port = value.try_into().ok().map(u16::from_be_bytes),
-            NDA_PROTOCOL => is_ours = value == [ROUTE_PROTOCOL],
-            NDA_VNI => vni = value.try_into().ok().map(u32::from_ne_bytes),
-            NDA_IFINDEX => {
-                out = value
-                    .try_into()
-                    .ok()
-                    .map(|index| LinkIndex(u32::from_ne_bytes(index)));
+/// What a message says of an entry.
+struct Entry {
+    family: i32,
+    link: LinkIndex,
+    state: u16,
+    flags: u8,
+    to: Option<FrameAddr>,
+    address: Option<Ipv4Addr>,
+    port: Option<u16>,
+    vni: Option<u32>,
+    out: Option<LinkIndex>,
+    is_ours: bool,
+}
+
+impl Entry {
+    /// Reads a message from behind its netlink header on.
+    fn read(payload: &[u8]) -> Option<Self> {
+        let (&[family, _, _, _, a, b, c, d, state, high, flags, _], mut rest) =
+            payload.split_first_chunk::<NDMSG>()?;
+        let mut entry = Self {
+            family: i32::from(family),
+            link: LinkIndex(u32::from_ne_bytes([a, b, c, d])),
+            state: u16::from_ne_bytes([state, high]),
+            flags,
+            to: None,
+            address: None,
+            port: None,
+            vni: None,
+            out: None,
+            is_ours: false,
+        };
+        while let Some(([low, high, kind, upper], _)) = rest.split_first_chunk::<ATTRIBUTE>() {
+            let length = usize::from(u16::from_ne_bytes([*low, *high]));
+            let value = rest.get(ATTRIBUTE..length)?;
+            match u16::from_ne_bytes([*kind, *upper]) {
+                NDA_DST => entry.address = <[u8; 4]>::try_from(value).ok().map(Ipv4Addr::from),
+                NDA_LLADDR => entry.to = <[u8; 6]>::try_from(value).ok().map(FrameAddr),
+                NDA_PORT => entry.port = value.try_into().ok().map(u16::from_be_bytes),
+                NDA_PROTOCOL => entry.is_ours = value == [ROUTE_PROTOCOL],
+                NDA_VNI => entry.vni = value.try_into().ok().map(u32::from_ne_bytes),
+                NDA_IFINDEX => {
+                    entry.out = value
+                        .try_into()
+                        .ok()
+                        .map(|index| LinkIndex(u32::from_ne_bytes(index)));
+                }
+                _ => {}
             }
-            _ => {}
+            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
         }
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(entry)
     }
-    let neighbour = match i32::from(family) {
-        libc::AF_BRIDGE => Neighbour::Forward {
-            to: to?,
-            host: address?,
-            port,
-            vni,
-            out,
-        },
-        libc::AF_INET => Neighbour::Address {
-            address: address?,
-            mac: to?,
-        },
-        _ => return None,
-    };
-    let is_there = state & NUD_PERMANENT != 0 || is_ours && i32::from(family) == libc::AF_INET;
-    is_there.then_some((LinkIndex(u32::from_ne_bytes([a, b, c, d])), neighbour))
+
+    fn neighbour(&self) -> Option<Neighbour> {
+        match self.family {
+            libc::AF_BRIDGE => Some(Neighbour::Forward {
+                to: self.to?,
+                host: self.address?,
+                port: self.port,
+                vni: self.vni,
+                out: self.out,
+            }),
+            libc::AF_INET => Some(Neighbour::Address {
+                address: self.address?,
+                mac: self.to?,
+            }),
+            _ => None,
+        }
+    }
+
+    /// What is there for good. An address's entry of ours counts as well where another program has given it its own state: a DHCP
+    /// server writes down whom it answers (`SIOCSARP`), and takes the state with it, but nothing else.
+    fn for_good(&self) -> Option<Neighbour> {
+        let is_kept = self.state & NUD_PERMANENT != 0 || self.is_ours && self.family == libc::AF_INET;
+        self.neighbour()
+            .filter(|_| is_kept && self.state & NUD_VALID != 0)
+    }
+}
+
+/// Reads a message of a dump, with its header: an entry that is there for good, and its link. `None`: it is none, or no such
+/// message.
+pub(super) fn read(message: &[u8]) -> Option<(LinkIndex, Neighbour)> {
+    let entry = Entry::read(message.get(HEADER..)?)?;
+    Some((entry.link, entry.for_good()?))
+}
+
+/// What became of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::kernel) struct NeighbourChange {
+    link: LinkIndex,
+    key: NeighbourKey,
+    /// What is there for good now under this key.
+    now: Option<Neighbour>,
+}
+
+impl NeighbourChange {
+    /// Reads an event from behind its netlink header on. `None`: what became of what is not said, or not by this alone.
+    pub(in crate::kernel) fn read(kind: u16, payload: &[u8]) -> Option<Self> {
+        let entry = Entry::read(payload)?;
+        let key = match entry.family {
+            // An entry that goes has no hardware address any more. A proxy's is another table's.
+            libc::AF_INET if entry.flags & NTF_PROXY == 0 => NeighbourKey::Address(entry.address?),
+            // Of those to many the event tells one host, while all of them change state (`vxlan_fdb_update_existing`).
+            libc::AF_BRIDGE => match entry.neighbour()?.key() {
+                NeighbourKey::Flood(_) => return None,
+                key => key,
+            },
+            _ => return None,
+        };
+        let now = entry.for_good().filter(|_| kind == libc::RTM_NEWNEIGH);
+        Some(Self {
+            link: entry.link,
+            key,
+            now,
+        })
+    }
+
+    /// What is there now, as [`read`] has it.
+    #[cfg(fuzzing)]
+    pub(super) fn entry(&self) -> Option<(LinkIndex, Neighbour)> {
+        Some((self.link, self.now?))
+    }
+}
+
+/// What is there after these changes, in their order, of what was there when the first of them was listened for.
+pub(super) fn follow(last: &Neighbours, changes: &[NeighbourChange]) -> Neighbours {
+    let mut latest = BTreeMap::<LinkIndex, BTreeMap<NeighbourKey, Option<Neighbour>>>::new();
+    for change in changes {
+        (latest.entry(change.link).or_default()).insert(change.key, change.now);
+    }
+    let mut all = last.clone();
+    for (link, changed) in latest {
+        let entries = all.entry(link).or_default();
+        entries.retain(|one| !changed.contains_key(&one.key()));
+        entries.extend(changed.into_values().flatten());
+    }
+    all.retain(|_, entries| !entries.is_empty());
+    all
 }
 
 /// Shows the messages of a datagram to `see`, and says whether it was the last one of a dump.
@@ -252,6 +349,62 @@ mod tests {
     }
 
     #[test]
+    fn an_event_tells_what_is_there_under_which_key() {
+        let told = |kind, neighbour| NeighbourChange::read(kind, &written(neighbour)[HEADER..]);
+        for neighbour in all() {
+            let change = |now| {
+                let is_one = !matches!(neighbour.key(), NeighbourKey::Flood(_));
+                is_one.then_some(NeighbourChange {
+                    link: link().index,
+                    key: neighbour.key(),
+                    now,
+                })
+            };
+            assert_eq!(told(libc::RTM_NEWNEIGH, neighbour), change(Some(neighbour)));
+            assert_eq!(told(libc::RTM_DELNEIGH, neighbour), change(None));
+        }
+        // As `ip neigh del` has it: failed, without a hardware address.
+        let mut gone = written(all()[3]);
+        gone[HEADER + 8] = 0x20;
+        gone[HEADER + NDMSG + 8 + 2] = 0xff;
+        let change = NeighbourChange::read(libc::RTM_DELNEIGH, &gone[HEADER..]).unwrap();
+        assert_eq!((change.key, change.now), (all()[3].key(), None));
+    }
+
+    #[test]
+    fn of_several_changes_of_one_entry_the_last_one_counts() {
+        let (from, address) = (all()[0], all()[3]);
+        let index = link().index;
+        let change = |neighbour: Neighbour, is_there: bool| NeighbourChange {
+            link: index,
+            key: neighbour.key(),
+            now: is_there.then_some(neighbour),
+        };
+        let other = Neighbour::forward(FrameAddr([2, 0, 0, 0, 0, 1]), Ipv4Addr::new(10, 90, 4, 11));
+        let last = Neighbours::from([(index, [from, address].into())]);
+        let to = Neighbour::forward(FrameAddr([2, 0x6e, 0x1d, 0x4e, 0x69, 0xef]), Ipv4Addr::LOCALHOST);
+        for (changes, now) in [
+            (vec![], vec![from, address]),
+            (vec![change(to, true)], vec![to, address]),
+            (vec![change(to, true), change(from, true)], vec![from, address]),
+            // Heard of although the look had seen it already.
+            (vec![change(from, true)], vec![from, address]),
+            (vec![change(from, false), change(from, true)], vec![from, address]),
+            (vec![change(from, true), change(from, false)], vec![address]),
+            (
+                vec![change(other, true), change(address, false)],
+                vec![from, other],
+            ),
+            (vec![change(other, false)], vec![from, address]),
+        ] {
+            let expected = Neighbours::from([(index, now.into_iter().collect())]);
+            assert_eq!(follow(&last, &changes), expected, "{changes:?}");
+        }
+        let none = [change(from, false), change(address, false)];
+        assert_eq!(follow(&last, &none), Neighbours::new());
+    }
+
+    #[test]
     fn what_is_not_there_for_good_is_passed_over_and_no_byte_makes_it_panic() {
         for neighbour in all() {
             let bytes = written(neighbour);
@@ -264,11 +417,13 @@ mod tests {
             assert_eq!(read(&dynamic), None);
             for cut in 0..bytes.len() {
                 let _ = read(&bytes[..cut]);
+                let _ = NeighbourChange::read(libc::RTM_NEWNEIGH, &bytes[HEADER.min(cut)..cut]);
                 let _ = read_dump(&bytes[..cut], 7, |_| ());
                 for value in [0, 1, 3, 4, 0x7f, 0xff] {
                     let mut other = bytes.clone();
                     other[cut] = value;
                     let _ = read(&other);
+                    let _ = NeighbourChange::read(libc::RTM_NEWNEIGH, &other[HEADER..]);
                     let _ = read_dump(&other, 7, |_| ());
                 }
             }

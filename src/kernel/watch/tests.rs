@@ -128,12 +128,73 @@ fn of_neighbours_only_those_of_our_links_that_are_there_for_good_count() {
         assert_eq!(is_route_relevant(kind, &body), counts, "{kind} {link} {state:x}");
         let mut happened = Happened::default();
         OwnRoutes::open().unwrap().note(kind, &body, &mut happened);
-        assert_eq!((happened.unclear, happened.main), (counts, false));
+        let expected = Happened {
+            touched_neighbours: counts,
+            ..Happened::default()
+        };
+        assert_eq!(happened, expected);
     }
     // Somebody made a forwarding entry one that ages.
     let mut aging = neighbour(ours, 0x02);
     aging[0] = libc::AF_BRIDGE as u8;
     assert!(is_route_relevant(new, &aging));
+}
+
+#[test]
+fn of_neighbours_on_overlay_links_it_is_told_what_became_of_which() {
+    let mut routes = OwnRoutes::open().unwrap();
+    routes.lead_to([LinkIndex(7)].into_iter());
+    let entry = |family: i32, link: u32, flags: u8, attributes: &[(u16, &[u8])]| {
+        let mut body = vec![family as u8, 0, 0, 0];
+        body.extend(link.to_ne_bytes());
+        body.extend([0x80, 0, flags, 0]);
+        for (kind, value) in attributes {
+            body.extend((4 + value.len() as u16).to_ne_bytes());
+            body.extend(kind.to_ne_bytes());
+            body.extend(*value);
+            body.resize(body.len().next_multiple_of(4), 0);
+        }
+        body
+    };
+    let (vm, host): (&[u8], &[u8]) = (&[2, 0, 0, 0, 0, 9], &[10, 90, 4, 9]);
+    let address = |link, flags| entry(libc::AF_INET, link, flags, &[(1, host), (2, vm)]);
+    let forward = |to| entry(libc::AF_BRIDGE, 7, 2, &[(1, host), (2, to)]);
+    let link = |index: u8| vec![0, 0, 1, 0, index, 0, 0, 0, 0, 0, 0, 0];
+    for (body, followed, unclear) in [
+        (address(7, 0), 1, false),
+        (forward(vm), 1, false),
+        (address(8, 0), 0, false),
+        (entry(libc::AF_INET6, 7, 0, &[]), 0, false),
+        // A proxy's; frames to many; what has no host, but a group of them.
+        (address(7, 8), 0, true),
+        (forward(&[0; 6]), 0, true),
+        (forward(&[1, 0, 0, 0, 0, 9]), 0, true),
+        (
+            entry(libc::AF_BRIDGE, 7, 2, &[(2, vm), (13, &[1, 0, 0, 0])]),
+            0,
+            true,
+        ),
+        (entry(libc::AF_INET, 7, 0, &[]), 0, true),
+    ] {
+        for kind in [libc::RTM_NEWNEIGH, libc::RTM_DELNEIGH] {
+            let mut happened = Happened::default();
+            routes.note(kind, &body, &mut happened);
+            let told = (happened.neighbours.len(), happened.unclear_neighbours);
+            assert_eq!(told, (followed, unclear), "{kind} {body:?}");
+            assert!(!happened.unclear && !happened.main);
+        }
+    }
+    for (kind, body, unclear) in [
+        (libc::RTM_NEWLINK, link(7), true),
+        (libc::RTM_DELLINK, link(7), true),
+        (libc::RTM_NEWLINK, link(8), false),
+        (libc::RTM_NEWNEIGH, vec![2, 0], true),
+        (libc::RTM_GETNEIGH, address(7, 0), true),
+    ] {
+        let mut happened = Happened::default();
+        routes.note(kind, &body, &mut happened);
+        assert_eq!(happened.unclear_neighbours, unclear, "{kind} {body:?}");
+    }
 }
 
 #[test]
