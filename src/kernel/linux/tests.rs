@@ -10,69 +10,81 @@ use crate::plan::LinkRef;
 use crate::reconcile::reconcile;
 use crate::undo::undo;
 
-/// `ENOBUFS` as the kernel gives it, not as a test says: the receive queue is full, and the answer gone.
-#[test]
-fn routes_whose_answer_was_lost_are_there_and_are_taken_back() {
+/// Runs a test in a network namespace of its own.
+fn in_namespace(name: &str, test: impl FnOnce() + Send + 'static) {
     if !nix::unistd::geteuid().is_root() {
-        println!("skipped: routes_whose_answer_was_lost_are_there_and_are_taken_back: needs root");
+        println!("skipped: {name}: needs root");
         return;
     }
     let test = || {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-        let link = LinkRef {
-            index: LinkIndex(1),
-            name: LinkName("lo".into()),
-        };
-        let mut kernel = Linux::open().unwrap();
-        let up = Operation::SetLink {
-            link: link.clone(),
-            up: true,
-        };
-        kernel.apply(&[up]).unwrap();
-        let operation = |subnet, host| Operation::AddRoute {
-            link: link.clone(),
-            route: Route {
-                destination: format!("10.9.{subnet}.{host}/32").parse().unwrap(),
-                table: 255,
-                kind: RouteKind::Local,
-                gateway: None,
-                link: link.index,
-                metric: 0,
-                protocol: ROUTE_PROTOCOL,
-            },
-        };
-        // What is there already is answered with an error each: too many for the queue.
-        let there: Vec<_> = (1..=100).map(|host| operation(0, host)).collect();
-        kernel.apply(&there).unwrap();
-        let before = kernel.observe().unwrap();
-        let mut done: Vec<_> = (1..=100).map(|host| operation(1, host)).collect();
-        done.splice(0..0, there);
-        kernel.rtnetlink.shrink();
-        let Incomplete { begun, failures } = kernel.apply(&done).unwrap_err();
-        assert_eq!((begun, failures.len()), (200, 1));
-        assert!(
-            failures[0].error.to_string().contains("no buffer space"),
-            "{}",
-            failures[0].error
-        );
-        assert_eq!(kernel.observe().unwrap().routes.len(), 200, "and yet all is done");
-        let unsure = vec![done.remove(failures[0].index)];
-        done.drain(..100);
-        assert_eq!(undo(&mut kernel, &done, &unsure, &before), Vec::<String>::new());
-        assert_eq!(kernel.observe().unwrap(), before);
+        test();
     };
     std::thread::spawn(test).join().unwrap();
+}
+
+fn run(line: &str) {
+    let mut words = line.split(' ');
+    let command = words.next().unwrap();
+    let status = std::process::Command::new(command).args(words).status();
+    assert!(status.unwrap().success(), "{line}");
+}
+
+/// `ENOBUFS` as the kernel gives it, not as a test says: the receive queue is full, and the answer gone.
+#[test]
+fn routes_whose_answer_was_lost_are_there_and_are_taken_back() {
+    in_namespace(
+        "routes_whose_answer_was_lost_are_there_and_are_taken_back",
+        || {
+            let link = LinkRef {
+                index: LinkIndex(1),
+                name: LinkName("lo".into()),
+            };
+            let mut kernel = Linux::open().unwrap();
+            let up = Operation::SetLink {
+                link: link.clone(),
+                up: true,
+            };
+            kernel.apply(&[up]).unwrap();
+            let operation = |subnet, host| Operation::AddRoute {
+                link: link.clone(),
+                route: Route {
+                    destination: format!("10.9.{subnet}.{host}/32").parse().unwrap(),
+                    table: 255,
+                    kind: RouteKind::Local,
+                    gateway: None,
+                    link: link.index,
+                    metric: 0,
+                    protocol: ROUTE_PROTOCOL,
+                },
+            };
+            // What is there already is answered with an error each: too many for the queue.
+            let there: Vec<_> = (1..=100).map(|host| operation(0, host)).collect();
+            kernel.apply(&there).unwrap();
+            let before = kernel.observe().unwrap();
+            let mut done: Vec<_> = (1..=100).map(|host| operation(1, host)).collect();
+            done.splice(0..0, there);
+            kernel.rtnetlink.shrink();
+            let Incomplete { begun, failures } = kernel.apply(&done).unwrap_err();
+            assert_eq!((begun, failures.len()), (200, 1));
+            assert!(
+                failures[0].error.to_string().contains("no buffer space"),
+                "{}",
+                failures[0].error
+            );
+            assert_eq!(kernel.observe().unwrap().routes.len(), 200, "and yet all is done");
+            let unsure = vec![done.remove(failures[0].index)];
+            done.drain(..100);
+            assert_eq!(undo(&mut kernel, &done, &unsure, &before), Vec::<String>::new());
+            assert_eq!(kernel.observe().unwrap(), before);
+        },
+    );
 }
 
 /// Ours and others' changes of what is ours, in any order: what is told of a look again is what a look at everything sees.
 #[test]
 fn a_look_again_sees_what_a_look_at_everything_sees() {
-    if !nix::unistd::geteuid().is_root() {
-        println!("skipped: a_look_again_sees_what_a_look_at_everything_sees: needs root");
-        return;
-    }
-    let test = || {
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+    in_namespace("a_look_again_sees_what_a_look_at_everything_sees", || {
         let link = LinkRef {
             index: LinkIndex(1),
             name: LinkName("lo".into()),
@@ -140,27 +152,13 @@ fn a_look_again_sees_what_a_look_at_everything_sees() {
             assert_eq!(again, other.observe().unwrap(), "step {number}");
             last = again;
         }
-    };
-    std::thread::spawn(test).join().unwrap();
+    });
 }
 
 /// The same of entries of overlay links: whoever changes them, by whichever way, and whatever happens to the links.
 #[test]
 fn a_look_again_sees_what_became_of_every_neighbour() {
-    if !nix::unistd::geteuid().is_root() {
-        println!("skipped: a_look_again_sees_what_became_of_every_neighbour: needs root");
-        return;
-    }
-    let test = || {
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-        let run = |line: &str| {
-            let mut words = line.split(' ');
-            let status = std::process::Command::new(words.next().unwrap())
-                .args(words)
-                .status()
-                .unwrap();
-            assert!(status.success(), "{line}");
-        };
+    in_namespace("a_look_again_sees_what_became_of_every_neighbour", || {
         run("ip link set lo up");
         run("ip address add 192.0.2.1/32 dev lo");
         let add = |vni: u32| {
@@ -289,130 +287,110 @@ fn a_look_again_sees_what_became_of_every_neighbour() {
         assert_eq!(last, other.observe().unwrap());
         run("bridge fdb add 02:00:00:00:09:0a dev kvr-vx8 dst 10.9.0.9");
         assert_eq!(kernel.observe_again(&last).unwrap(), other.observe().unwrap());
-    };
-    std::thread::spawn(test).join().unwrap();
+    });
 }
 
 /// Between each look and the change that it leads to.
 #[test]
 fn what_others_change_of_neighbours_during_a_run_is_put_right() {
-    if !nix::unistd::geteuid().is_root() {
-        println!("skipped: what_others_change_of_neighbours_during_a_run_is_put_right: needs root");
-        return;
-    }
-    let test = || {
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-        let run = |line: &str| {
-            let mut words = line.split(' ');
-            let command = words.next().unwrap();
-            let status = std::process::Command::new(command).args(words).status();
-            assert!(status.unwrap().success(), "{line}");
-        };
-        run("ip link add eth0 address 52:54:84:00:08:45 type veth peer name eth1");
-        let desired = |host_of_first: u8| {
-            let mut text = "if_list:\n  - {ipaddr: 10.90.3.37, prefix: 24, mac: '52:54:84:00:08:45', gateway: 10.90.3.1}\n  \
+    in_namespace(
+        "what_others_change_of_neighbours_during_a_run_is_put_right",
+        || {
+            run("ip link add eth0 address 52:54:84:00:08:45 type veth peer name eth1");
+            let desired = |host_of_first: u8| {
+                let mut text = "if_list:\n  - {ipaddr: 10.90.3.37, prefix: 24, mac: '52:54:84:00:08:45', gateway: 10.90.3.1}\n  \
                             - ipaddr: 172.20.1.254\n    prefix: 24\n    vxlan: {vni: 100}\n    vm_list:\n"
                 .to_owned();
-            for vm in 1..=9 {
-                let host = if vm == 1 { host_of_first } else { 41 };
-                text += &format!(
-                    "      - {{vm-ip: 172.20.1.{vm}, mac: '02:00:00:00:00:0{vm}', host: 10.90.3.{host}}}\n"
-                );
-            }
-            desired(&Config::parse(text.as_bytes()).config.unwrap())
-        };
-        let (mut kernel, mut other) = (Linux::open().unwrap(), Linux::open().unwrap());
-        kernel.listen().unwrap();
-        let owned = reconcile(&mut kernel, &desired(41), Owned::default(), |_| Ok(()))
-            .unwrap()
-            .owned;
-        let wanted = other.observe().unwrap();
-        // What is kept is written before each change, and at the end.
-        let mut spoils = [
-            "bridge fdb del 02:00:00:00:00:02 dev kvr-vx100",
-            "bridge fdb replace 02:00:00:00:00:01 dev kvr-vx100 dst 10.90.3.43",
-        ]
-        .into_iter();
-        let spoil = |_: &Owned| {
-            spoils.next().into_iter().for_each(run);
-            Ok(())
-        };
-        let done = reconcile(&mut kernel, &desired(42), owned.clone(), spoil).unwrap();
-        let lines: Vec<String> = done.done.iter().map(ToString::to_string).collect();
-        assert_eq!(lines.len(), 3, "{lines:#?}");
-        assert_eq!(
-            reconcile(&mut kernel, &desired(41), owned, |_| Ok(()))
+                for vm in 1..=9 {
+                    let host = if vm == 1 { host_of_first } else { 41 };
+                    text += &format!(
+                        "      - {{vm-ip: 172.20.1.{vm}, mac: '02:00:00:00:00:0{vm}', host: 10.90.3.{host}}}\n"
+                    );
+                }
+                desired(&Config::parse(text.as_bytes()).config.unwrap())
+            };
+            let (mut kernel, mut other) = (Linux::open().unwrap(), Linux::open().unwrap());
+            kernel.listen().unwrap();
+            let owned = reconcile(&mut kernel, &desired(41), Owned::default(), |_| Ok(()))
                 .unwrap()
-                .done
-                .len(),
-            1
-        );
-        assert_eq!(other.observe().unwrap(), wanted);
-    };
-    std::thread::spawn(test).join().unwrap();
+                .owned;
+            let wanted = other.observe().unwrap();
+            // What is kept is written before each change, and at the end.
+            let mut spoils = [
+                "bridge fdb del 02:00:00:00:00:02 dev kvr-vx100",
+                "bridge fdb replace 02:00:00:00:00:01 dev kvr-vx100 dst 10.90.3.43",
+            ]
+            .into_iter();
+            let spoil = |_: &Owned| {
+                spoils.next().into_iter().for_each(run);
+                Ok(())
+            };
+            let done = reconcile(&mut kernel, &desired(42), owned.clone(), spoil).unwrap();
+            let lines: Vec<String> = done.done.iter().map(ToString::to_string).collect();
+            assert_eq!(lines.len(), 3, "{lines:#?}");
+            assert_eq!(
+                reconcile(&mut kernel, &desired(41), owned, |_| Ok(()))
+                    .unwrap()
+                    .done
+                    .len(),
+                1
+            );
+            assert_eq!(other.observe().unwrap(), wanted);
+        },
+    );
 }
 
 /// Odd values, links without IPv6 or without IPv4, a name that no file can have: what is told along with the links is what is
 /// in the files.
 #[test]
 fn what_is_told_of_a_link_s_parameters_is_what_its_files_say() {
-    if !nix::unistd::geteuid().is_root() {
-        println!("skipped: what_is_told_of_a_link_s_parameters_is_what_its_files_say: needs root");
-        return;
-    }
-    let test = || {
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-        let ip = |arguments: &str| {
-            let status = std::process::Command::new("ip")
-                .args(arguments.split(' '))
-                .status()
-                .unwrap();
-            assert!(status.success(), "ip {arguments}");
-        };
-        let links = ["eth0", "eth1", "kvr-vx7", "small", "a.b"];
-        for (number, link) in links.into_iter().enumerate() {
-            let kind = match link {
-                "kvr-vx7" => "vxlan id 7 dstport 4789 local 192.0.2.1".to_owned(),
-                _ => format!("veth peer name peer{number}"),
-            };
-            ip(&format!(
-                "link add {link} address 52:54:00:00:00:0{number} type {kind}"
-            ));
-        }
-        ip("link set small mtu 1000");
-        ip("link set lo mtu 67");
-        ip("link set eth0 up");
-        let mut kernel = Linux::open().unwrap();
-        let mut look = || kernel.rtnetlink.observe(Routes::None).unwrap();
-        let (observed, _) = look();
-        for (number, link) in (-3..).zip(&observed.links) {
-            for (parameter, value) in LinkSysctl::ALL.into_iter().zip([number, i32::MAX, -number, 7]) {
-                // Not every link has every one.
-                let _ = sysctl::write(&parameter.path(&link.name), &value.to_string());
+    in_namespace(
+        "what_is_told_of_a_link_s_parameters_is_what_its_files_say",
+        || {
+            let links = ["eth0", "eth1", "kvr-vx7", "small", "a.b"];
+            for (number, link) in links.into_iter().enumerate() {
+                let kind = match link {
+                    "kvr-vx7" => "vxlan id 7 dstport 4789 local 192.0.2.1".to_owned(),
+                    _ => format!("veth peer name peer{number}"),
+                };
+                run(&format!(
+                    "ip link add {link} address 52:54:00:00:00:0{number} type {kind}"
+                ));
             }
-        }
-        let (observed, told) = look();
-        let files = sysctl::observe(&observed.links, &Parameters::new()).unwrap();
-        assert_eq!(sysctl::observe(&observed.links, &told).unwrap(), files);
-        let told_of = |name: &str| {
-            let link = observed.links.iter().find(|link| *link.name.0 == *name).unwrap();
-            LinkSysctl::ALL.map(|parameter| told.contains_key(&(link.index, parameter)))
-        };
-        for (name, expected) in [
-            ("eth0", [true, true, true, true]),
-            ("kvr-vx7", [true, true, true, true]),
-            ("small", [true, true, true, false]),
-            ("lo", [false, false, false, true]),
-        ] {
-            assert_eq!(told_of(name), expected, "{name}");
-        }
-        assert!(files.values().any(|value| value == "2147483647"));
-        // A kernel without IPv6 lets a link have this name later on, which then has parameters and no files.
-        let mut links = observed.links.clone();
-        let eth0 = links.iter_mut().find(|link| &*link.name.0 == "eth0").unwrap();
-        eth0.name = LinkName("default".into());
-        let files = sysctl::observe(&links, &Parameters::new()).unwrap();
-        assert_eq!(sysctl::observe(&links, &told).unwrap(), files);
-    };
-    std::thread::spawn(test).join().unwrap();
+            run("ip link set small mtu 1000");
+            run("ip link set lo mtu 67");
+            run("ip link set eth0 up");
+            let mut kernel = Linux::open().unwrap();
+            let mut look = || kernel.rtnetlink.observe(Routes::None).unwrap();
+            let (observed, _) = look();
+            for (number, link) in (-3..).zip(&observed.links) {
+                for (parameter, value) in LinkSysctl::ALL.into_iter().zip([number, i32::MAX, -number, 7]) {
+                    // Not every link has every one.
+                    let _ = sysctl::write(&parameter.path(&link.name), &value.to_string());
+                }
+            }
+            let (observed, told) = look();
+            let files = sysctl::observe(&observed.links, &Parameters::new()).unwrap();
+            assert_eq!(sysctl::observe(&observed.links, &told).unwrap(), files);
+            let told_of = |name: &str| {
+                let link = observed.links.iter().find(|link| *link.name.0 == *name).unwrap();
+                LinkSysctl::ALL.map(|parameter| told.contains_key(&(link.index, parameter)))
+            };
+            for (name, expected) in [
+                ("eth0", [true, true, true, true]),
+                ("kvr-vx7", [true, true, true, true]),
+                ("small", [true, true, true, false]),
+                ("lo", [false, false, false, true]),
+            ] {
+                assert_eq!(told_of(name), expected, "{name}");
+            }
+            assert!(files.values().any(|value| value == "2147483647"));
+            // A kernel without IPv6 lets a link have this name later on, which then has parameters and no files.
+            let mut links = observed.links.clone();
+            let eth0 = links.iter_mut().find(|link| &*link.name.0 == "eth0").unwrap();
+            eth0.name = LinkName("default".into());
+            let files = sysctl::observe(&links, &Parameters::new()).unwrap();
+            assert_eq!(sysctl::observe(&links, &told).unwrap(), files);
+        },
+    );
 }
