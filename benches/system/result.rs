@@ -201,9 +201,13 @@ pub fn show_bytes(bytes: u64) -> String {
 /// # Panics
 /// If there is none.
 pub fn median<T: PartialOrd + Copy>(values: &[T]) -> T {
+    sorted(values)[values.len() / 2]
+}
+
+fn sorted<T: PartialOrd + Copy>(values: &[T]) -> Vec<T> {
     let mut values = values.to_vec();
     values.sort_by(|one, other| one.partial_cmp(other).expect("figures can be compared"));
-    values[values.len() / 2]
+    values
 }
 
 /// The median of the ratios of two things that were measured in turn, round by round: what slows a whole round down is in both.
@@ -211,6 +215,18 @@ pub fn median<T: PartialOrd + Copy>(values: &[T]) -> T {
 /// # Panics
 /// If there is no round.
 pub fn median_ratio(ones: &[f64], others: &[f64]) -> f64 {
-    let ratios: Vec<f64> = ones.iter().zip(others).map(|(one, other)| one / other).collect();
-    median(&ratios)
+    median(&ratios(ones, others))
+}
+
+/// Where the middle half of these ratios begins and ends.
+///
+/// # Panics
+/// If there is no round.
+pub fn middle_half(ones: &[f64], others: &[f64]) -> [f64; 2] {
+    let ratios = sorted(&ratios(ones, others));
+    [ratios[ratios.len() / 4], ratios[ratios.len() * 3 / 4]]
+}
+
+fn ratios(ones: &[f64], others: &[f64]) -> Vec<f64> {
+    ones.iter().zip(others).map(|(one, other)| one / other).collect()
 }

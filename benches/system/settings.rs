@@ -11,8 +11,6 @@ pub struct Settings {
     pub flood_rounds: usize,
     /// How often the routers of the floods of first packets are made anew.
     pub routers: usize,
-    /// How often each of them has its turn.
-    pub turns: usize,
     /// How long one flood of first packets lasts.
     pub flood: Duration,
     /// Repetitions of what takes a fraction of a second.
@@ -38,8 +36,7 @@ impl Settings {
                 quick,
                 flood_rounds: 3,
                 routers: 3,
-                turns: 2,
-                flood: Duration::from_millis(300),
+                flood: Duration::from_millis(600),
                 repeats: 5,
                 slow_repeats: 1,
                 rules: &[100, 1_000],
@@ -51,9 +48,8 @@ impl Settings {
             Self {
                 quick,
                 flood_rounds: 12,
-                routers: 21,
-                turns: 2,
-                flood: Duration::from_millis(300),
+                routers: 25,
+                flood: Duration::from_millis(1_000),
                 repeats: 15,
                 slow_repeats: 3,
                 rules: &[100, 1_000, 10_000, 65_000],
