@@ -134,8 +134,8 @@ impl Ways {
             (vec![floor_of_all_kinds(), loaded_to_all_kinds()], often),
             (floor_onwards.into(), often),
             (floor_to_few.into(), often),
-            (growth_onwards.into(), seldom),
-            (growth_to_few.into(), seldom),
+            (growth_onwards.into(), often),
+            (growth_to_few.into(), often),
             (beside_floors([FEW, MOST]), seldom),
             (beside_floors([SOME, MIDDLE]), seldom),
             (
