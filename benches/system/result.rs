@@ -218,15 +218,16 @@ pub fn median_ratio(ones: &[f64], others: &[f64]) -> f64 {
     median(&ratios(ones, others))
 }
 
-/// Where the middle half of these ratios begins and ends.
-///
-/// # Panics
-/// If there is no round.
-pub fn middle_half(ones: &[f64], others: &[f64]) -> [f64; 2] {
-    let ratios = sorted(&ratios(ones, others));
-    [ratios[ratios.len() / 4], ratios[ratios.len() * 3 / 4]]
+/// These ratios, round by round.
+pub fn ratios(ones: &[f64], others: &[f64]) -> Vec<f64> {
+    ones.iter().zip(others).map(|(one, other)| one / other).collect()
 }
 
-fn ratios(ones: &[f64], others: &[f64]) -> Vec<f64> {
-    ones.iter().zip(others).map(|(one, other)| one / other).collect()
+/// Where the middle half of these begins and ends.
+///
+/// # Panics
+/// If there is none.
+pub fn middle_half<T: PartialOrd + Copy>(values: &[T]) -> [T; 2] {
+    let values = sorted(values);
+    [values[values.len() / 4], values[values.len() * 3 / 4]]
 }

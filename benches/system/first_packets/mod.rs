@@ -133,10 +133,9 @@ fn growth(ways: &Ways, results: &mut Results) {
         results.add(GROUP, what, show(most), beside, most.beside(least), bound);
     }
     // Both of one round: what many VMs cost is in either.
-    let [most, least] = [MOST, FEW].map(|count| -> Vec<f64> {
+    let [most, least] = [MOST, FEW].map(|count| {
         let [ours, floor] = ways.pair(&ours_of(count), &floor_of(count));
-        let rates = ours.rates.iter().zip(&floor.rates);
-        rates.map(|(ours, floor)| ours / floor).collect()
+        ours.ratios(floor)
     });
     results.add(
         GROUP,

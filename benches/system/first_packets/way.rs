@@ -8,7 +8,7 @@ use lab::Extent;
 use crate::Bench;
 use crate::command::{Agent, processor_time, run};
 use crate::others::Program;
-use crate::result::{median, median_ratio, middle_half};
+use crate::result::{median, middle_half, ratios};
 use crate::site::Site;
 
 /// A way of translating, and what its routers made of it.
@@ -16,7 +16,7 @@ pub(super) struct Way {
     pub(super) name: String,
     make: Box<dyn Fn() -> Router>,
     /// New flows a second, of each router.
-    pub(super) rates: Vec<f64>,
+    rates: Vec<f64>,
 }
 
 /// A router, and the sender in front of it.
@@ -89,14 +89,19 @@ impl Way {
         median(&self.rates)
     }
 
-    /// The median of the ratios to another way of the same group: what slows both routers of a round down is in both.
-    pub(super) fn beside(&self, other: &Self) -> f64 {
-        median_ratio(&self.rates, &other.rates)
+    /// How many times as fast as another way of the same group: what slows both routers of a round down is in both.
+    pub(super) fn ratios(&self, other: &Self) -> Vec<f64> {
+        ratios(&self.rates, &other.rates)
     }
 
-    /// Between what these ratios lie, but for a quarter of the rounds at either end.
+    /// The median of these.
+    pub(super) fn beside(&self, other: &Self) -> f64 {
+        median(&self.ratios(other))
+    }
+
+    /// Between what they lie, but for a quarter of the rounds at either end.
     pub(super) fn spread(&self, other: &Self) -> String {
-        let [from, to] = middle_half(&self.rates, &other.rates);
+        let [from, to] = middle_half(&self.ratios(other));
         format!("half of the rounds {from:.2} to {to:.2}")
     }
 }
