@@ -71,7 +71,7 @@ documents: pictures
 	UPDATE_DOCUMENTS=1 $(CARGO) test --locked --test documents
 
 # Ratios, each with the bound that it must keep; nothing fails if one does not. Best on a machine that does nothing else.
-# As root: some twenty minutes on two cores, two minutes with QUICK=1. With KEEP=1 benches/README.md gets the table.
+# As root: 20 to 25 minutes on two cores, two minutes with QUICK=1. With KEEP=1 benches/README.md gets the table.
 bench: PACKAGES += conntrack
 bench: packages
 	$(CARGO) bench --locked --bench pure -- $(if $(filter-out 0,$(QUICK)),--quick)

@@ -16,6 +16,9 @@ use crate::model::{Desired, LinkId, LinkSysctl, MacAddr, Observed, Sysctl};
 /// Our table of family `ip`. (`inet` NAT needs Linux 5.2; openEuler 20.03 has 4.19.)
 pub const NFT_TABLE: &str = "kylin_vr";
 
+/// The chain of it that drops what is of no connection, the only one that drops anything.
+pub const NFT_DROPPING_CHAIN: &str = "invalid";
+
 /// The table of `kylin-vr trace --live`, there while it waits for a packet. The kernel removes it with the process that made
 /// it (since Linux 5.12), or the next trace does. Nothing else looks at it.
 pub const NFT_TRACE_TABLE: &str = "kylin_vr_trace";

@@ -7,13 +7,13 @@
 
 mod changing;
 mod command;
-mod counters;
 mod first_packets;
 mod held;
 mod lean;
 mod loading;
 mod machine;
 mod mirrors;
+mod options;
 mod others;
 mod overlays;
 mod plot;
@@ -42,7 +42,7 @@ type Measure = fn(&mut Bench);
 /// The groups, by the names that they are asked for.
 const GROUPS: [(&str, Measure); 9] = [
     ("first-packets", first_packets::measure),
-    ("counters", counters::measure),
+    ("options", options::measure),
     ("loading", loading::measure),
     ("changing", changing::measure),
     ("lean", lean::measure),
@@ -53,7 +53,7 @@ const GROUPS: [(&str, Measure); 9] = [
 ];
 
 /// Those that put millions of flows into a router.
-const NEED_ROOM: [&str; 3] = ["first-packets", "counters", "held"];
+const NEED_ROOM: [&str; 3] = ["first-packets", "options", "held"];
 
 fn main() -> ExitCode {
     // Cargo says `--bench`.

@@ -77,13 +77,10 @@ pub fn mixed_targets(entries: usize) -> Vec<SocketAddrV4> {
         .collect()
 }
 
-/// Nobody else counts by entry: what that costs has lines of its own.
-pub const UNCOUNTED: &str = "counters: false\n";
-
-/// The file's beginning: the router's two NICs.
+/// The file's beginning: the router's two NICs, and what others do not do at all, which has lines of its own.
 pub fn nics() -> String {
     format!(
-        "{UNCOUNTED}if_list:\n  - ipaddr: {WAN_ADDRESS}\n    prefix: 24\n    mac: {WAN_MAC}\n    gateway: {GATEWAY}\n  \
+        "counters: false\ndrop_invalid: false\nif_list:\n  - ipaddr: {WAN_ADDRESS}\n    prefix: 24\n    mac: {WAN_MAC}\n    gateway: {GATEWAY}\n  \
          - ipaddr: {LAN_ADDRESS}\n    prefix: 16\n    mac: {LAN_MAC}\n"
     )
 }

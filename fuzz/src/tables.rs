@@ -151,7 +151,7 @@ fn flowtable(bytes: &mut Unstructured<'_>) -> Result<Flowtable> {
 }
 
 fn statement(bytes: &mut Unstructured<'_>) -> Result<Statement> {
-    Ok(match bytes.int_in_range(0..=11)? {
+    Ok(match bytes.int_in_range(0..=13)? {
         0 => Statement::InSet {
             key: key(bytes)?,
             set: name(bytes)?,
@@ -174,6 +174,8 @@ fn statement(bytes: &mut Unstructured<'_>) -> Result<Statement> {
         9 => Statement::DestinationTranslated,
         7 => Statement::Established,
         8 => Statement::FlowAdd("fast_path".to_owned()),
+        11 => Statement::NotInvalid,
+        12 => Statement::Drop,
         _ => Statement::Return,
     })
 }

@@ -29,6 +29,7 @@ pub(super) const ROOT: &[&str] = &[
     "ipv6",
     "conntrack",
     "counters",
+    "drop_invalid",
     "conntrack_max",
     "fast_path",
     "generation",
@@ -118,6 +119,7 @@ pub(super) fn check(reader: &mut Reader<'_>, root: &Located<'_>, mut lists: List
     }
     let ipv6 = flag(&fields, reader, "ipv6");
     let counters = flag(&fields, reader, "counters");
+    let drop_invalid = flag(&fields, reader, "drop_invalid");
 
     let expected = "delete or keep";
     let conntrack = fields.optional(reader, "conntrack", expected, |text| match text {
@@ -202,6 +204,7 @@ pub(super) fn check(reader: &mut Reader<'_>, root: &Located<'_>, mut lists: List
         mirrors: mirrors.into_values(),
         ipv6: ipv6.unwrap_or_default(),
         counters,
+        drop_invalid,
         conntrack: conntrack.map(|conntrack| conntrack.value).unwrap_or_default(),
         conntrack_max: conntrack_max.map(|most| most.value).unwrap_or_default(),
         fast_path: fast_path.map(|mode| mode.value).unwrap_or_default(),

@@ -18,6 +18,7 @@ mod problem;
 mod router;
 mod routes;
 pub mod schema;
+mod settings;
 mod snat;
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,7 @@ pub use mirror::{
 };
 pub(crate) use problem::shown;
 pub use problem::{Place, Problem, Severity};
+pub use settings::{FastPathMode, Generation, MOST_COUNTED};
 
 /// The most bytes that a file may have: 65,000 elastic IPs take less than half of it.
 pub const MAX_BYTES: usize = 8 << 20;
@@ -57,33 +59,12 @@ pub struct Config {
     mirrors: Vec<Mirror>,
     ipv6: bool,
     conntrack: Conntrack,
-    /// So that the default, an empty file's, counts.
+    /// These two are by the number of entries where the file does not say.
     counters: Option<bool>,
+    drop_invalid: Option<bool>,
     conntrack_max: ConntrackMax,
     fast_path: FastPathMode,
     generation: Option<Generation>,
-}
-
-/// Whether established flows go past the rules (the file's `fast_path`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum FastPathMode {
-    /// Where the kernel can.
-    #[default]
-    Auto,
-    /// A kernel that cannot is an error.
-    On,
-    /// They do not.
-    Off,
-}
-
-/// The number of a configuration, that whoever pushes it counts up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Generation {
-    /// The number.
-    pub number: u64,
-    /// Where it stands.
-    pub place: Place,
 }
 
 /// An entry of `if_list`: a NIC or an overlay subnet, and the router's address there.
@@ -305,9 +286,6 @@ impl Parsed {
     }
 }
 
-/// How many elastic IPs and forwards are counted where the file does not say whether any are.
-pub const MOST_COUNTED: usize = 1_024;
-
 impl Config {
     /// Reads and checks a file's text. An empty one is valid.
     #[must_use]
@@ -407,51 +385,6 @@ impl Config {
         let vms = self.interfaces.iter().flat_map(|interface| interface.vms.iter());
         vms.filter_map(|vm| Some((vm.address, vm.name.as_deref()?)))
             .collect()
-    }
-
-    /// Whether IPv6 is left as it is; else it is turned off.
-    #[must_use]
-    pub fn ipv6(&self) -> bool {
-        self.ipv6
-    }
-
-    /// What becomes of flows whose translation changes with this configuration.
-    #[must_use]
-    pub fn conntrack(&self) -> Conntrack {
-        self.conntrack
-    }
-
-    /// Whether packets, bytes and connections are counted by elastic IP and forward: as the file says, else where it has no
-    /// more than [`MOST_COUNTED`] of these. Each counter is an element more to load and to look at, and the kernel builds a
-    /// message of some kilobytes for each while a monitor listens: with ten thousand, a small VM would have no room for that.
-    #[must_use]
-    pub fn counters(&self) -> bool {
-        self.counters
-            .unwrap_or(self.eips.len() + self.forwards.len() <= MOST_COUNTED)
-    }
-
-    /// Whether nothing is counted only since there are so many entries.
-    #[must_use]
-    pub fn has_too_many_to_count(&self) -> bool {
-        self.counters.is_none() && !self.counters()
-    }
-
-    /// How many flows the kernel may track.
-    #[must_use]
-    pub fn conntrack_max(&self) -> ConntrackMax {
-        self.conntrack_max
-    }
-
-    /// Whether established flows go past the rules.
-    #[must_use]
-    pub fn fast_path(&self) -> FastPathMode {
-        self.fast_path
-    }
-
-    /// The number of this configuration; `None`: it has none, and may replace any other.
-    #[must_use]
-    pub fn generation(&self) -> Option<Generation> {
-        self.generation
     }
 
     /// The same without elastic IPs and forwards: a router that translates nothing but what masquerading does.

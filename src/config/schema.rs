@@ -98,6 +98,10 @@ fn property(key: &str) -> Option<Value> {
             "true counts packets, bytes and connections by elastic IP and by forward, false nothing; by default up to 1,024 of these are counted",
             json!([{ "type": "boolean" }, { "enum": ["true", "false"] }]),
         ),
+        "drop_invalid" => described(
+            "true keeps what is of no connection from leaving with a private address, false lets it; by default true up to 1,024 elastic IPs and forwards",
+            json!([{ "type": "boolean" }, { "enum": ["true", "false"] }]),
+        ),
         "conntrack" => described(
             "delete (the default) ends the flows whose translation changes, keep lets them go on",
             json!([{ "enum": ["delete", "keep"] }]),

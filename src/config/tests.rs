@@ -40,7 +40,7 @@ fn the_example_of_the_note_is_read_as_it_is() {
     );
     assert_eq!(forward.place, Place { line: 17, column: 5 });
     assert!(!config.ipv6());
-    assert!(config.counters());
+    assert!(config.counters() && config.drop_invalid());
     assert_eq!(config.conntrack(), crate::model::Conntrack::Delete);
     assert_eq!(config.fast_path(), crate::config::FastPathMode::Auto);
 }
@@ -317,7 +317,7 @@ fn how_many_flows_are_tracked_is_by_the_memory_unless_the_file_says_otherwise() 
 }
 
 #[test]
-fn many_entries_are_counted_only_where_the_file_asks_for_it() {
+fn what_costs_packets_is_done_for_many_entries_only_where_the_file_asks_for_it() {
     let file = |eips: usize, more: &str| {
         let entry = |n: usize| {
             format!(
@@ -330,10 +330,18 @@ fn many_entries_are_counted_only_where_the_file_asks_for_it() {
         };
         let text = format!("{more}eip_list:\n{}", (0..eips).map(entry).collect::<String>());
         let config = Config::parse(text.as_bytes()).config.unwrap();
-        (config.counters(), config.has_too_many_to_count())
+        (
+            config.counters(),
+            config.has_too_many_to_count(),
+            config.drop_invalid(),
+        )
     };
-    assert_eq!(file(super::MOST_COUNTED, ""), (true, false));
-    assert_eq!(file(super::MOST_COUNTED + 1, ""), (false, true));
-    assert_eq!(file(super::MOST_COUNTED + 1, "counters: true\n"), (true, false));
-    assert_eq!(file(1, "counters: false\n"), (false, false));
+    assert_eq!(file(super::MOST_COUNTED, ""), (true, false, true));
+    assert_eq!(file(super::MOST_COUNTED + 1, ""), (false, true, false));
+    assert_eq!(
+        file(super::MOST_COUNTED + 1, "counters: true\n"),
+        (true, false, false)
+    );
+    assert_eq!(file(1, "counters: false\n"), (false, false, true));
+    assert_eq!(file(1, "drop_invalid: false\n"), (true, false, false));
 }

@@ -4,11 +4,12 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::process::Stdio;
 use std::time::Duration;
 
-use lab::{Namespace, Nic, Run, Vpc};
+use lab::{Namespace, Nic, Run, Vpc, send_as_it_is};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::configs::{NOTE, by, expect, full, said, vpc, vpc_with};
+use crate::doubtful::{A3, CLIENT, of_no_connection};
 
 const FROM_CLIENT: &str = "--from 198.51.100.10 --to 10.90.2.250 tcp 22";
 
@@ -86,6 +87,16 @@ pub fn where_nothing_is_wrong_a_packet_and_its_answer_are_followed() {
     );
     expect(&run, 0, "one came, and the router itself took it");
     assert!(!vpc.router.nft("list tables").contains("kylin_vr_trace"));
+}
+
+/// What our own rule drops is not another program's doing.
+pub fn what_is_of_no_connection_is_called_so() {
+    let vpc = vpc_with(&full());
+    vpc.settle();
+    let end = &of_no_connection(A3, CLIENT)[0];
+    let words = "--from 192.168.100.192 --to 198.51.100.10 tcp 80 --live=30";
+    let run = trace_while(&vpc, words, || send_as_it_is(&vpc.a3, end).unwrap());
+    expect(&run, 1, "the packet is of no connection that the kernel tracks");
 }
 
 pub fn an_interrupted_trace_leaves_nothing() {

@@ -77,7 +77,8 @@ fn main() -> ExitCode {
               eip_list_wins_over_a_forward_of_the_same_address,
               a_false_source_from_inside_is_dropped;
         doubtful: a_segment_outside_of_the_window_ends_no_connection,
-              a_wrong_checksum_is_for_the_receiver_to_see;
+              a_wrong_checksum_is_for_the_receiver_to_see,
+              what_is_of_no_connection_does_not_leave_with_a_private_address;
         checklists: subnet_added_configuration_first_then_nic,
               subnet_added_nic_first_then_configuration,
               subnet_removed_leaves_no_address_and_no_rule,
@@ -237,6 +238,7 @@ fn main() -> ExitCode {
         scale: ten_thousand_eips_and_a_long_range_are_read_back_equal,
               every_port_of_a_shifted_range_goes_to_its_own_port;
         diagnosis: where_nothing_is_wrong_a_packet_and_its_answer_are_followed,
+              what_is_of_no_connection_is_called_so,
               an_interrupted_trace_leaves_nothing,
               fault_01_a_wrong_gateway,
               fault_02_a_missing_nic,

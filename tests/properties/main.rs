@@ -38,7 +38,7 @@ fn config_with(overlays: impl Strategy<Value = Vec<String>>) -> impl Strategy<Va
     let forwards = proptest::collection::vec(forward, 0..6);
     let gateway = 1..4u8;
     let rest = (
-        any::<[bool; 3]>(),
+        any::<[bool; 4]>(),
         pool(),
         conntrack_max(),
         routes(),
@@ -46,9 +46,9 @@ fn config_with(overlays: impl Strategy<Value = Vec<String>>) -> impl Strategy<Va
         mirrors(),
     );
     (nics, 1..4u8, gateway, eips, forwards, rest).prop_map(
-        |(nics, host, gateway, eips, forwards, ([ipv6, fast, counters], pool, conntrack_max, routes, overlays, mirrors))| {
+        |(nics, host, gateway, eips, forwards, ([ipv6, fast, counters, invalid], pool, conntrack_max, routes, overlays, mirrors))| {
             let fast = if fast { "auto" } else { "off" };
-            let mut text = format!("ipv6: {ipv6}\ncounters: {counters}\nfast_path: {fast}\nsnat_pool: [{pool}]\nconntrack_max: {conntrack_max}\nif_list:\n");
+            let mut text = format!("ipv6: {ipv6}\ncounters: {counters}\ndrop_invalid: {invalid}\nfast_path: {fast}\nsnat_pool: [{pool}]\nconntrack_max: {conntrack_max}\nif_list:\n");
             for overlay in overlays.iter().filter(|_| nics.contains(&0)) {
                 text += overlay;
             }

@@ -13,6 +13,7 @@
 //!   with an element for each of the 256, so that a VM is always seen as the same one, and anybody can tell as which.
 
 pub mod counters;
+mod invalid;
 
 use std::net::Ipv4Addr;
 
@@ -24,7 +25,7 @@ use crate::model::nft::{
     Chain, ChainKind, Element, Field, FieldType, Hook, NatTarget, Rule, Set, Statement, Table, Tuple,
 };
 use crate::model::{Desired, Observed};
-use crate::owned::MARK_KEEP_SOURCE;
+use crate::owned::{MARK_KEEP_SOURCE, NFT_DROPPING_CHAIN};
 
 const VPC_SUBNETS: &str = "vpc_subnets";
 const EIP_TO_VM: &str = "eip_to_vm";
@@ -137,6 +138,11 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
         )
     });
     let destination = translated.iter().cloned().chain(kept).collect();
+    if config.drop_invalid() && !config.masquerade().is_empty() {
+        table
+            .chains
+            .insert(NFT_DROPPING_CHAIN.to_owned(), invalid::chain(&inside));
+    }
     let own = rule(vec![keep.clone()], "from the router itself: keep the source");
     let own_destination = [vec![own], translated].concat();
     if let Inside::Many(subnets) = inside {

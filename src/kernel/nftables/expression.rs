@@ -93,6 +93,8 @@ pub(super) enum Expression {
     Load { to: Register, value: [u8; 4] },
     /// `immediate reg 0 return`
     Return,
+    /// `immediate reg 0 drop`
+    Drop,
     /// `nat dnat ip addr_min reg 1 proto_min reg 9`
     Nat {
         /// `NFT_NAT_*`.
@@ -243,13 +245,8 @@ impl Expression {
                     (sys::NFTNL_EXPR_IMM_DATA, Data(*value)),
                 ],
             ),
-            Self::Return => (
-                c"immediate",
-                vec![
-                    (sys::NFTNL_EXPR_IMM_DREG, Number(libc::NFT_REG_VERDICT as u32)),
-                    (sys::NFTNL_EXPR_IMM_VERDICT, Number(libc::NFT_RETURN as u32)),
-                ],
-            ),
+            Self::Return => verdict(libc::NFT_RETURN),
+            Self::Drop => verdict(libc::NF_DROP),
             Self::Nat { kind, address, port } => {
                 let mut attributes = vec![
                     (sys::NFTNL_EXPR_NAT_TYPE, Number(*kind)),
@@ -263,6 +260,20 @@ impl Expression {
         };
         Ok(shim::Expression { name, attributes })
     }
+}
+
+/// The end of a chain or of a packet, as libnftnl takes it.
+fn verdict(code: libc::c_int) -> (&'static CStr, Vec<(u32, Value)>) {
+    (
+        c"immediate",
+        vec![
+            (
+                sys::NFTNL_EXPR_IMM_DREG,
+                Value::Number(libc::NFT_REG_VERDICT as u32),
+            ),
+            (sys::NFTNL_EXPR_IMM_VERDICT, Value::Number(code as u32)),
+        ],
+    )
 }
 
 /// A comparison, by `NFT_CMP_*`, as libnftnl takes it.
@@ -347,6 +358,7 @@ impl fmt::Display for Expression {
             Self::EqualByte { from, value } => write!(f, "cmp eq reg {from} 0x{value:02x}"),
             Self::Load { to, value } => write!(f, "immediate reg {to} 0x{:08x}", u32::from_be_bytes(*value)),
             Self::Return => f.write_str("return"),
+            Self::Drop => f.write_str("drop"),
             Self::Nat { kind, address, port } => {
                 let kind = if *kind as i32 == libc::NFT_NAT_SNAT {
                     "snat"

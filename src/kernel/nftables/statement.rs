@@ -101,11 +101,13 @@ pub(super) fn compile(statement: &Statement) -> Vec<Expression> {
             },
         ],
         // `ct state established`
-        Statement::Established => ct_bit(libc::NFT_CT_STATE as u32, ct::STATE_ESTABLISHED),
+        Statement::Established => ct_bits(libc::NFT_CT_STATE as u32, ct::STATE_ESTABLISHED),
+        // `ct state established,related,new,untracked`
+        Statement::NotInvalid => ct_bits(libc::NFT_CT_STATE as u32, ct::STATES_BUT_INVALID),
         // `ct status dnat`
-        Statement::DestinationTranslated => ct_bit(libc::NFT_CT_STATUS as u32, ct::STATUS_DESTINATION),
+        Statement::DestinationTranslated => ct_bits(libc::NFT_CT_STATUS as u32, ct::STATUS_DESTINATION),
         // `ct status snat`
-        Statement::SourceTranslated => ct_bit(libc::NFT_CT_STATUS as u32, ct::STATUS_SOURCE),
+        Statement::SourceTranslated => ct_bits(libc::NFT_CT_STATUS as u32, ct::STATUS_SOURCE),
         // `flow add @FLOWTABLE`
         Statement::FlowAdd(flowtable) => vec![Expression::FlowOffload {
             flowtable: flowtable.clone(),
@@ -153,12 +155,14 @@ pub(super) fn compile(statement: &Statement) -> Vec<Expression> {
         ],
         // `return`
         Statement::Return => vec![Expression::Return],
+        // `drop`
+        Statement::Drop => vec![Expression::Drop],
         Statement::Foreign(_) => Vec::new(),
     }
 }
 
-/// Whether this bit of what is tracked of the packet's connection is set.
-fn ct_bit(key: u32, bit: u32) -> Vec<Expression> {
+/// Whether any of these bits of what is tracked of the packet's connection is set.
+fn ct_bits(key: u32, mask: u32) -> Vec<Expression> {
     let register = slot(0);
     vec![
         Expression::Ct {
@@ -169,7 +173,7 @@ fn ct_bit(key: u32, bit: u32) -> Vec<Expression> {
         Expression::Bitwise {
             from: register,
             to: register,
-            mask: bit,
+            mask,
             xor: 0,
         },
         Expression::NotEqual {
@@ -374,7 +378,8 @@ fn guess(expressions: &[Expression]) -> Option<Statement> {
         }
         ([], [Expression::Ct { key, .. }, Expression::Bitwise { mask, .. }, ..]) => {
             Some(match (*key as i32, *mask) {
-                (libc::NFT_CT_STATE, _) => Statement::Established,
+                (libc::NFT_CT_STATE, ct::STATE_ESTABLISHED) => Statement::Established,
+                (libc::NFT_CT_STATE, _) => Statement::NotInvalid,
                 (_, ct::STATUS_DESTINATION) => Statement::DestinationTranslated,
                 _ => Statement::SourceTranslated,
             })
@@ -382,6 +387,7 @@ fn guess(expressions: &[Expression]) -> Option<Statement> {
         ([], [Expression::FlowOffload { flowtable }, ..]) => Some(Statement::FlowAdd(flowtable.clone())),
         ([Field::L4Proto], [Expression::EqualByte { .. }, ..]) => Some(Statement::ClampMss),
         ([], [Expression::Return, ..]) => Some(Statement::Return),
+        ([], [Expression::Drop, ..]) => Some(Statement::Drop),
         _ => None,
     }
 }

@@ -172,6 +172,8 @@ pub(super) mod expression {
         pub const DIRECTION: u16 = 3;
         /// `NF_CT_STATE_BIT(IP_CT_ESTABLISHED)`, linux/netfilter/nf_conntrack_common.h.
         pub const STATE_ESTABLISHED: u32 = 2;
+        /// `NF_CT_STATE_BIT` of `IP_CT_RELATED` and `IP_CT_NEW`, and `NF_CT_STATE_UNTRACKED_BIT`.
+        pub const STATES_BUT_INVALID: u32 = STATE_ESTABLISHED | 4 | 8 | 64;
         /// `IPS_SRC_NAT`, linux/netfilter/nf_conntrack_common.h.
         pub const STATUS_SOURCE: u32 = 0x10;
         /// `IPS_DST_NAT`.

@@ -84,6 +84,9 @@ pub enum Statement {
     /// Goes on if the packet is of a tracked flow that was answered, or of one that belongs to such a flow
     /// (`IP_CT_ESTABLISHED`).
     Established,
+    /// Goes on unless the kernel finds the packet in no connection, nor one that begins (`NF_CT_STATE_INVALID_BIT`): then no
+    /// chain of type nat is asked about it.
+    NotInvalid,
     /// Has the flowtable of this name take the packet's flow, if the kernel can: one of TCP that is open or of UDP. Goes on
     /// in any case.
     FlowAdd(String),
@@ -105,6 +108,8 @@ pub enum Statement {
     ClampMss,
     /// Ends the chain.
     Return,
+    /// Ends the packet.
+    Drop,
     /// What somebody else put into the chain: never desired, and so always a difference.
     Foreign(String),
 }
@@ -162,6 +167,7 @@ impl fmt::Display for Statement {
             Self::MarkHas(bits) => write!(f, "meta mark & 0x{bits:08x} == 0x{bits:08x}"),
             Self::MarkSet(bits) => write!(f, "meta mark set meta mark | 0x{bits:08x}"),
             Self::Established => f.write_str("ct state established"),
+            Self::NotInvalid => f.write_str("ct state established,related,new,untracked"),
             Self::FlowAdd(flowtable) => write!(f, "flow add @{flowtable}"),
             Self::Dnat(target) => write!(f, "dnat {target}"),
             Self::Snat(target) => write!(f, "snat {target}"),
@@ -171,6 +177,7 @@ impl fmt::Display for Statement {
             Self::SourceTranslated => f.write_str("ct status snat"),
             Self::ClampMss => f.write_str("tcp flags syn tcp option maxseg size set rt mtu"),
             Self::Return => f.write_str("return"),
+            Self::Drop => f.write_str("drop"),
             Self::Foreign(expressions) => write!(f, "# not ours: {expressions}"),
         }
     }

@@ -120,9 +120,10 @@ impl<'t> Translation<'t> {
                 }
                 Statement::MarkSet(bits) => walk.mark |= bits,
                 // Only first packets are asked about.
-                Statement::Direction { reply: false } => {}
+                Statement::Direction { reply: false } | Statement::NotInvalid => {}
                 Statement::Direction { reply: true } => return None,
-                Statement::Return => return Some(End::Returned),
+                // Nothing of ours ends a packet at a hook that translates.
+                Statement::Return | Statement::Drop => return Some(End::Returned),
                 Statement::Dnat(target) => {
                     let (address, port) = self.target(target, walk.packet)?;
                     walk.packet.destination = address;

@@ -3,6 +3,7 @@
 use super::{Check, Look, PACKET, note, ok, questions, shown, wrong};
 use crate::model::inspected::{Followed, Traced, Verdict, Waypoint};
 use crate::model::nft;
+use crate::owned::{NFT_DROPPING_CHAIN, NFT_TABLE};
 use crate::translate::Origin;
 use crate::words::printable;
 
@@ -187,6 +188,13 @@ fn stopped(subject: &'static str, what: &str, event: &Traced) -> Check {
     let Traced {
         family, table, chain, ..
     } = event;
+    if (*family, table.as_str(), chain.as_str()) == ("ip", NFT_TABLE, NFT_DROPPING_CHAIN) {
+        let text = format!(
+            "{what} is of no connection that the kernel tracks: it is not translated, and does not leave with a private address"
+        );
+        let remedy = "the router was booted since, or never saw it begin: both ends must connect anew (`drop_invalid`)";
+        return wrong(subject, text, remedy);
+    }
     let (table, chain) = (printable(table), printable(chain));
     let by = match event.rule {
         Some(rule) => format!("the rule with handle {rule} of chain {chain} in table {family} {table}"),

@@ -352,6 +352,27 @@ fn what_became_of_a_real_packet_is_told() {
         false,
         "the packet is dropped by the rule with handle 4 of chain c in table inet fw",
     );
+    let ours = Traced {
+        family: "ip",
+        table: "kylin_vr".to_owned(),
+        chain: "invalid".to_owned(),
+        ..dropped.clone()
+    };
+    said(
+        &followed(&[way[0].clone(), way[1].clone(), ours.clone()]),
+        false,
+        "the packet is of no connection that the kernel tracks",
+    );
+    // Of our other chains none drops: somebody else put a rule there.
+    let in_ours = Traced {
+        chain: "source".to_owned(),
+        ..ours
+    };
+    said(
+        &followed(&[way[0].clone(), way[1].clone(), in_ours]),
+        false,
+        "the packet is dropped by the rule with handle 4 of chain source in table ip kylin_vr",
+    );
     // The answer is a packet of its own.
     let answer = nft::Packet {
         source: VM.into(),

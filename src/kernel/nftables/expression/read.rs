@@ -180,7 +180,7 @@ fn read_immediate(data: &Data<'_>) -> Option<Expression> {
         libc::NFT_JUMP => Expression::Other(format!("jump {chain}")),
         libc::NFT_GOTO => Expression::Other(format!("goto {chain}")),
         libc::NF_ACCEPT => Expression::Other("accept".to_owned()),
-        libc::NF_DROP => Expression::Other("drop".to_owned()),
+        libc::NF_DROP => Expression::Drop,
         code => Expression::Other(format!("verdict {code}")),
     })
 }

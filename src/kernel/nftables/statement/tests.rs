@@ -78,9 +78,11 @@ fn all() -> Vec<Statement> {
         Statement::DestinationTranslated,
         Statement::SourceTranslated,
         Statement::Established,
+        Statement::NotInvalid,
         Statement::FlowAdd("f".into()),
         Statement::ClampMss,
         Statement::Return,
+        Statement::Drop,
     ]
 }
 

@@ -161,6 +161,8 @@ fn statements(sets: &BTreeMap<String, Set>, kind: ChainKind, hook: Hook) -> Vec<
         vec![Statement::Return],
         vec![Statement::SourceTranslated, Statement::Return],
         vec![Statement::DestinationTranslated, Statement::Established],
+        vec![Statement::NotInvalid, Statement::Return],
+        vec![Statement::Drop],
         vec![Statement::Direction { reply: true }, Statement::Return],
         vec![Statement::Direction { reply: false }, Statement::MarkSet(2)],
     ];

@@ -1,13 +1,13 @@
-//! What counting costs a packet: the same router with counters and without, first packets of flows and later ones.
+//! What options of the file cost a packet: the same router with one and without, first packets of flows and later ones.
 
 use lab::{Extent, Flood};
 
 use crate::Bench;
 use crate::command::{Agent, processor_time, run};
 use crate::result::{Bound, median, median_ratio, short};
-use crate::site::{Site, UNCOUNTED, config, eip_targets, entries, mixed_config, mixed_targets};
+use crate::site::{Site, config, eip_targets, entries, mixed_config, mixed_targets};
 
-const GROUP: &str = "8 counters";
+const GROUP: &str = "8 options";
 /// So many flows are sent again and again as known ones.
 const FLOWS: u64 = 100_000;
 
@@ -20,15 +20,18 @@ struct Way {
 }
 
 impl Way {
-    fn new(count: usize, mixed: bool, counters: bool) -> Self {
+    /// With an option that all other lines are measured without, or as these are.
+    fn new(count: usize, mixed: bool, option: Option<&str>) -> Self {
         let (text, targets) = if mixed {
             (mixed_config(count), mixed_targets(count))
         } else {
             (config(entries(count)), eip_targets(count))
         };
         let site = Site::new();
-        let agent = Agent::new("counters");
-        agent.write(&text.replace(UNCOUNTED, &format!("counters: {counters}\n")));
+        let agent = Agent::new("options");
+        let with = option.map(|option| text.replace(&format!("{option}: false"), &format!("{option}: true")));
+        assert_ne!(with.as_ref(), Some(&text), "the file turns no {option:?} off");
+        agent.write(with.as_ref().unwrap_or(&text));
         run(&site.router, agent.command(&["reload"]));
         site.set_neighbours(count);
         let flood = site.flood(targets);
@@ -57,30 +60,31 @@ impl Way {
 
 pub fn measure(bench: &mut Bench) {
     let what = [
-        ("100 EIPs", 100, false),
-        ("10,000 EIPs", 10_000, false),
-        ("10,000 EIPs, 10,000 forwards, a range", 10_000, true),
+        ("counters", "100 EIPs", 100, false),
+        ("counters", "10,000 EIPs", 10_000, false),
+        ("counters", "10,000 EIPs, 10,000 forwards, a range", 10_000, true),
+        ("drop_invalid", "10,000 EIPs", 10_000, false),
     ];
-    let mut ways =
-        what.map(|(_, count, mixed)| [true, false].map(|counters| Way::new(count, mixed, counters)));
+    let mut ways = what
+        .map(|(option, _, count, mixed)| [Some(option), None].map(|option| Way::new(count, mixed, option)));
     // One for nothing: caches, and what the kernel makes at first use.
     for _ in 0..=bench.settings.flood_rounds * 3 {
         ways.iter_mut().flatten().for_each(Way::measure);
     }
     let show = |rate: f64| format!("{} k packets/s of processor time", short(rate / 1e3));
-    for ((what, ..), [counted, uncounted]) in what.iter().zip(&ways) {
+    for ((option, what, ..), [with, without]) in what.iter().zip(&ways) {
         let lines = [
-            ("first packets", &counted.first, &uncounted.first),
-            ("later packets", &counted.later, &uncounted.later),
+            ("first packets", &with.first, &without.first),
+            ("later packets", &with.later, &without.later),
         ];
-        for (packets, counted, uncounted) in lines {
-            let ratio = median_ratio(&counted[1..], &uncounted[1..]);
-            let (counted, uncounted) = (median(&counted[1..]), median(&uncounted[1..]));
+        for (packets, with, without) in lines {
+            let ratio = median_ratio(&with[1..], &without[1..]);
+            let (with, without) = (median(&with[1..]), median(&without[1..]));
             bench.results.add(
                 GROUP,
-                &format!("{packets}, with counters beside without ({what})"),
-                show(counted),
-                show(uncounted),
+                &format!("{packets}, with {option} beside without ({what})"),
+                show(with),
+                show(without),
                 ratio,
                 Bound::None,
             );
