@@ -58,8 +58,8 @@ impl Namespace {
             for setting in ["ip_forward", "conf/all/rp_filter", "conf/default/rp_filter"] {
                 fs::write(format!("/proc/sys/net/ipv4/{setting}"), "0")?;
             }
-            // A connection's own port must never be one that a test wants to listen on; none does above this.
-            fs::write("/proc/sys/net/ipv4/ip_local_port_range", "61000 65535")?;
+            // A connection's own port must never be one that a test wants to listen on: none is in between.
+            fs::write("/proc/sys/net/ipv4/ip_local_port_range", "61000 64999")?;
             // No such file is as good: a kernel without IPv6 sends none.
             for scope in ["all", "default"] {
                 let path = format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6");

@@ -32,14 +32,26 @@ impl GuestAgent {
     /// # Panics
     /// If it does not in time.
     pub fn connect(socket: &Path) -> GuestAgent {
+        let agent = GuestAgent::connect_unless(socket, || false);
+        agent.expect("nothing made it give up")
+    }
+
+    /// The same; `None`: in the meantime there was no use in waiting any more.
+    ///
+    /// # Panics
+    /// If it does not answer in time.
+    pub(super) fn connect_unless(socket: &Path, mut is_useless: impl FnMut() -> bool) -> Option<GuestAgent> {
         let deadline = Deadline::after(patience());
         let wire = Wire::connect(socket, deadline);
         let mut agent = GuestAgent { wire };
         // What is sent before the guest has opened its port is lost: it is asked again.
         while !agent.synchronise(Duration::from_secs(1)) {
+            if is_useless() {
+                return None;
+            }
             assert!(!deadline.passed(), "the guest agent does not answer");
         }
-        agent
+        Some(agent)
     }
 
     /// Throws away what is still under way of a call that was given up, in both directions.

@@ -2,17 +2,18 @@
 
 use std::process::Command;
 use std::sync::Mutex;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 
 use super::agent::GuestAgent;
+use super::console::Console;
 use super::disk::Disk;
 use super::image::{Image, Kernel};
 use super::machine::{Machine, Report, SLOTS, SNAPSHOT, Slots};
 use super::nics::{Plugged, Tap, device};
 use super::qmp::Qmp;
-use super::{clone_mac, uses_kvm};
+use super::{clone_mac, patience, uses_kvm};
 use crate::Daemon;
 use crate::namespace::{Namespace, command};
 use crate::scratch::Scratch;
@@ -73,7 +74,15 @@ impl MachineBuilder<'_> {
         let started = Instant::now();
         let disk = self.disk.take().unwrap_or_else(|| Disk::new(self.image));
         let version = self.kernel.version();
-        let machine = self.start(disk, &[]);
+        let attempts = [patience() / 4, patience() / 4, Duration::MAX];
+        let machine = attempts.into_iter().find_map(|silence| {
+            let machine = self.start(&disk, &[], silence);
+            if machine.is_none() {
+                eprintln!("vm: Linux {version} stopped before its first program: switched on again");
+            }
+            machine
+        });
+        let machine = machine.expect("the last attempt is not given up");
         machine.wait_for(unit, &format!("systemctl is-active {unit}"));
         eprintln!(
             "vm: Linux {version} had {unit} after {:.1} s",
@@ -86,7 +95,8 @@ impl MachineBuilder<'_> {
     /// about the boot. Nothing else can be chosen but the kernel.
     pub fn restore(self) -> Machine {
         let disk = self.image.booted(self.kernel).copy();
-        let machine = self.start(disk, &["-loadvm", SNAPSHOT]);
+        let machine = self.start(&disk, &["-loadvm", SNAPSHOT], Duration::MAX);
+        let machine = machine.expect("it is not given up");
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = i64::try_from(now.expect("a clock after 1970").as_nanos()).expect("a clock before 2262");
         let set = machine.bench().call("guest-set-time", json!({"time": now}));
@@ -94,10 +104,11 @@ impl MachineBuilder<'_> {
         machine
     }
 
-    fn start(self, disk: Disk, more: &[&str]) -> Machine {
+    /// Starts QEMU and waits for the bench's agent in the guest; `None` if the kernel [is stuck](Console::is_stuck).
+    fn start(&self, disk: &Disk, more: &[&str], silence: Duration) -> Option<Machine> {
         let (files, switch) = (Scratch::new(), self.switch.clone());
         let mut slots: Slots = Default::default();
-        let mut qemu = self.command(&files, &disk);
+        let mut qemu = self.command(&files, disk);
         for (slot, (nic, mac)) in self.nics.iter().enumerate() {
             let id = nic.name();
             let tap = Tap::new(&switch, id, *nic);
@@ -114,17 +125,18 @@ impl MachineBuilder<'_> {
         // From here on a failure has a serial log and QEMU's own words to show.
         let report = Report(Some(files.path().to_owned()));
         let qmp = Qmp::connect(&files.path().join("qmp.sock"));
-        let bench = GuestAgent::connect(&files.path().join("bench.sock"));
+        let mut console = Console::new(files.path().join("serial.log"), silence);
+        let bench = GuestAgent::connect_unless(&files.path().join("bench.sock"), || console.is_stuck())?;
         report.not_needed();
-        Machine {
+        Some(Machine {
             switch,
-            disk,
+            disk: disk.clone(),
             files,
             qemu: Mutex::new(qemu),
             qmp: Mutex::new(qmp),
             bench: Mutex::new(bench),
             slots: Mutex::new(slots),
-        }
+        })
     }
 }
 

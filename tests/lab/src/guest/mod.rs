@@ -10,6 +10,7 @@
 
 mod agent;
 mod builder;
+mod console;
 mod disk;
 mod image;
 mod machine;
