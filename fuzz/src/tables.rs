@@ -151,7 +151,7 @@ fn flowtable(bytes: &mut Unstructured<'_>) -> Result<Flowtable> {
 }
 
 fn statement(bytes: &mut Unstructured<'_>) -> Result<Statement> {
-    Ok(match bytes.int_in_range(0..=13)? {
+    Ok(match bytes.int_in_range(0..=14)? {
         0 => Statement::InSet {
             key: key(bytes)?,
             set: name(bytes)?,
@@ -176,6 +176,11 @@ fn statement(bytes: &mut Unstructured<'_>) -> Result<Statement> {
         8 => Statement::FlowAdd("fast_path".to_owned()),
         11 => Statement::NotInvalid,
         12 => Statement::Drop,
+        13 => Statement::Ports {
+            protocol: bytes.arbitrary()?,
+            first: bytes.arbitrary()?,
+            last: bytes.arbitrary()?,
+        },
         _ => Statement::Return,
     })
 }

@@ -267,7 +267,8 @@ pub fn of_many_flows_few_end() {
     const MANY: u16 = 20_000;
     let vpc = vpc_with(&base());
     // Half a minute is short for so many on a busy machine.
-    vpc.router.set_sysctl("net/netfilter/nf_conntrack_udp_timeout", "600");
+    vpc.router
+        .set_sysctl("net/netfilter/nf_conntrack_udp_timeout", "600");
     // Nobody answers, so nobody waits; and no table of neighbours or errors is in the way.
     let (a2, a3) = (Sender::new(&vpc.a2), Sender::new(&vpc.a3));
     for port in 1..=MANY {

@@ -28,6 +28,7 @@ mod mirrors;
 mod monitor;
 mod names;
 mod overlay;
+mod ranges;
 mod rights;
 mod rollback;
 mod routes;
@@ -74,11 +75,15 @@ fn main() -> ExitCode {
               row_09_the_router_itself_is_not_translated,
               row_10_other_ports_of_a_forward_are_not_forwarded_and_ping_is_answered,
               every_row_holds_with_strict_reverse_path_filters,
+              every_row_holds_without_counters,
               eip_list_wins_over_a_forward_of_the_same_address,
               a_false_source_from_inside_is_dropped;
         doubtful: a_segment_outside_of_the_window_ends_no_connection,
               a_wrong_checksum_is_for_the_receiver_to_see,
               what_is_of_no_connection_does_not_leave_with_a_private_address;
+        ranges: a_few_have_a_rule_each_and_more_are_looked_up,
+              flows_end_with_the_rule_of_their_range,
+              a_rule_that_somebody_deleted_is_put_back;
         checklists: subnet_added_configuration_first_then_nic,
               subnet_added_nic_first_then_configuration,
               subnet_removed_leaves_no_address_and_no_rule,

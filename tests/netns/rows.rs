@@ -50,6 +50,14 @@ pub fn every_row_holds_with_strict_reverse_path_filters() {
     check(&vpc, 1..=10);
 }
 
+pub fn every_row_holds_without_counters() {
+    // As for a large file: chains and sets are others.
+    check(
+        &vpc_with(&(full() + "counters: false\ndrop_invalid: false\n")),
+        1..=10,
+    );
+}
+
 pub fn eip_list_wins_over_a_forward_of_the_same_address() {
     let forward = "  - {eip: 10.90.2.250, protocal: tcp, port: 80, vm-port: 8080, vm-ip: 192.168.100.192}\n";
     let vpc = vpc_with(&(full() + forward));

@@ -17,8 +17,9 @@ pub fn ten_thousand_eips_and_a_long_range_are_read_back_equal() {
             format!("  - eip: 10.91.{high}.{low}\n    vm-ip: 192.168.{high}.{low}\n")
         })
         .collect();
+    // Counted, so that the long range is an element.
     let text = format!(
-        "{head}eip_list:\n{eips}  - eip: 10.90.2.250\n    vm-ip: 192.168.100.190\nport_forward_list:\n  \
+        "counters: true\n{head}eip_list:\n{eips}  - eip: 10.90.2.250\n    vm-ip: 192.168.100.190\nport_forward_list:\n  \
          - {{eip: 10.90.2.254, protocal: tcp, port: 10000, end_port: 29999, vm-port: 10000, vm-ip: 192.168.100.191}}\n  \
          - {{eip: 10.90.2.254, protocal: udp, port: 10000, end_port: 29999, vm-port: 40000, vm-ip: 192.168.100.192}}\n"
     );

@@ -27,6 +27,8 @@ use crate::model::nft::{
 use crate::model::{Desired, Observed};
 use crate::owned::{MARK_KEEP_SOURCE, NFT_DROPPING_CHAIN};
 
+const DESTINATION: &str = "destination";
+const LONG_FORWARD: &str = "long forwarded range: to the VM, same port";
 const VPC_SUBNETS: &str = "vpc_subnets";
 const EIP_TO_VM: &str = "eip_to_vm";
 const VM_TO_EIP: &str = "vm_to_eip";
@@ -37,6 +39,10 @@ const SNAT_POOL: &str = "snat_pool";
 /// From this many ports on, a range that keeps its ports is one element of an interval map instead of an
 /// element a port of the hash map. Below, the hash map is cheaper to look up, and needs no Linux 5.6.
 const LONG_RANGE: u32 = 256;
+
+/// Up to this many long ranges have a rule each, if nothing counts their connections: three comparisons, where a look-up
+/// in an interval map of several fields (`nft_set_pipapo`, Linux 5.6) costs some ten times as much.
+const FEW_RANGES: usize = 8;
 
 /// Up to this many subnets are compared one by one, which the kernel does in a fraction of the time of a look-up in a set
 /// of ranges (a red-black tree; `make bench`, first packets).
@@ -69,12 +75,12 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
         &[Ipv4Addr, InetService],
         false,
     );
-    let mut ranges = Set::new(&[Ipv4Addr, InetProto, InetService], &[Ipv4Addr], true);
+    let mut ranges = Vec::new();
     let mut shifted = Vec::new();
     let is_mapped = |entry: &&Forward| eip_to_vm.elements.contains_key(&Element::key(entry.eip));
     for entry in config.forwards().iter().filter(|entry| !is_mapped(entry)) {
         if is_long_range(entry) {
-            ranges.elements.extend([range_element(entry)]);
+            ranges.push(entry);
         } else {
             forward.elements.extend(port_elements(entry));
             shifted.extend(is_long(entry).then(|| range_element(entry).0));
@@ -87,16 +93,23 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
         "elastic IP: to its VM, whatever the protocol",
     )];
     let port_key = [Field::IpDaddr, Field::L4Proto, Field::ThDport];
-    translated.push(rule(
+    let ports = rule(
         vec![Statement::Dnat(lookup(&port_key, FORWARD, true))],
         "forwarded port: to the VM's port",
-    ));
-    if !ranges.elements.is_empty() {
+    );
+    if ranges.is_empty() || ranges.len() <= FEW_RANGES && !config.counters() {
+        // What is cheaper is asked first: no port is in both.
+        translated.extend(ranges.iter().map(|entry| range_rule(entry)));
+        translated.push(ports);
+    } else {
+        translated.push(ports);
         translated.push(rule(
             vec![Statement::Dnat(lookup(&port_key, FORWARD_RANGE, false))],
-            "long forwarded range: to the VM, same port",
+            LONG_FORWARD,
         ));
-        table.sets.insert(FORWARD_RANGE.to_owned(), ranges);
+        let mut map = Set::new(&[Ipv4Addr, InetProto, InetService], &[Ipv4Addr], true);
+        map.elements = ranges.iter().map(|entry| range_element(entry)).collect();
+        table.sets.insert(FORWARD_RANGE.to_owned(), map);
     }
 
     // What comes from outside is most of what is new, so it is asked about first.
@@ -153,7 +166,7 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
         table.sets.insert(name.to_owned(), set);
     }
     for (name, hook, priority, rules) in [
-        ("destination", Hook::Prerouting, NAT_DST, destination),
+        (DESTINATION, Hook::Prerouting, NAT_DST, destination),
         ("own_destination", Hook::Output, NAT_DST, own_destination),
         ("source", Hook::Postrouting, NAT_SRC, source),
     ] {
@@ -255,7 +268,7 @@ pub fn holds_eip(observed: &Observed, entry: &Eip) -> bool {
 pub fn holds_forward(observed: &Observed, entry: &Forward) -> bool {
     if is_long_range(entry) {
         let (element, value) = range_element(entry);
-        holds(observed, FORWARD_RANGE, element, value)
+        holds(observed, FORWARD_RANGE, element, value) || has_rule(observed, &range_rule(entry))
     } else {
         port_elements(entry).all(|(element, value)| holds(observed, FORWARD, element, value))
     }
@@ -264,6 +277,14 @@ pub fn holds_forward(observed: &Observed, entry: &Forward) -> bool {
 fn holds(observed: &Observed, set: &str, element: Element, value: Tuple) -> bool {
     let set = observed.table.as_ref().and_then(|table| table.sets.get(set));
     set.and_then(|set| set.elements.get(&element)) == Some(&value)
+}
+
+fn has_rule(observed: &Observed, rule: &Rule) -> bool {
+    let chain = observed
+        .table
+        .as_ref()
+        .and_then(|table| table.chains.get(DESTINATION));
+    chain.is_some_and(|chain| chain.rules.contains(rule))
 }
 
 fn is_long_range(entry: &Forward) -> bool {
@@ -279,6 +300,21 @@ fn range_element(entry: &Forward) -> (Element, Tuple) {
         Element::range(outside(entry, entry.port), outside(entry, entry.end_port)),
         entry.vm.into(),
     )
+}
+
+fn range_rule(entry: &Forward) -> Rule {
+    let address = Statement::InSubnet {
+        field: Field::IpDaddr,
+        subnet: entry.eip.into(),
+        negate: false,
+    };
+    let ports = Statement::Ports {
+        protocol: entry.protocol as u8,
+        first: entry.port,
+        last: entry.end_port,
+    };
+    let translate = Statement::Dnat(NatTarget::Address(entry.vm));
+    rule(vec![address, ports, translate], LONG_FORWARD)
 }
 
 /// Port by port: `dnat to a:100-102` would send every port of the range to 100.

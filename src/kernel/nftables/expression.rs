@@ -89,6 +89,10 @@ pub(super) enum Expression {
     EqualByte { from: Register, value: u8 },
     /// `cmp neq reg 1 0x00000000`
     NotEqual { from: Register, value: u32 },
+    /// `cmp gte reg 1 0x0000e803`: of two bytes, as the network has them
+    AtLeast { from: Register, value: u16 },
+    /// `cmp lte reg 1 0x000047ee`: of two bytes, as the network has them
+    AtMost { from: Register, value: u16 },
     /// `immediate reg 1 0x0a090909`
     Load { to: Register, value: [u8; 4] },
     /// `immediate reg 0 return`
@@ -179,14 +183,7 @@ impl Expression {
                 attributes.extend(direction.map(|one| (sys::NFTNL_EXPR_CT_DIR, Value::Byte(one))));
                 (c"ct", attributes)
             }
-            Self::EqualByte { from, value } => (
-                c"cmp",
-                vec![
-                    (sys::NFTNL_EXPR_CMP_SREG, Number(*from)),
-                    (sys::NFTNL_EXPR_CMP_OP, Number(libc::NFT_CMP_EQ as u32)),
-                    (sys::NFTNL_EXPR_CMP_DATA, Value::Byte(*value)),
-                ],
-            ),
+            Self::EqualByte { from, value } => compare(libc::NFT_CMP_EQ, *from, Value::Byte(*value)),
             Self::FlowOffload { flowtable } => (
                 c"flow_offload",
                 vec![(sys::NFTNL_EXPR_FLOW_TABLE_NAME, Value::Name(c_string(flowtable)?))],
@@ -201,14 +198,7 @@ impl Expression {
                     (sys::NFTNL_EXPR_BITWISE_XOR, Value::Byte(0)),
                 ],
             ),
-            Self::NotEqualByte { from, value } => (
-                c"cmp",
-                vec![
-                    (sys::NFTNL_EXPR_CMP_SREG, Number(*from)),
-                    (sys::NFTNL_EXPR_CMP_OP, Number(libc::NFT_CMP_NEQ as u32)),
-                    (sys::NFTNL_EXPR_CMP_DATA, Value::Byte(*value)),
-                ],
-            ),
+            Self::NotEqualByte { from, value } => compare(libc::NFT_CMP_NEQ, *from, Value::Byte(*value)),
             Self::LoadMss { to } => (
                 c"rt",
                 vec![
@@ -236,8 +226,14 @@ impl Expression {
                     (sys::NFTNL_EXPR_EXTHDR_OP, Number(exthdr::TCP_OPTION)),
                 ],
             ),
-            Self::Equal { from, value } => compare(libc::NFT_CMP_EQ, *from, *value),
-            Self::NotEqual { from, value } => compare(libc::NFT_CMP_NEQ, *from, *value),
+            Self::Equal { from, value } => compare(libc::NFT_CMP_EQ, *from, Data(value.to_ne_bytes())),
+            Self::NotEqual { from, value } => compare(libc::NFT_CMP_NEQ, *from, Data(value.to_ne_bytes())),
+            Self::AtLeast { from, value } => {
+                compare(libc::NFT_CMP_GTE, *from, Value::Port(value.to_be_bytes()))
+            }
+            Self::AtMost { from, value } => {
+                compare(libc::NFT_CMP_LTE, *from, Value::Port(value.to_be_bytes()))
+            }
             Self::Load { to, value } => (
                 c"immediate",
                 vec![
@@ -277,13 +273,13 @@ fn verdict(code: libc::c_int) -> (&'static CStr, Vec<(u32, Value)>) {
 }
 
 /// A comparison, by `NFT_CMP_*`, as libnftnl takes it.
-fn compare(operation: libc::c_int, from: Register, value: u32) -> (&'static CStr, Vec<(u32, Value)>) {
+fn compare(operation: libc::c_int, from: Register, value: Value) -> (&'static CStr, Vec<(u32, Value)>) {
     (
         c"cmp",
         vec![
             (sys::NFTNL_EXPR_CMP_SREG, Value::Number(from)),
             (sys::NFTNL_EXPR_CMP_OP, Value::Number(operation as u32)),
-            (sys::NFTNL_EXPR_CMP_DATA, Value::Data(value.to_ne_bytes())),
+            (sys::NFTNL_EXPR_CMP_DATA, value),
         ],
     )
 }
@@ -343,6 +339,8 @@ impl fmt::Display for Expression {
             Self::FlowOffload { flowtable } => write!(f, "flow add @{flowtable}"),
             Self::NotEqual { from, value } => write!(f, "cmp neq reg {from} 0x{value:08x}"),
             Self::Equal { from, value } => write!(f, "cmp eq reg {from} 0x{value:08x}"),
+            Self::AtLeast { from, value } => write!(f, "cmp gte reg {from} 0x{:08x}", value.to_be()),
+            Self::AtMost { from, value } => write!(f, "cmp lte reg {from} 0x{:08x}", value.to_be()),
             Self::BitwiseByte { register, mask } => {
                 write!(
                     f,

@@ -24,6 +24,8 @@ pub(super) enum Value {
     Data([u8; 4]),
     /// Data of one byte.
     Byte(u8),
+    /// Data of two bytes, as it is in a register.
+    Port([u8; 2]),
 }
 
 /// An expression of a rule: its name, and its attributes by libnftnl's number (`NFTNL_EXPR_*`).
@@ -46,21 +48,27 @@ impl expr::Expression for Expression {
                     Value::Name(name) => {
                         sys::nftnl_expr_set_str(raw, attribute, name.as_ptr());
                     }
-                    Value::Data(data) => {
-                        sys::nftnl_expr_set(
-                            raw,
-                            attribute,
-                            data.as_ptr().cast::<c_void>(),
-                            data.len() as u32,
-                        );
-                    }
-                    Value::Byte(byte) => {
-                        sys::nftnl_expr_set(raw, attribute, std::ptr::from_ref(byte).cast::<c_void>(), 1);
-                    }
+                    Value::Data(data) => set(raw, attribute, data),
+                    Value::Byte(byte) => set(raw, attribute, std::slice::from_ref(byte)),
+                    Value::Port(port) => set(raw, attribute, port),
                 }
             }
         }
         expression
+    }
+}
+
+/// # Safety
+/// `expression` must be one of libnftnl's.
+unsafe fn set(expression: *mut sys::nftnl_expr, attribute: u16, data: &[u8]) {
+    // SAFETY: libnftnl copies this many bytes from there.
+    unsafe {
+        sys::nftnl_expr_set(
+            expression,
+            attribute,
+            data.as_ptr().cast::<c_void>(),
+            data.len() as u32,
+        );
     }
 }
 

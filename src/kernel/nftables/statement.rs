@@ -39,6 +39,7 @@ pub(super) fn compile(statement: &Statement) -> Vec<Expression> {
         }
         // `ip daddr 10.0.0.0/24`, `ip daddr != 10.0.0.0/24`. For a prefix of whole bytes nft(8) loads only these; the kernel
         // does four bytes, a mask and a comparison without calling anything (`nft_payload_fast_eval`), three it does not.
+        // A whole address needs no mask.
         Statement::InSubnet {
             field,
             subnet,
@@ -47,12 +48,14 @@ pub(super) fn compile(statement: &Statement) -> Vec<Expression> {
             let number = |address: Ipv4Addr| u32::from_ne_bytes(address.octets());
             let value = number(subnet.addr());
             let mut expressions = load(*field, 0);
-            expressions.push(Expression::Bitwise {
-                from: register,
-                to: register,
-                mask: number(subnet.netmask()),
-                xor: 0,
-            });
+            if subnet.prefix_len() < subnet.max_prefix_len() {
+                expressions.push(Expression::Bitwise {
+                    from: register,
+                    to: register,
+                    mask: number(subnet.netmask()),
+                    xor: 0,
+                });
+            }
             expressions.push(if *negate {
                 Expression::NotEqual {
                     from: register,
@@ -64,6 +67,30 @@ pub(super) fn compile(statement: &Statement) -> Vec<Expression> {
                     value,
                 }
             });
+            expressions
+        }
+        // `meta l4proto udp th dport 1000-60999`
+        Statement::Ports {
+            protocol,
+            first,
+            last,
+        } => {
+            let mut expressions = load(Field::L4Proto, 0);
+            expressions.push(Expression::EqualByte {
+                from: register,
+                value: *protocol,
+            });
+            expressions.extend(load(Field::ThDport, 0));
+            expressions.extend([
+                Expression::AtLeast {
+                    from: register,
+                    value: *first,
+                },
+                Expression::AtMost {
+                    from: register,
+                    value: *last,
+                },
+            ]);
             expressions
         }
         // `meta mark & BITS == BITS`
@@ -337,6 +364,31 @@ fn guess(expressions: &[Expression]) -> Option<Statement> {
                 negate: matches!(compare, Expression::NotEqual { .. }),
             })
         }
+        (
+            [field],
+            [
+                compare @ (Expression::Equal { value, .. } | Expression::NotEqual { value, .. }),
+                ..,
+            ],
+        ) => Some(Statement::InSubnet {
+            field: *field,
+            subnet: Ipv4Addr::from(value.to_ne_bytes()).into(),
+            negate: matches!(compare, Expression::NotEqual { .. }),
+        }),
+        (
+            [Field::L4Proto],
+            [
+                Expression::EqualByte { value, .. },
+                Expression::Payload { .. },
+                Expression::AtLeast { value: first, .. },
+                Expression::AtMost { value: last, .. },
+                ..,
+            ],
+        ) => Some(Statement::Ports {
+            protocol: *value,
+            first: *first,
+            last: *last,
+        }),
         (
             [_, ..],
             [

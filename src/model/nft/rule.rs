@@ -6,6 +6,8 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use super::FieldType;
+
 /// A rule: statements from left to right, up to the first that does not hold or that ends the chain.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Rule {
@@ -76,6 +78,15 @@ pub enum Statement {
         subnet: Ipv4Net,
         /// Whether it must not be in it.
         negate: bool,
+    },
+    /// Goes on if the packet is of this transport protocol and to one of these ports.
+    Ports {
+        /// The protocol (`IPPROTO_*`).
+        protocol: u8,
+        /// The first port.
+        first: u16,
+        /// The last port, included.
+        last: u16,
     },
     /// Goes on if all of these bits of the packet's mark are set.
     MarkHas(u32),
@@ -157,12 +168,23 @@ impl fmt::Display for Statement {
                 subnet,
                 negate,
             } => {
-                write!(
-                    f,
-                    "{} {}{subnet}",
-                    field.as_str(),
-                    if *negate { "!= " } else { "" }
-                )
+                let negation = if *negate { "!= " } else { "" };
+                write!(f, "{} {negation}{}", field.as_str(), subnet.addr())?;
+                let is_whole = subnet.prefix_len() == subnet.max_prefix_len();
+                if is_whole {
+                    Ok(())
+                } else {
+                    write!(f, "/{}", subnet.prefix_len())
+                }
+            }
+            Self::Ports {
+                protocol,
+                first,
+                last,
+            } => {
+                f.write_str("meta l4proto ")?;
+                FieldType::InetProto.write(f, u32::from(*protocol))?;
+                write!(f, " th dport {first}-{last}")
             }
             Self::MarkHas(bits) => write!(f, "meta mark & 0x{bits:08x} == 0x{bits:08x}"),
             Self::MarkSet(bits) => write!(f, "meta mark set meta mark | 0x{bits:08x}"),

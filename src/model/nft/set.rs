@@ -30,7 +30,7 @@ impl FieldType {
         }
     }
 
-    fn write(self, f: &mut fmt::Formatter<'_>, value: u32) -> fmt::Result {
+    pub(super) fn write(self, f: &mut fmt::Formatter<'_>, value: u32) -> fmt::Result {
         match (self, value) {
             (Self::Ipv4Addr, _) => write!(f, "{}", Ipv4Addr::from(value)),
             (Self::InetProto, 6) => f.write_str("tcp"),

@@ -113,6 +113,16 @@ impl<'t> Translation<'t> {
                         return None;
                     }
                 }
+                Statement::Ports {
+                    protocol,
+                    first,
+                    last,
+                } => {
+                    let port = walk.packet.destination_port?;
+                    if walk.packet.protocol != *protocol || !(*first..=*last).contains(&port) {
+                        return None;
+                    }
+                }
                 Statement::MarkHas(bits) => {
                     if walk.mark & bits != *bits {
                         return None;

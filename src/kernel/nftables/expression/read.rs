@@ -144,7 +144,15 @@ fn read_bitwise(data: &Data<'_>) -> Option<Expression> {
 
 fn read_cmp(data: &Data<'_>) -> Option<Expression> {
     let from = data.number(cmp::SREG)?;
-    let is_equal = match data.number(cmp::OPERATION)? as i32 {
+    let operation = data.number(cmp::OPERATION)? as i32;
+    if let Some(value) = port(data.get(cmp::DATA)) {
+        return match operation {
+            libc::NFT_CMP_GTE => Some(Expression::AtLeast { from, value }),
+            libc::NFT_CMP_LTE => Some(Expression::AtMost { from, value }),
+            _ => None,
+        };
+    }
+    let is_equal = match operation {
         libc::NFT_CMP_EQ => true,
         libc::NFT_CMP_NEQ => false,
         _ => return None,
@@ -211,6 +219,13 @@ fn word(data: Option<&[u8]>) -> Option<[u8; 4]> {
         .get(element::DATA_VALUE)?
         .try_into()
         .ok()
+}
+
+/// Data of two bytes, as the network has them.
+fn port(data: Option<&[u8]>) -> Option<u16> {
+    let data = Attributes::<2>::read(data?).ok()?;
+    let bytes = data.get(element::DATA_VALUE)?.try_into().ok()?;
+    Some(u16::from_be_bytes(bytes))
 }
 
 /// Data of one byte.

@@ -28,6 +28,16 @@ fn all() -> Vec<Statement> {
             subnet: "0.0.0.0/0".parse().unwrap(),
             negate: true,
         },
+        Statement::Ports {
+            protocol: 17,
+            first: 1000,
+            last: 60999,
+        },
+        Statement::Ports {
+            protocol: 6,
+            first: 0,
+            last: u16::MAX,
+        },
         Statement::MarkHas(0x0100_0000),
         Statement::MarkSet(0x0100_0000),
         Statement::MarkHas(0),

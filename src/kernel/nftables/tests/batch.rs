@@ -43,6 +43,7 @@ fn nft_lists_what_was_written() {
             "dnat to ip daddr map @eip_to_vm comment \"floating\"",
             "dnat ip to ip daddr . meta l4proto . th dport map @forward comment \"forwards\"",
             "dnat to ip daddr . meta l4proto . th dport map @forward_ranges",
+            "ip daddr 10.90.2.253 udp dport 1000-60999 dnat to 192.168.100.190 comment \"a range\"",
             "meta mark & 0x01000000 == 0x01000000 return comment \"kept\"",
             "ip saddr != 192.168.100.0/23 ip saddr != 192.168.101.0/25 return comment \"outside\"",
             "ip saddr != @vpc_subnets return comment \"not of a VM\"",

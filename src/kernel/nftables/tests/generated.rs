@@ -153,6 +153,14 @@ fn field_of(field: FieldType, source: bool) -> Field {
         .unwrap()
 }
 
+fn ports(protocol: u8, first: u16, last: u16) -> Statement {
+    Statement::Ports {
+        protocol,
+        first,
+        last,
+    }
+}
+
 /// Statements that a chain of this kind may have, with these sets.
 fn statements(sets: &BTreeMap<String, Set>, kind: ChainKind, hook: Hook) -> Vec<Vec<Statement>> {
     let mut all = vec![
@@ -163,11 +171,17 @@ fn statements(sets: &BTreeMap<String, Set>, kind: ChainKind, hook: Hook) -> Vec<
         vec![Statement::DestinationTranslated, Statement::Established],
         vec![Statement::NotInvalid, Statement::Return],
         vec![Statement::Drop],
+        vec![ports(17, 1000, 60999), Statement::Return],
+        vec![ports(132, 1, u16::MAX), Statement::MarkSet(8)],
         vec![Statement::Direction { reply: true }, Statement::Return],
         vec![Statement::Direction { reply: false }, Statement::MarkSet(2)],
     ];
-    // Of whole bytes nft(8) makes other expressions (`statement`).
-    for (field, subnet) in [(Field::IpSaddr, "10.1.0.0/17"), (Field::IpDaddr, "10.9.9.8/31")] {
+    // Of whole bytes, but four, nft(8) makes other expressions (`statement`).
+    for (field, subnet) in [
+        (Field::IpSaddr, "10.1.0.0/17"),
+        (Field::IpDaddr, "10.9.9.8/31"),
+        (Field::IpDaddr, "10.9.9.9/32"),
+    ] {
         for negate in [false, true] {
             let subnet = subnet.parse().unwrap();
             let compare = Statement::InSubnet {

@@ -146,6 +146,22 @@ fn router() -> Table {
             &[Statement::Dnat(map(&[Field::IpDaddr], "eip_to_vm", false))],
             "floating",
         ),
+        rule(
+            &[
+                Statement::InSubnet {
+                    field: Field::IpDaddr,
+                    subnet: "10.90.2.253/32".parse().unwrap(),
+                    negate: false,
+                },
+                Statement::Ports {
+                    protocol: 17,
+                    first: 1000,
+                    last: 60999,
+                },
+                Statement::Dnat(NatTarget::Address([192, 168, 100, 190].into())),
+            ],
+            "a range",
+        ),
         rule(&[Statement::Dnat(map(&key, "forward", true))], "forwards"),
         rule(&[Statement::Dnat(map(&key, "forward_ranges", false))], ""),
     ];

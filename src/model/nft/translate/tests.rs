@@ -128,6 +128,23 @@ fn a_source_is_looked_up_by_its_last_byte() {
     }
 }
 
+/// `ip daddr ADDRESS meta l4proto PROTOCOL th dport FIRST-LAST dnat to VM`
+fn range_rule([address, protocol, first]: [u32; 3], last: u32, vm: u32) -> [Statement; 3] {
+    [
+        Statement::InSubnet {
+            field: Field::IpDaddr,
+            subnet: Ipv4Addr::from(address).into(),
+            negate: false,
+        },
+        Statement::Ports {
+            protocol: protocol as u8,
+            first: first as u16,
+            last: last as u16,
+        },
+        Statement::Dnat(NatTarget::Address(vm.into())),
+    ]
+}
+
 #[test]
 fn ranges_hold_their_ends_and_nothing_beyond() {
     let eip = |last: u8| u32::from(Ipv4Addr::new(10, 0, 0, last));
@@ -142,14 +159,25 @@ fn ranges_hold_their_ends_and_nothing_beyond() {
     let mut irregular = regular.to_vec();
     irregular.push(([eip(10), 6, 5], [eip(20), 6, 9], [5, 0, 0]));
     let key = [Field::IpDaddr, Field::L4Proto, Field::ThDport];
-    for elements in [&regular[..], &irregular] {
+    let looked_up = [vec![Statement::Dnat(map(&key, "ports", false))]];
+    let compared = regular.map(|(first, last, vm)| range_rule(first, last[2], vm[0]).to_vec());
+    let cases: [(_, &[Vec<Statement>]); 3] = [
+        (&regular[..], &looked_up),
+        (&irregular, &looked_up),
+        (&regular, &compared),
+    ];
+    for (elements, rules) in cases {
         let ports = set(&[Address, InetProto, InetService], &[Address], true, elements);
-        let dnat = Statement::Dnat(map(&key, "ports", false));
+        let rules: Vec<&[Statement]> = rules.iter().map(Vec::as_slice).collect();
         let table = table(
             &[("ports", ports)],
-            &[chain(ChainKind::Nat, Hook::Prerouting, -100, &[&[dnat]])],
+            &[chain(ChainKind::Nat, Hook::Prerouting, -100, &rules)],
         );
         let translation = Translation::new(&table);
+        for (protocol, port) in [(17, 150), (ICMP, 0)] {
+            let other = packet(protocol, "1.1.1.1", "10.0.0.1", port);
+            assert_eq!(translation.of(other, Origin::Forwarded, |_| false), other);
+        }
         for last in [0, 1, 2, 3, 4, 9, 10, 15, 20, 21] {
             for port in [0, 1, 5, 9, 10, 99, 100, 199, 200, 201, 59_999, 60_000, 65_535] {
                 let packet = packet(TCP, "1.1.1.1", &format!("10.0.0.{last}"), port);

@@ -36,7 +36,10 @@ impl Console {
             (self.said, self.since) = (said.len(), Instant::now());
         }
         let is_silent = self.since.elapsed() >= self.silence;
-        is_silent && !said.windows(FIRST_PROGRAM.len()).any(|words| words == FIRST_PROGRAM)
+        is_silent
+            && !said
+                .windows(FIRST_PROGRAM.len())
+                .any(|words| words == FIRST_PROGRAM)
     }
 }
 
@@ -62,7 +65,11 @@ mod tests {
         patient.since -= Duration::from_secs(7200);
         assert!(patient.is_stuck());
 
-        fs::write(&log, "[    4.1] Run /init as init process\r\nLoading, please wait...\r\n").unwrap();
+        fs::write(
+            &log,
+            "[    4.1] Run /init as init process\r\nLoading, please wait...\r\n",
+        )
+        .unwrap();
         assert!(!console(0).is_stuck());
     }
 }
