@@ -208,6 +208,8 @@ impl std::str::FromStr for Case {
                 case.file.pool.push(entry.to_owned());
             } else if line == "ipv6: true" {
                 case.file.ipv6 = true;
+            } else if line == "counters: false" {
+                case.file.uncounted = true;
             } else if !line.starts_with('#') {
                 list = line.split(':').next();
             }

@@ -15,12 +15,17 @@ pub struct File {
     pub routes: Vec<String>,
     pub mirrors: Vec<String>,
     pub ipv6: bool,
+    /// Nothing is counted, so that few long ranges are rules.
+    pub uncounted: bool,
 }
 
 impl fmt::Display for File {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.ipv6 {
             writeln!(f, "ipv6: true")?;
+        }
+        if self.uncounted {
+            writeln!(f, "counters: false")?;
         }
         for (list, entries) in [
             ("if_list", &self.interfaces),

@@ -122,6 +122,7 @@ impl<R: Rng> Dice<R> {
         let mut slots: Vec<u8> = (0..SLOTS).collect();
         let mut file = File {
             ipv6: self.in_one_of(10),
+            uncounted: self.in_one_of(2),
             ..File::default()
         };
         let mut take = |dice: &mut Self| slots.swap_remove(dice.below(slots.len() as u32) as usize);

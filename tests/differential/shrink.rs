@@ -55,13 +55,14 @@ impl Tree {
             file.routes.len(),
             file.mirrors.len(),
             usize::from(file.ipv6),
+            usize::from(file.uncounted),
             slots.len(),
         ][self.list]
     }
 
     /// Tries the failing case without the next chunk; `false`: all was tried.
     fn leave_out(&mut self) -> bool {
-        const LISTS: usize = 9;
+        const LISTS: usize = 10;
         while self.at >= self.length() {
             self.at = 0;
             if self.chunk > 1 {
@@ -86,6 +87,7 @@ impl Tree {
             5 => drop(file.routes.drain(range)),
             6 => drop(file.mirrors.drain(range)),
             7 => file.ipv6 = false,
+            8 => file.uncounted = false,
             _ => drop(slots.drain(range)),
         }
         // Without its other entries, an entry may be wrong that was right.
