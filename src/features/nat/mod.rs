@@ -1,4 +1,5 @@
-//! Translation: elastic IPs, port forwarding, masquerading. Constant-time maps, never a rule per entry.
+//! Translation: elastic IPs, port forwarding, masquerading. Constant-time maps, never a rule per entry but for a few
+//! long ranges.
 //!
 //! The decision goes by address sets and not by links' names, so the ruleset is a function of the file alone,
 //! holds before a NIC is there, and survives renames:
@@ -36,8 +37,8 @@ const FORWARD: &str = "forward";
 const FORWARD_RANGE: &str = "forward_range";
 const SNAT_POOL: &str = "snat_pool";
 
-/// From this many ports on, a range that keeps its ports is one element of an interval map instead of an
-/// element a port of the hash map. Below, the hash map is cheaper to look up, and needs no Linux 5.6.
+/// From this many ports on, a range that keeps its ports is one rule, or one element of an interval map, instead of an
+/// element a port of the hash map. Below, the hash map is cheaper to look up than the interval map, and needs no Linux 5.6.
 const LONG_RANGE: u32 = 256;
 
 /// Up to this many long ranges have a rule each, if nothing counts their connections: three comparisons, where a look-up
@@ -97,7 +98,8 @@ pub(super) fn desire(config: &Config, desired: &mut Desired) {
         vec![Statement::Dnat(lookup(&port_key, FORWARD, true))],
         "forwarded port: to the VM's port",
     );
-    if ranges.is_empty() || ranges.len() <= FEW_RANGES && !config.counters() {
+    let most = if config.counters() { 0 } else { FEW_RANGES };
+    if ranges.len() <= most {
         // What is cheaper is asked first: no port is in both.
         translated.extend(ranges.iter().map(|entry| range_rule(entry)));
         translated.push(ports);
