@@ -68,7 +68,7 @@ pub fn measure(bench: &mut Bench) {
     let mut ways = what
         .map(|(option, _, count, mixed)| [Some(option), None].map(|option| Way::new(count, mixed, option)));
     // One for nothing: caches, and what the kernel makes at first use.
-    for _ in 0..=bench.settings.flood_rounds * 3 {
+    for _ in 0..=bench.settings.flood_rounds {
         ways.iter_mut().flatten().for_each(Way::measure);
     }
     let show = |rate: f64| format!("{} k packets/s of processor time", short(rate / 1e3));

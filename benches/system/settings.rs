@@ -48,7 +48,7 @@ impl Settings {
             Self {
                 quick,
                 flood_rounds: 12,
-                routers: 25,
+                routers: 17,
                 flood: Duration::from_millis(1_000),
                 repeats: 15,
                 slow_repeats: 3,

@@ -90,7 +90,7 @@ fn main() -> ExitCode {
         ),
     ];
     let mut arguments = Arguments::from_args();
-    // A machine has two processors.
+    // The machine that this is meant for has two processors.
     arguments.test_threads.get_or_insert(2);
     let missing = bench::missing();
     if let Some(reason) = &missing {

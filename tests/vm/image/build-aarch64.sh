@@ -12,7 +12,7 @@ mirror=$("$here/../../../packaging/debian-mirror")
 
 "$here/emulate-aarch64.sh"
 
-packages=systemd,systemd-sysv,udev,dbus,kmod,zstd,initramfs-tools,linux-image-cloud-arm64,qemu-guest-agent
+packages=systemd,systemd-sysv,udev,dbus,kmod,zstd,busybox-static,cpio,qemu-guest-agent
 packages=$packages,nftables,iproute2,conntrack,iputils-ping,procps,libnftnl11,libmnl0,libudev1
 # For guest-set-time: hwclock.
 packages=$packages,util-linux-extra
@@ -20,24 +20,10 @@ packages=$packages,util-linux-extra
 mmdebstrap --quiet --variant=minbase --mode=root --architectures=arm64 --include="$packages" \
 	--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
 	--dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
-	--essential-hook='mkdir -p "$1"/etc/initramfs-tools && cp -r "'"$here"'"/initramfs-tools/. "$1"/etc/initramfs-tools/' \
+	--customize-hook="\"$here\"/kernels.sh \"\$1\"" \
 	trixie "$out/rootfs" "deb $mirror trixie main"
 
 root=$out/rootfs
 cp -L "$root"/boot/vmlinuz-* "$out/6.12/vmlinuz"
-cp -L "$root"/boot/initrd.img-* "$out/6.12/initrd"
-rm -rf "$root"/boot/*
-
-# The bench's own channel into the guest, beside the guest agent that kylin-vr is pushed through.
-cp "$here/bench-agent.service" "$root/etc/systemd/system/"
-cp "$here/90-bench-agent.rules" "$root/etc/udev/rules.d/"
-# An empty one would make each boot a first boot, which enables every unit.
-echo 0123456789abcdef0123456789abcdef >"$root/etc/machine-id"
-echo router >"$root/etc/hostname"
-chroot "$root" systemctl --quiet set-default multi-user.target
-chroot "$root" systemctl --quiet mask getty@tty1.service console-getty.service serial-getty@ttyAMA0.service \
-	apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer systemd-timesyncd.service \
-	systemd-hwdb-update.service e2scrub_all.timer 2>/dev/null
-# A fresh update stamp spares the catalogue and sysusers jobs at each boot.
-touch "$root/etc/.updated" "$root/var/.updated"
-rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*
+"$here/initrd.sh" "$root" "$(ls "$root/lib/modules")" "$out/6.12/initrd"
+"$here/finish.sh" "$root"

@@ -3,8 +3,10 @@
 # apt-get outside the chroot would have dpkg install them on this machine.
 set -eu
 root=$1
+architecture=$(chroot "$root" dpkg --print-architecture)
 # The metapackage names the kernel of its suite.
-kernels=$(chroot "$root" apt-cache show linux-image-cloud-amd64 |
+kernels=$(chroot "$root" apt-cache show "linux-image-cloud-$architecture" |
 	sed -n 's/^Depends: *\(linux-image-[^ ]*\).*/\1/p' | sort -u)
+# Without initrds: initrd.sh makes them.
 # shellcheck disable=SC2086 # one word a package
-DEBIAN_FRONTEND=noninteractive chroot "$root" apt-get --yes -qq install --no-install-recommends $kernels
+INITRD=No DEBIAN_FRONTEND=noninteractive chroot "$root" apt-get --yes -qq install --no-install-recommends $kernels

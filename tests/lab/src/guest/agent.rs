@@ -5,7 +5,7 @@
 use std::io;
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -98,14 +98,17 @@ impl GuestAgent {
     /// If it cannot be started, or does not end.
     pub fn exec(&mut self, program: &str, arguments: &[&str], input: &[u8]) -> Run {
         let pid = self.exec_start(program, arguments, input);
-        let deadline = Deadline::after(patience());
+        let (started, deadline) = (Instant::now(), Deadline::after(patience()));
         loop {
             let status = self.must("guest-exec-status", json!({"pid": pid}));
             if status["exited"] == true {
                 return ended(&status);
             }
             assert!(!deadline.passed(), "{program} {arguments:?} does not end");
-            thread::sleep(Duration::from_millis(10));
+            // The longer it takes, the less often: an answer, and what the journal writes of it, takes an emulated processor 10 ms.
+            thread::sleep(
+                (started.elapsed() / 4).clamp(Duration::from_millis(40), Duration::from_millis(500)),
+            );
         }
     }
 

@@ -40,6 +40,15 @@ impl Kernel {
             Kernel::Linux6_12 | Kernel::Linux6_12Aarch64 => "6.12",
         }
     }
+
+    /// How many processors a machine has: two where it is about what runs at once. Those of two machines on two real ones
+    /// spend a third of their time waiting for each other (a processor that asks another to do something spins until it does).
+    pub(super) fn processors(self) -> &'static str {
+        match self {
+            Kernel::Linux5_10 | Kernel::Linux6_1 => "1",
+            Kernel::Linux6_12 | Kernel::Linux6_12Aarch64 => "2",
+        }
+    }
 }
 
 /// A root file system with the package in it, and the kernels.
