@@ -110,8 +110,13 @@ pub fn presence(dir: &Path, name: &str) -> Result<Option<Lock>, Error> {
     let take = || -> io::Result<Option<Lock>> {
         trusted::create_dir(dir, DIRECTORY_MODE)?;
         let file = trusted::open_or_create(&path)?;
-        if file.try_lock_exclusive().is_err() {
-            return Ok(None);
+        while file.try_lock_exclusive().is_err() {
+            // Who looks ([`present`]) has it for a moment, together with others that look.
+            if file.try_lock_shared().is_err() {
+                return Ok(None);
+            }
+            FileExt::unlock(&file)?;
+            thread::sleep(Duration::from_millis(1));
         }
         hold(file, None).map(Some)
     };
@@ -257,6 +262,8 @@ fn now() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     struct Dir(PathBuf);
@@ -370,6 +377,27 @@ mod tests {
         assert_eq!(present(&dir.0, MONITOR).unwrap().pid, std::process::id());
         drop(here);
         assert_eq!(present(&dir.0, MONITOR), None);
+    }
+
+    /// They lock the file as well, for a moment.
+    #[test]
+    fn who_only_looks_is_no_presence() {
+        let dir = Dir::new("looking");
+        let path = dir.0.clone();
+        drop(presence(&path, MONITOR).unwrap());
+        let end = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !end.load(Ordering::Relaxed) {
+                        let _ = present(&path, MONITOR);
+                    }
+                });
+            }
+            let all = (0..2_000).all(|_| presence(&path, MONITOR).unwrap().is_some());
+            end.store(true, Ordering::Relaxed);
+            assert!(all);
+        });
     }
 
     /// As a child has one, between its fork and its exec.

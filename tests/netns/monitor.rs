@@ -5,6 +5,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kylin_vr::lock;
 use lab::{Daemon, Icmp, Nic, Tcp, Vpc};
 
 use crate::configs::{NOTE, expect, full, said, vpc, vpc_with};
@@ -24,8 +25,10 @@ pub fn eventually(monitor: &Daemon, what: &str, mut holds: impl FnMut() -> bool)
 /// A monitor that has had its first look.
 pub fn monitor(vpc: &Vpc) -> Daemon {
     let monitor = vpc.daemon(&["monitor"]);
-    let present = vpc.directory().join("run/monitor");
-    eventually(&monitor, "the monitor", || present.exists());
+    let runtime = vpc.directory().join("run");
+    eventually(&monitor, "the monitor", || {
+        lock::present(&runtime, lock::MONITOR).is_some()
+    });
     monitor
 }
 
@@ -91,8 +94,10 @@ pub fn a_nic_costs_no_look_at_what_it_has_nothing_to_do_with() {
         .build();
     vpc.reload_ok(&full());
     let monitor = vpc.daemon(&["-vv", "monitor"]);
-    let present = vpc.directory().join("run/monitor");
-    eventually(&monitor, "the monitor", || present.exists());
+    let runtime = vpc.directory().join("run");
+    eventually(&monitor, "the monitor", || {
+        lock::present(&runtime, lock::MONITOR).is_some()
+    });
     eventually(&monitor, "a whole look", || looks(&monitor).0 > 0);
     settle(&monitor);
     let (whole, _) = looks(&monitor);

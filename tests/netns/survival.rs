@@ -5,6 +5,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Instant;
 
+use kylin_vr::lock;
 use lab::{Daemon, Nic, Vpc};
 
 use crate::configs::{NOTE, expect, full, vpc_with};
@@ -14,8 +15,8 @@ use crate::confirm::{
 
 fn monitor(vpc: &Vpc) -> Daemon {
     let monitor = vpc.daemon(&["--verbose", "monitor"]);
-    let present = vpc.directory().join("run/monitor");
-    eventually("the monitor", || present.exists());
+    let runtime = vpc.directory().join("run");
+    eventually("the monitor", || lock::present(&runtime, lock::MONITOR).is_some());
     monitor
 }
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # finish.sh ROOT: what makes a user land one of the bench's, and quick to boot where the processor is emulated.
 set -eu
-root=$1
+root=${1:?the root}
 here=$(cd "$(dirname "$0")" && pwd)
 
 # The bench's own channel into the guest, beside the guest agent that kylin-vr is pushed through.

@@ -2,7 +2,7 @@
 # kernels.sh ROOT: the hook of mmdebstrap that installs the newest cloud kernel of each suite, in ROOT alone:
 # apt-get outside the chroot would have dpkg install them on this machine.
 set -eu
-root=$1
+root=${1:?the root}
 architecture=$(chroot "$root" dpkg --print-architecture)
 # The metapackage names the kernel of its suite.
 kernels=$(chroot "$root" apt-cache show "linux-image-cloud-$architecture" |
