@@ -24,7 +24,7 @@ chroot "$root" systemctl --quiet mask \
 	systemd-logind.service systemd-timesyncd.service systemd-update-utmp.service \
 	systemd-update-utmp-runlevel.service 2>/dev/null
 # So with the programs that look for file systems, terminals and old scripts to make units of: there are none.
-mkdir "$root/etc/systemd/system-generators"
+mkdir -p "$root/etc/systemd/system-generators"
 for generator in "$root"/lib/systemd/system-generators/*; do
 	ln -s /dev/null "$root/etc/systemd/system-generators/${generator##*/}"
 done
