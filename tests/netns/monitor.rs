@@ -22,13 +22,15 @@ pub fn eventually(monitor: &Daemon, what: &str, mut holds: impl FnMut() -> bool)
     }
 }
 
+/// Whether a monitor is there.
+pub fn is_watched(vpc: &Vpc) -> bool {
+    lock::present(&vpc.directory().join("run"), lock::MONITOR).is_some()
+}
+
 /// A monitor that has had its first look.
 pub fn monitor(vpc: &Vpc) -> Daemon {
     let monitor = vpc.daemon(&["monitor"]);
-    let runtime = vpc.directory().join("run");
-    eventually(&monitor, "the monitor", || {
-        lock::present(&runtime, lock::MONITOR).is_some()
-    });
+    eventually(&monitor, "the monitor", || is_watched(vpc));
     monitor
 }
 
@@ -94,10 +96,7 @@ pub fn a_nic_costs_no_look_at_what_it_has_nothing_to_do_with() {
         .build();
     vpc.reload_ok(&full());
     let monitor = vpc.daemon(&["-vv", "monitor"]);
-    let runtime = vpc.directory().join("run");
-    eventually(&monitor, "the monitor", || {
-        lock::present(&runtime, lock::MONITOR).is_some()
-    });
+    eventually(&monitor, "the monitor", || is_watched(&vpc));
     eventually(&monitor, "a whole look", || looks(&monitor).0 > 0);
     settle(&monitor);
     let (whole, _) = looks(&monitor);

@@ -5,18 +5,17 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Instant;
 
-use kylin_vr::lock;
 use lab::{Daemon, Nic, Vpc};
 
 use crate::configs::{NOTE, expect, full, vpc_with};
 use crate::confirm::{
     Before, accepted, eventually, expire, is_open, kill_guard, reload_within, wait_until_taken_back,
 };
+use crate::monitor::is_watched;
 
 fn monitor(vpc: &Vpc) -> Daemon {
     let monitor = vpc.daemon(&["--verbose", "monitor"]);
-    let runtime = vpc.directory().join("run");
-    eventually("the monitor", || lock::present(&runtime, lock::MONITOR).is_some());
+    eventually("the monitor", || is_watched(vpc));
     monitor
 }
 
